@@ -1,0 +1,14 @@
+//! The meaning of Asof, without any IO: names, types, definitions, keys, time, the point-in-time
+//! rule, row codecs, and the ports that stores implement.
+
+pub mod data_type;
+pub mod definition;
+pub mod duration;
+pub mod key;
+pub mod name;
+pub mod order;
+pub mod reference;
+pub mod registry;
+pub mod service;
+pub mod status;
+pub mod time;
