@@ -1,0 +1,277 @@
+//! The `sql` of a source: a projection and a filter over its rows.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::filter_record_batch;
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
+use asof_core::service::nearest;
+use datafusion_common::{DFSchema, DataFusionError};
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_sql::sqlparser::ast::Expr as SqlExpr;
+
+use crate::compile::{Compiled, compile};
+use crate::error::{ExprError, clip, list};
+use crate::statement::{self, Item, SOURCE, Shape};
+use crate::types::Spelled;
+use crate::{grammar, planner};
+
+/// A statement that is known to be a projection and filter of `source`.
+#[derive(Debug, Clone)]
+pub struct SourceSql {
+    text: String,
+    shape: Shape,
+}
+
+impl SourceSql {
+    /// Checks the limits, parses, and checks the shape and the functions. No schema is needed yet.
+    pub fn parse(text: &str) -> Result<Self, ExprError> {
+        Ok(Self {
+            shape: statement::parse(text)?,
+            text: text.to_owned(),
+        })
+    }
+
+    /// The text as it was given.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Types the statement against the columns of the source.
+    ///
+    /// Errors name the column that is missing, the types that do not go together, or the output column
+    /// that is there twice.
+    pub fn bind(&self, schema: &Schema) -> Result<BoundSql, ExprError> {
+        unique("input", schema.fields().iter().map(|field| field.name()))?;
+        let input_columns = self.input_columns(schema)?;
+        let input = Arc::new(
+            schema
+                .project(&input_columns)
+                .map_err(|error| ExprError::Batch(clip(&error.to_string())))?,
+        );
+        let planning = planning_schema(&input)?;
+        let mut columns: Vec<(FieldRef, Arc<dyn PhysicalExpr>)> = Vec::new();
+        for item in &self.shape.items {
+            match item {
+                Item::All => {
+                    for field in schema.fields() {
+                        let whole = SqlExpr::Identifier(quoted(field.name()));
+                        columns.push((Arc::clone(field), bound(&whole, &planning, &input)?.physical));
+                    }
+                }
+                Item::Named { name, expr } => {
+                    let compiled = bound(expr, &planning, &input)?;
+                    columns.push((output_field(name, expr, &compiled, &input)?, compiled.physical));
+                }
+            }
+        }
+        unique("output", columns.iter().map(|(field, _)| field.name()))?;
+        let filter = match &self.shape.filter {
+            Some(filter) => Some(condition(bound(filter, &planning, &input)?)?),
+            None => None,
+        };
+        let (fields, expressions): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+        Ok(BoundSql {
+            input,
+            input_columns,
+            output: Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())),
+            expressions,
+            filter,
+        })
+    }
+
+    /// The places of the columns that the statement names, in the order of the schema.
+    fn input_columns(&self, schema: &Schema) -> Result<Vec<usize>, ExprError> {
+        let mut used = BTreeSet::new();
+        let mut expressions: Vec<&SqlExpr> = self.shape.filter.iter().collect();
+        for item in &self.shape.items {
+            match item {
+                Item::All => used.extend(0..schema.fields().len()),
+                Item::Named { expr, .. } => expressions.push(expr),
+            }
+        }
+        for expr in expressions {
+            for name in grammar::columns(expr)? {
+                used.insert(find(&name, schema)?);
+            }
+        }
+        Ok(used.into_iter().collect())
+    }
+}
+
+fn find(name: &str, schema: &Schema) -> Result<usize, ExprError> {
+    schema.index_of(name).map_err(|_| {
+        let names = || schema.fields().iter().map(|field| field.name().as_str());
+        ExprError::UnknownColumn {
+            name: clip(name),
+            nearest: nearest(name, names()),
+            known: list(names()),
+        }
+    })
+}
+
+fn unique<'a>(place: &'static str, names: impl Iterator<Item = &'a String>) -> Result<(), ExprError> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(ExprError::DuplicateColumn {
+                place,
+                name: clip(name),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn quoted(name: &str) -> datafusion_sql::sqlparser::ast::Ident {
+    datafusion_sql::sqlparser::ast::Ident::with_quote('"', name)
+}
+
+/// The columns as nullable: no expression may depend on what a schema promises about nulls.
+fn planning_schema(input: &Schema) -> Result<DFSchema, ExprError> {
+    let fields: Vec<Field> = input
+        .fields()
+        .iter()
+        .map(|field| Field::new(field.name(), field.data_type().clone(), true))
+        .collect();
+    DFSchema::try_from_qualified_schema(SOURCE, &Schema::new(fields)).map_err(unplannable)
+}
+
+fn unplannable(error: DataFusionError) -> ExprError {
+    ExprError::Type(format!(
+        "the expression cannot be planned: {}",
+        clip(&error.strip_backtrace())
+    ))
+}
+
+fn bound(sql: &SqlExpr, planning: &DFSchema, input: &Schema) -> Result<Compiled, ExprError> {
+    let planned = planner::plan(sql.clone(), planning).map_err(unplannable)?;
+    compile(planned, input)
+}
+
+fn output_field(
+    name: &str,
+    expr: &SqlExpr,
+    compiled: &Compiled,
+    input: &Schema,
+) -> Result<FieldRef, ExprError> {
+    if let Some(column) = grammar::column(expr) {
+        let index = find(column, input)?;
+        return Ok(Arc::new(input.field(index).clone().with_name(name)));
+    }
+    if compiled.data_type == DataType::Null {
+        return Err(ExprError::Type(format!(
+            "the column `{}` is always null and has no type: cast it",
+            clip(name)
+        )));
+    }
+    Ok(Arc::new(Field::new(name, compiled.data_type.clone(), true)))
+}
+
+fn condition(compiled: Compiled) -> Result<Arc<dyn PhysicalExpr>, ExprError> {
+    if compiled.data_type == DataType::Boolean {
+        return Ok(compiled.physical);
+    }
+    Err(ExprError::Type(format!(
+        "`where` needs a condition, not {}: compare it with something",
+        Spelled(&compiled.data_type)
+    )))
+}
+
+/// A statement bound to a schema, ready to evaluate. It can be shared between threads.
+#[derive(Debug, Clone)]
+pub struct BoundSql {
+    input: SchemaRef,
+    input_columns: Vec<usize>,
+    output: SchemaRef,
+    expressions: Vec<Arc<dyn PhysicalExpr>>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
+}
+
+/// What a batch became.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluated {
+    /// The rows that passed the filter, in their order, with the output's columns.
+    pub batch: RecordBatch,
+    /// For each row of `batch` its row number in the input.
+    pub kept: UInt32Array,
+}
+
+impl BoundSql {
+    /// The columns that come out. A column selected as it is keeps its field; a computed one is nullable.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.output)
+    }
+
+    /// Which columns of the bound schema are needed, ascending: read these and no others.
+    pub fn input_columns(&self) -> &[usize] {
+        &self.input_columns
+    }
+
+    /// Filters and projects a batch that has exactly the [`input_columns`](Self::input_columns), in their
+    /// order (a batch of no columns where none is needed, with its row count).
+    ///
+    /// No value makes this fail; a batch of another shape does.
+    pub fn evaluate(&self, batch: &RecordBatch) -> Result<Evaluated, ExprError> {
+        self.check(batch)?;
+        let failed = |error: DataFusionError| ExprError::Batch(clip(&error.strip_backtrace()));
+        let rows = u32::try_from(batch.num_rows())
+            .map_err(|_| ExprError::Batch("a batch has at most 4294967295 rows: cut it".to_owned()))?;
+        let (batch, kept) = match &self.filter {
+            None => (batch.clone(), (0..rows).collect()),
+            Some(filter) => {
+                let passed = filter
+                    .evaluate(batch)
+                    .and_then(|passed| passed.into_array(batch.num_rows()))
+                    .map_err(failed)?;
+                keep(batch, passed.as_boolean())?
+            }
+        };
+        let columns = self
+            .expressions
+            .iter()
+            .map(|expression| expression.evaluate(&batch)?.into_array(batch.num_rows()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
+        let batch = RecordBatch::try_new(self.schema(), columns)
+            .map_err(|error| ExprError::Batch(clip(&error.to_string())))?;
+        Ok(Evaluated { batch, kept })
+    }
+
+    fn check(&self, batch: &RecordBatch) -> Result<(), ExprError> {
+        let schema = batch.schema();
+        if Arc::ptr_eq(&schema, &self.input) {
+            return Ok(());
+        }
+        let alike = schema.fields().len() == self.input.fields().len()
+            && schema
+                .fields()
+                .iter()
+                .zip(self.input.fields())
+                .all(|(given, bound)| given.name() == bound.name() && given.data_type() == bound.data_type());
+        if alike {
+            return Ok(());
+        }
+        let describe = |schema: &Schema| list(schema.fields().iter().map(|field| field.name().as_str()));
+        Err(ExprError::Batch(format!(
+            "the batch has the columns {}, bound were {}, each of its type: read the columns that were bound",
+            describe(&schema),
+            describe(&self.input)
+        )))
+    }
+}
+
+/// The rows for which the condition is true: null is not.
+fn keep(batch: &RecordBatch, passed: &BooleanArray) -> Result<(RecordBatch, UInt32Array), ExprError> {
+    let kept: UInt32Array = (0_u32..)
+        .zip(passed.iter())
+        .filter_map(|(row, passed)| (passed == Some(true)).then_some(row))
+        .collect();
+    if kept.len() == batch.num_rows() {
+        return Ok((batch.clone(), kept));
+    }
+    let batch =
+        filter_record_batch(batch, passed).map_err(|error| ExprError::Batch(clip(&error.to_string())))?;
+    Ok((batch, kept))
+}
