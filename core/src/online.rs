@@ -1,0 +1,275 @@
+//! The online store's port: where the current row of every key of every view is kept.
+//!
+//! # Contract
+//!
+//! - Rows lie by entity key: all views of one key side by side, so that one request for many views of
+//!   one key touches one place.
+//! - Every view has **generations**. A read names the generation that it wants; a new one is built
+//!   beside the one that serves, and takes over at once.
+//! - **Newest wins**: within a generation, for one key, the row with the greatest
+//!   [`RowOrder`](crate::order::RowOrder) stays, whatever the order and concurrency of the writes.
+//!   Writing a row twice changes nothing.
+//! - **Pending rows** are due ([`RowOrder::due`](crate::order::RowOrder::due)) after the instant at
+//!   which they are written. They are kept beside the row, become visible when due, and are merged by
+//!   [`OnlineStore::apply_due`].
+//! - A write is **atomic**, progress included, and when it returns it survives the death of the
+//!   process. The store holds bytes for progress and does not look into them.
+//! - Damage is an error that names the place, for the calls that need what is damaged: never "nothing
+//!   there", and never for other calls.
+
+use crate::data_type::KeyType;
+use crate::definition::{BoundView, StoredShape};
+use crate::key::EntityKey;
+use crate::name::{EntityName, ProjectName, ViewName};
+use crate::order::RowOrder;
+use crate::row::{RowField, RowSchema, StoredRow};
+use crate::status::Winner;
+use crate::time::Timestamp;
+
+/// What a view is called in a store: with other key types it is another view.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ViewAddress {
+    /// The project.
+    pub project: ProjectName,
+    /// The entity.
+    pub entity: EntityName,
+    /// The types of the entity's key.
+    pub key_types: Vec<KeyType>,
+    /// The view.
+    pub view: ViewName,
+}
+
+impl ViewAddress {
+    /// The address of a view of `project`.
+    pub fn of(project: &ProjectName, bound: &BoundView) -> Self {
+        Self {
+            project: project.clone(),
+            entity: bound.entity.name.clone(),
+            key_types: bound.entity.keys.iter().map(|key| key.key_type.clone()).collect(),
+            view: bound.view.name.clone(),
+        }
+    }
+}
+
+/// The numbers by which a store knows an entity and a view; given once and never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ViewSlot {
+    /// The entity: views of one project, entity and key types share it.
+    pub entity: u32,
+    /// The view.
+    pub view: u32,
+}
+
+/// One building of a view's rows; counted up from 1 within a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u32);
+
+/// What a store knows of a generation besides its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GenerationState {
+    /// Which one.
+    pub generation: Generation,
+    /// What its rows depend on.
+    pub shape: StoredShape,
+    /// The schemas that wrote its rows: the version in a row is the place in this list.
+    pub schemas: Vec<RowSchema>,
+    /// The instant up to which it is complete; `None` until its first run is done.
+    pub as_of: Option<Timestamp>,
+    /// How far the writer has come, in bytes that only the writer reads.
+    pub progress: Vec<u8>,
+}
+
+/// The generations of a view.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ViewState {
+    /// The one that answers reads.
+    pub serving: Option<GenerationState>,
+    /// The one that is being built.
+    pub building: Option<GenerationState>,
+}
+
+impl ViewState {
+    /// The generation of that number, serving or being built.
+    pub fn generation(&self, generation: Generation) -> Option<&GenerationState> {
+        [&self.serving, &self.building]
+            .into_iter()
+            .flatten()
+            .find(|state| state.generation == generation)
+    }
+}
+
+/// A row to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnlineRow {
+    /// Whose it is.
+    pub key: EntityKey,
+    /// Its place among the rows of its key, equal to the one in `bytes`.
+    pub order: RowOrder,
+    /// A stored row, as [`RowEncoder`](crate::row::RowEncoder) makes it.
+    pub bytes: Vec<u8>,
+}
+
+/// What a read finds for one key in one generation of one view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// The greatest row that is due.
+    pub winner: Option<StoredRow<'a>>,
+    /// Whether some row, due or not, has happened.
+    pub held_back: bool,
+}
+
+impl Found<'_> {
+    /// The part of the winner on which the verdict depends.
+    pub fn verdict_input(&self) -> Option<Winner> {
+        self.winner.map(|row| Winner {
+            order: row.order,
+            deleted: row.deleted,
+        })
+    }
+}
+
+/// How much a generation holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Keys with a row.
+    pub keys: u64,
+    /// Rows that are not due yet, or not merged yet.
+    pub pending: u64,
+    /// Bytes of keys and rows, uncompressed.
+    pub bytes: u64,
+}
+
+/// Why a store did not do as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it open.
+    #[error("the online store at {place} is held by another process: {reason}")]
+    Held {
+        /// Where it is.
+        place: String,
+        /// Who holds it, as far as is known.
+        reason: String,
+    },
+    /// What is stored cannot be read.
+    #[error("the online store is damaged at {place}: {reason}")]
+    Damaged {
+        /// The file, as exactly as is known.
+        place: String,
+        /// What was found.
+        reason: String,
+    },
+    /// A newer Asof wrote it.
+    #[error(
+        "the online store at {place} has format {found}, this version reads up to {known}: use a newer asof"
+    )]
+    Newer {
+        /// Where it is.
+        place: String,
+        /// Its format.
+        found: u64,
+        /// The newest format known here.
+        known: u64,
+    },
+    /// The disk is full.
+    #[error("no space is left for the online store at {place}: {reason}")]
+    Full {
+        /// Where it is.
+        place: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// Reading or writing failed otherwise.
+    #[error("the online store at {place} failed: {reason}")]
+    Failed {
+        /// Where it is.
+        place: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// No such view or generation: the caller's picture of the store is out of date.
+    #[error("the online store has no generation {generation} of this view")]
+    NoGeneration {
+        /// The generation asked for.
+        generation: u32,
+    },
+}
+
+/// Where online rows are kept; see the contract of this module.
+pub trait OnlineStore: Send + Sync {
+    /// The slot of a view, given out on the first call.
+    fn open_view(&self, address: &ViewAddress) -> Result<ViewSlot, StoreError>;
+
+    /// Every view that was ever opened and not dropped, by address, with its generations.
+    fn views(&self) -> Result<Vec<(ViewAddress, ViewSlot, ViewState)>, StoreError>;
+
+    /// The generations of a view.
+    fn view_state(&self, slot: ViewSlot) -> Result<ViewState, StoreError>;
+
+    /// Starts building a generation, whose number is new; one that was being built is given up, and
+    /// its rows are removed.
+    fn begin_generation(
+        &self,
+        slot: ViewSlot,
+        shape: StoredShape,
+        schema: RowSchema,
+    ) -> Result<Generation, StoreError>;
+
+    /// Writes rows and, in the same atomic step, the state of their generation where one is given.
+    ///
+    /// Rows that are due at `now` compete at once, others become pending.
+    fn write(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        now: Timestamp,
+        rows: &[OnlineRow],
+        state: Option<&GenerationState>,
+    ) -> Result<(), StoreError>;
+
+    /// Makes the generation that is being built the one that serves, at once, and removes the rows
+    /// of the one that served. Does nothing where `generation` serves already.
+    fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError>;
+
+    /// Merges the pending rows that are due at `now`; returns how many.
+    fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Reads one key in several generations of views of one entity, as at `at`: calls `visit` once
+    /// for each of `views`, with its place in the list.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, and those that `visit` returns, which end the read.
+    fn read(
+        &self,
+        entity: u32,
+        key: &EntityKey,
+        views: &[(u32, Generation)],
+        at: Timestamp,
+        visit: &mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+
+    /// Counts the rows of a generation by reading all of them, checksums included.
+    fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError>;
+
+    /// Removes a view with all of its generations, and nothing else; returns how many keys it had in
+    /// the generation that served.
+    fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError>;
+
+    /// The place where damage to what a caller was given is to be reported, such as a path.
+    fn place(&self) -> String;
+}
+
+/// The schema in which rows of a view are stored today.
+pub fn row_schema(bound: &BoundView) -> RowSchema {
+    RowSchema {
+        fields: bound
+            .view
+            .features()
+            .iter()
+            .map(|feature| RowField {
+                name: feature.name.to_string(),
+                data_type: feature.data_type.clone(),
+            })
+            .collect(),
+    }
+}
