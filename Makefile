@@ -1,0 +1,39 @@
+# Everything that one does with Asof from a clone. Each target sets up what it needs.
+# CARGO_TARGET_DIR is honoured; CARGO and its own variables work as usual.
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+
+# Every dev build takes the whole workspace, so that features are the same and third-party crates are
+# built once for the quickstart and the tests.
+BUILD := cargo build --workspace --locked
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test audit planted bench check-duckdb
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r target text; do printf '%-22s %s\n' "$$target" "$$text"; done
+
+setup: ## Check the Rust version, install missing system packages
+	@scripts/setup.sh
+
+build: setup ## Build everything (dev profile)
+	$(BUILD)
+
+demo: build ## The quickstart on real data: from definitions to a prediction request
+	$(TARGET_DIR)/debug/asof --project examples/flights demo
+
+test: ## Formatting, clippy, dependency rules, all tests; ends with "N passed, N failed"
+	@scripts/test.sh
+
+audit: ## Dependency rules and security advisories, freshly fetched
+	@scripts/audit.sh
+
+planted: setup ## Plant each known bug and see a test catch it
+	@scripts/planted.sh
+
+bench: setup ## Print the figures (release build)
+	@scripts/bench.sh
+
+check-duckdb: build ## Compare the extract of examples/flights with DuckDB's as-of join
+	@scripts/check_duckdb.sh
