@@ -111,7 +111,7 @@ def read_of(defined: dict, project: Path, entry: dict) -> Read:
     declared = {
         name: {"type": spec} if isinstance(spec, str) else spec for name, spec in view["features"].items()
     }
-    wanted = declared if entry["features"] == "*" else entry["features"]
+    wanted = declared if entry["features"] in ("*", ["*"]) else entry["features"]
     prefix = f"{entry['prefix']}__" if "prefix" in entry else ""
     mapped = entry.get("keys", {})
     return Read(
