@@ -8,6 +8,7 @@ without() { # crate banned…
     local crate=$1 tree banned
     shift
     tree=$(cargo tree --locked -p "$crate" -e normal --prefix none --format '{p}')
+    grep -q "^$crate " <<<"$tree" || { echo "error: no dependency tree of $crate" && exit 1; }
     for banned in "$@"; do
         if grep -q "^$banned " <<<"$tree"; then
             echo "error: $crate depends on $banned, which ARCHITECTURE.md rules out; see: cargo tree -p $crate -i $banned"
