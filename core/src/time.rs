@@ -77,9 +77,14 @@ impl Timestamp {
     /// Parses an RFC 3339 time, zone included, such as `2013-06-01T12:00:00.5Z`; finer digits are
     /// rounded down.
     pub fn parse(text: &str) -> Result<Self, TimeError> {
+        Self::parse_rounded(text, Rounding::Down)
+    }
+
+    /// As [`Timestamp::parse`], with finer digits rounded as told.
+    pub fn parse_rounded(text: &str, rounding: Rounding) -> Result<Self, TimeError> {
         match DateTime::parse_from_rfc3339(text) {
-            Ok(time) => Ok(Self(time.timestamp_micros())),
-            Err(_) if parse_naive(text).is_some() => Err(TimeError::NoZone(text.into())),
+            Ok(time) => Ok(Self(rounded(time.to_utc(), rounding))),
+            Err(_) if parse_naive(text, rounding).is_some() => Err(TimeError::NoZone(text.into())),
             Err(_) => Err(TimeError::Unreadable(text.chars().take(64).collect())),
         }
     }
@@ -131,7 +136,7 @@ impl Timestamp {
 }
 
 /// Parses a date and time that has no zone, as microseconds as if it were UTC.
-pub fn parse_naive(text: &str) -> Option<i64> {
+pub fn parse_naive(text: &str, rounding: Rounding) -> Option<i64> {
     [
         "%Y-%m-%dT%H:%M:%S%.f",
         "%Y-%m-%d %H:%M:%S%.f",
@@ -140,7 +145,12 @@ pub fn parse_naive(text: &str) -> Option<i64> {
     ]
     .iter()
     .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-    .map(|naive| naive.and_utc().timestamp_micros())
+    .map(|naive| rounded(naive.and_utc(), rounding))
+}
+
+fn rounded(time: DateTime<Utc>, rounding: Rounding) -> i64 {
+    let inexact = time.timestamp_subsec_nanos() % 1_000 != 0;
+    time.timestamp_micros() + i64::from(inexact && rounding == Rounding::Up)
 }
 
 impl fmt::Display for Timestamp {
@@ -276,8 +286,9 @@ mod tests {
     #[test]
     fn local_times_around_the_change_of_clocks() {
         let new_york = Zone::parse("America/New_York").unwrap();
-        let local =
-            |text: &str, ambiguous| Timestamp::from_local(parse_naive(text).unwrap(), new_york, ambiguous);
+        let local = |text: &str, ambiguous| {
+            Timestamp::from_local(parse_naive(text, Rounding::Down).unwrap(), new_york, ambiguous)
+        };
         // 2013-11-03: 02:00 EDT became 01:00 EST, so 01:30 came twice.
         assert_eq!(
             local("2013-11-03 01:30:00", Ambiguous::Earlier).unwrap(),

@@ -1,1 +1,31 @@
-//! offline
+//! The offline side: sources and managed tables, the as-of join, and extracts.
+//!
+//! Nothing else in the project knows DataFusion's session, Parquet or Delta.
+
+mod asof;
+mod column;
+mod digest;
+mod engine;
+mod error;
+mod extract;
+mod files;
+mod managed;
+mod manifest;
+mod output;
+mod rows;
+mod scan;
+mod snapshot;
+mod spine;
+mod summary;
+mod time_column;
+
+pub use engine::{Engine, EngineOptions};
+pub use error::{OfflineError, Result};
+pub use extract::{ExtractRequest, Phase, Progress, Silent};
+pub use files::SourceFile;
+pub use managed::{IngestRequest, Ingested};
+pub use manifest::Origin;
+pub use rows::{RowHead, RowReader, SourceRows};
+pub use scan::Scan;
+pub use snapshot::Snapshot;
+pub use summary::{ExtractSummary, FeatureSummary, StatusCounts, ViewSummary};

@@ -1,0 +1,105 @@
+//! What can go wrong offline, by what the caller can do about it.
+
+use std::path::Path;
+
+/// An error of the offline side. The first line says what, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflineError {
+    /// A definition does not fit the data it names.
+    #[error("{0}")]
+    Definition(String),
+    /// Data that cannot be used: a spine, a source's file, a file to ingest.
+    #[error("{0}")]
+    Data(String),
+    /// An output that is in the way.
+    #[error("{path} exists: give --overwrite to replace it, or another --out")]
+    OutputExists {
+        /// The output.
+        path: String,
+    },
+    /// The disk is full.
+    #[error("no space left while writing {path}: {written} bytes were written and removed again; {free}")]
+    NoSpace {
+        /// What was being written.
+        path: String,
+        /// How far it came.
+        written: u64,
+        /// How much is free, in words.
+        free: String,
+    },
+    /// More memory is needed than may be used.
+    #[error("{0}")]
+    Memory(String),
+    /// Files cannot be read or written for a reason of the system's.
+    #[error("{place}: {reason}")]
+    Unavailable {
+        /// The file or table.
+        place: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// Somebody else changed a table again and again.
+    #[error("{0}")]
+    Conflict(String),
+    /// A state that should not be: a bug of ours.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// The result of an offline call.
+pub type Result<T> = std::result::Result<T, OfflineError>;
+
+impl OfflineError {
+    /// An error of the file system about `path`.
+    pub fn io(path: &Path, error: &std::io::Error) -> Self {
+        Self::Unavailable {
+            place: path.display().to_string(),
+            reason: error.to_string(),
+        }
+    }
+
+    /// A DataFusion error while working on `place`.
+    pub fn engine(place: &str, error: &datafusion::error::DataFusionError) -> Self {
+        use datafusion::error::DataFusionError as E;
+        let root = error.find_root();
+        match root {
+            E::ResourcesExhausted(message) => Self::Memory(format!(
+                "{place}: the memory limit is too small for this: {}",
+                first_line(message)
+            )),
+            E::ObjectStore(cause) => Self::Unavailable {
+                place: place.into(),
+                reason: first_line(&cause.to_string()),
+            },
+            E::IoError(cause) => Self::Unavailable {
+                place: place.into(),
+                reason: first_line(&cause.to_string()),
+            },
+            other => Self::Data(format!(
+                "{place}: cannot be read: {}",
+                first_line(&other.to_string())
+            )),
+        }
+    }
+}
+
+/// The first line of a library's message, with control characters escaped.
+pub fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.chars()
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
+        .take(400)
+        .collect()
+}
+
+impl From<datafusion::arrow::error::ArrowError> for OfflineError {
+    fn from(error: datafusion::arrow::error::ArrowError) -> Self {
+        Self::Internal(first_line(&error.to_string()))
+    }
+}

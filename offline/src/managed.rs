@@ -1,0 +1,142 @@
+//! Managed tables: Delta tables of ours, one a source, in a directory of its name.
+//!
+//! Beside the declared columns a table holds two of its own: `__asof_seq`, the order of acceptance
+//! counted up from 1 within the table, and `__asof_known`, when a row became known, null where that is its
+//! event time. The next seq stands in the log as an application transaction, so that it moves with the
+//! rows or not at all.
+
+mod ingest;
+
+pub use ingest::{IngestRequest, Ingested};
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType as ArrowType, Field, Schema};
+use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
+use deltalake::kernel::{StructField, StructType};
+use deltalake::protocol::SaveMode;
+use deltalake::{DeltaTable, DeltaTableError};
+use url::Url;
+
+use asof_core::data_type::DataType;
+use asof_core::definition::Source;
+
+use crate::engine::Engine;
+use crate::error::{OfflineError, Result, first_line};
+
+/// The hidden column of a row's order of acceptance.
+pub(crate) const SEQ: &str = "__asof_seq";
+/// The hidden column of the time at which a row became known, null where that is its event time.
+pub(crate) const KNOWN: &str = "__asof_known";
+/// The application transaction whose version is the next seq.
+const SEQ_APP: &str = "asof.seq";
+
+/// The type under which Delta keeps values of a declared type: it has no lists of fixed length.
+pub(crate) fn stored_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Embedding(_) => DataType::List(Box::new(DataType::Float32)),
+        DataType::List(item) => DataType::List(Box::new(stored_type(item))),
+        DataType::Map(value) => DataType::Map(Box::new(stored_type(value))),
+        DataType::Struct(fields) => DataType::Struct(
+            fields
+                .iter()
+                .map(|(name, field)| (name.clone(), stored_type(field)))
+                .collect(),
+        ),
+        plain => plain.clone(),
+    }
+}
+
+/// The Arrow schema of a managed table's files.
+pub(crate) fn table_schema(schema: &[(String, DataType)]) -> Arc<Schema> {
+    let declared = schema
+        .iter()
+        .map(|(name, t)| Field::new(name, stored_type(t).to_arrow(), true));
+    let hidden = [
+        Field::new(SEQ, ArrowType::Int64, true),
+        Field::new(KNOWN, DataType::Timestamp.to_arrow(), true),
+    ];
+    Arc::new(Schema::new(declared.chain(hidden).collect::<Vec<_>>()))
+}
+
+pub(crate) fn directory(engine: &Engine, source: &Source) -> PathBuf {
+    engine.tables.join(source.name.as_str())
+}
+
+fn delta_error(source: &Source, error: &DeltaTableError) -> OfflineError {
+    OfflineError::Unavailable {
+        place: format!("managed table {}", source.name),
+        reason: first_line(&error.to_string()),
+    }
+}
+
+fn fields(schema: &[(String, DataType)]) -> Result<Vec<StructField>> {
+    let kernel: StructType = table_schema(schema)
+        .as_ref()
+        .try_into_kernel()
+        .map_err(|error: datafusion::arrow::error::ArrowError| OfflineError::Internal(error.to_string()))?;
+    Ok(kernel.fields().cloned().collect())
+}
+
+/// Opens the table of a managed source, made where it does not exist, with every declared column.
+pub(crate) async fn open(
+    engine: &Engine,
+    source: &Source,
+    schema: &[(String, DataType)],
+) -> Result<DeltaTable> {
+    let directory = directory(engine, source);
+    std::fs::create_dir_all(&directory).map_err(|error| OfflineError::io(&directory, &error))?;
+    let url = Url::from_directory_path(&directory)
+        .map_err(|()| OfflineError::Internal(format!("{} has no file URL", directory.display())))?;
+    let table = DeltaTable::try_from_url(url)
+        .await
+        .map_err(|error| delta_error(source, &error))?;
+    let table = if table.version().is_none() {
+        table
+            .create()
+            .with_table_name(source.name.as_str())
+            .with_columns(fields(schema)?)
+            .with_save_mode(SaveMode::Ignore)
+            .await
+            .map_err(|error| delta_error(source, &error))?
+    } else {
+        table
+    };
+    with_every_column(source, schema, table).await
+}
+
+/// Adds declared columns that the table does not have yet; refuses those of another type.
+async fn with_every_column(
+    source: &Source,
+    schema: &[(String, DataType)],
+    table: DeltaTable,
+) -> Result<DeltaTable> {
+    let state = table.snapshot().map_err(|error| delta_error(source, &error))?;
+    let stored = state.schema();
+    let mut missing = Vec::new();
+    for field in fields(schema)? {
+        match stored.field(field.name()) {
+            None => missing.push(field),
+            Some(stored) if stored.data_type() != field.data_type() => {
+                return Err(OfflineError::Definition(format!(
+                    "managed table {}: column {:?} is stored as {} and declared as {}: a column of a managed \
+                     table keeps its type; declare another column",
+                    source.name,
+                    field.name(),
+                    stored.data_type(),
+                    field.data_type(),
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    if missing.is_empty() {
+        return Ok(table);
+    }
+    table
+        .add_columns()
+        .with_fields(missing)
+        .await
+        .map_err(|error| delta_error(source, &error))
+}

@@ -1,0 +1,305 @@
+//! Datasets out: Parquet, CSV or Arrow, whole or not at all.
+//!
+//! The rows go to a temporary file beside the output, which is synced and then takes the output's name in
+//! one step; until then the output is what it was, and whatever ends the process early leaves it so.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use arrow::csv::Writer as CsvWriter;
+use arrow::ipc::writer::FileWriter;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use tempfile::NamedTempFile;
+
+use crate::digest::Digesting;
+use crate::error::{OfflineError, Result, first_line};
+
+/// How many rows a row group of a Parquet dataset holds.
+const ROW_GROUP: usize = 1 << 20;
+
+/// The format of a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// Apache Parquet, zstd.
+    Parquet,
+    /// Comma-separated values with a header line.
+    Csv,
+    /// The Arrow IPC file format.
+    Arrow,
+}
+
+impl OutputFormat {
+    /// The format that the ending of a name says.
+    pub fn of(path: &Path) -> Result<Self> {
+        let extension = path
+            .extension()
+            .and_then(|extension| extension.to_str())
+            .unwrap_or_default();
+        match extension.to_ascii_lowercase().as_str() {
+            "parquet" | "pq" => Ok(Self::Parquet),
+            "csv" => Ok(Self::Csv),
+            "arrow" | "feather" | "ipc" => Ok(Self::Arrow),
+            _ => Err(OfflineError::Data(format!(
+                "output {} has an unknown format: its name should end in .parquet, .csv or .arrow",
+                path.display()
+            ))),
+        }
+    }
+
+    /// Its name in manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Csv => "csv",
+            Self::Arrow => "arrow",
+        }
+    }
+}
+
+type Sink = Digesting<BufWriter<File>>;
+
+enum Encoder {
+    Parquet(Box<ArrowWriter<Sink>>),
+    Csv(Box<CsvWriter<Sink>>),
+    Arrow(Box<FileWriter<Sink>>),
+}
+
+/// A dataset being written.
+pub struct Output {
+    path: PathBuf,
+    overwrite: bool,
+    temporary: NamedTempFile,
+    encoder: Encoder,
+}
+
+/// A dataset as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenOutput {
+    /// The digest of its bytes.
+    pub digest: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+impl Output {
+    /// Starts a dataset; refuses a path that exists, unless told to overwrite it.
+    pub fn create(path: &Path, overwrite: bool, schema: &SchemaRef) -> Result<Self> {
+        let format = OutputFormat::of(path)?;
+        check_target(path, overwrite)?;
+        if format == OutputFormat::Csv
+            && let Some(field) = schema.fields().iter().find(|field| is_nested(field.data_type()))
+        {
+            return Err(OfflineError::Data(format!(
+                "column {:?} is {}, which CSV cannot hold: write .parquet or .arrow",
+                field.name(),
+                field.data_type()
+            )));
+        }
+        let temporary = temporary_in(directory_of(path))?;
+        let file = temporary
+            .reopen()
+            .map_err(|error| OfflineError::io(path, &error))?;
+        let sink = Digesting::new(BufWriter::new(file));
+        let encoder = encoder(format, sink, schema).map_err(|reason| unwritable(path, &reason))?;
+        Ok(Self {
+            path: path.to_owned(),
+            overwrite,
+            temporary,
+            encoder,
+        })
+    }
+
+    /// Appends a batch.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let result = match &mut self.encoder {
+            Encoder::Parquet(writer) => writer.write(batch).map_err(|error| error.to_string()),
+            Encoder::Csv(writer) => writer.write(batch).map_err(|error| error.to_string()),
+            Encoder::Arrow(writer) => writer.write(batch).map_err(|error| error.to_string()),
+        };
+        result.map_err(|reason| self.failed(&reason))
+    }
+
+    /// Ends the dataset and gives it its name.
+    pub fn finish(self) -> Result<WrittenOutput> {
+        let written = self.written();
+        let Self {
+            path,
+            overwrite,
+            temporary,
+            encoder,
+        } = self;
+        let failed = |reason: String| space_or_other(&path, written, &reason);
+        let sink = match encoder {
+            Encoder::Parquet(writer) => writer.into_inner().map_err(|error| failed(error.to_string()))?,
+            Encoder::Csv(writer) => writer.into_inner(),
+            Encoder::Arrow(writer) => writer.into_inner().map_err(|error| failed(error.to_string()))?,
+        };
+        let (buffer, digest, bytes) = sink.finish();
+        let file = buffer
+            .into_inner()
+            .map_err(|error| failed(error.error().to_string()))?;
+        file.sync_all().map_err(|error| failed(error.to_string()))?;
+        publish(temporary, &path, overwrite)?;
+        Ok(WrittenOutput { digest, bytes })
+    }
+
+    fn written(&self) -> u64 {
+        match &self.encoder {
+            Encoder::Parquet(writer) => writer.inner().written(),
+            Encoder::Csv(_) | Encoder::Arrow(_) => self
+                .temporary
+                .as_file()
+                .metadata()
+                .map_or(0, |metadata| metadata.len()),
+        }
+    }
+
+    fn failed(&self, reason: &str) -> OfflineError {
+        space_or_other(&self.path, self.written(), reason)
+    }
+}
+
+/// Writes a small text file whole or not at all.
+pub fn write_text(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut temporary = temporary_in(directory_of(path))?;
+    temporary
+        .write_all(text.as_bytes())
+        .and_then(|()| temporary.as_file().sync_all())
+        .map_err(|error| space_or_other(path, 0, &error.to_string()))?;
+    publish(temporary, path, true)
+}
+
+/// Refuses an output that is in the way, or is nothing that can be replaced.
+pub fn check_target(path: &Path, overwrite: bool) -> Result<()> {
+    let directory = directory_of(path);
+    if !directory.is_dir() {
+        return Err(OfflineError::Data(format!(
+            "output {}: the directory {} does not exist",
+            path.display(),
+            directory.display()
+        )));
+    }
+    let Ok(metadata) = path.symlink_metadata() else {
+        return Ok(());
+    };
+    if metadata.is_dir() {
+        return Err(OfflineError::Data(format!(
+            "output {} is a directory: give a file's name",
+            path.display()
+        )));
+    }
+    if !metadata.is_file() && !metadata.is_symlink() {
+        return Err(OfflineError::Data(format!(
+            "output {} is not a plain file",
+            path.display()
+        )));
+    }
+    if overwrite {
+        return Ok(());
+    }
+    Err(OfflineError::OutputExists {
+        path: path.display().to_string(),
+    })
+}
+
+fn encoder(format: OutputFormat, sink: Sink, schema: &SchemaRef) -> std::result::Result<Encoder, String> {
+    Ok(match format {
+        OutputFormat::Parquet => {
+            let level = ZstdLevel::try_new(1).map_err(|error| error.to_string())?;
+            let properties = WriterProperties::builder()
+                .set_compression(Compression::ZSTD(level))
+                .set_max_row_group_row_count(Some(ROW_GROUP))
+                .set_created_by(format!("asof {}", env!("CARGO_PKG_VERSION")))
+                .build();
+            let writer = ArrowWriter::try_new(sink, schema.clone(), Some(properties));
+            Encoder::Parquet(Box::new(writer.map_err(|error| error.to_string())?))
+        }
+        OutputFormat::Csv => Encoder::Csv(Box::new(CsvWriter::new(sink))),
+        OutputFormat::Arrow => {
+            let writer = FileWriter::try_new(sink, schema);
+            Encoder::Arrow(Box::new(writer.map_err(|error| error.to_string())?))
+        }
+    })
+}
+
+fn publish(temporary: NamedTempFile, path: &Path, overwrite: bool) -> Result<()> {
+    let persisted = if overwrite {
+        temporary.persist(path)
+    } else {
+        // Somebody may have made the output meanwhile: it is not replaced.
+        temporary.persist_noclobber(path)
+    };
+    match persisted {
+        Ok(_) => Ok(()),
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(OfflineError::OutputExists {
+                path: path.display().to_string(),
+            })
+        }
+        Err(error) => Err(OfflineError::io(path, &error.error)),
+    }
+}
+
+/// A temporary file beside the output, with the mode of an ordinary file.
+fn temporary_in(directory: &Path) -> Result<NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt;
+    tempfile::Builder::new()
+        .prefix(".asof-")
+        .suffix(".tmp")
+        .permissions(std::fs::Permissions::from_mode(0o666))
+        .tempfile_in(directory)
+        .map_err(|error| OfflineError::io(directory, &error))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn is_nested(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::List(_)
+            | DataType::LargeList(_)
+            | DataType::FixedSizeList(..)
+            | DataType::Struct(_)
+            | DataType::Map(..)
+    )
+}
+
+fn unwritable(path: &Path, reason: &str) -> OfflineError {
+    OfflineError::Unavailable {
+        place: format!("output {}", path.display()),
+        reason: first_line(reason),
+    }
+}
+
+/// A writer's error, which is text by the time it gets here: a full disk is told apart by the system's
+/// words for it.
+fn space_or_other(path: &Path, written: u64, reason: &str) -> OfflineError {
+    let full = std::io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error()).to_string();
+    let words = full.split(" (os error").next().unwrap_or(&full);
+    if !reason.contains(words) {
+        return unwritable(path, reason);
+    }
+    let free = match rustix::fs::statvfs(directory_of(path)) {
+        Ok(disk) => format!(
+            "{} bytes are free now: free some space or give another --out",
+            disk.f_bavail * disk.f_frsize
+        ),
+        Err(_) => "free some space or give another --out".to_owned(),
+    };
+    OfflineError::NoSpace {
+        path: path.display().to_string(),
+        written,
+        free,
+    }
+}

@@ -1,0 +1,349 @@
+//! A source pinned: its files, their order and their common schema, as they were at one moment.
+
+use std::path::Path;
+
+use datafusion::arrow::datatypes::{DataType as ArrowType, Field, Schema, SchemaRef};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::Expr;
+use datafusion::prelude::{CsvReadOptions, DataFrame, ParquetReadOptions};
+use deltalake::DeltaTable;
+use url::Url;
+
+use asof_core::data_type::DataType;
+use asof_core::definition::{BoundView, Location, Source};
+
+use crate::engine::Engine;
+use crate::error::{OfflineError, Result, first_line};
+use crate::files::{Format, Located, SourceFile};
+use crate::managed;
+
+/// How many rows of a CSV file are looked at to find the types of columns that nothing declares.
+const CSV_INFERENCE_ROWS: usize = 10_000;
+
+/// A source pinned at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The source's name, for messages.
+    pub source: String,
+    /// Its files, in byte order of their paths.
+    pub files: Vec<SourceFile>,
+    /// The version of the Delta table, where it is one.
+    pub version: Option<u64>,
+    pub(crate) schema: SchemaRef,
+    pub(crate) kind: Kind,
+}
+
+/// What the files are.
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    /// Plain Parquet files.
+    Parquet,
+    /// Plain CSV files.
+    Csv,
+    /// A Delta table of somebody else's.
+    Delta(Box<DeltaTable>),
+    /// A Delta table of ours, with hidden columns.
+    Managed(Box<DeltaTable>),
+}
+
+impl Engine {
+    /// Pins the source of a view as it is now.
+    pub async fn snapshot(&self, bound: &BoundView) -> Result<Snapshot> {
+        let declared = declared_columns(bound);
+        self.snapshot_of(&bound.source, &declared).await
+    }
+
+    /// Pins a source as it is now; `declared` gives the types of columns of CSV files.
+    pub(crate) async fn snapshot_of(
+        &self,
+        source: &Source,
+        declared: &[(String, ArrowType)],
+    ) -> Result<Snapshot> {
+        let name = source.name.as_str();
+        let (kind, files) = match &source.location {
+            Location::Managed { schema, .. } => {
+                let table = managed::open(self, source, schema).await?;
+                (Kind::Managed(Box::new(table.clone())), delta_files(&table, name)?)
+            }
+            Location::InPlace { path } => match self.roots.locate(name, path)? {
+                Located::Files(Format::Parquet, files) => (Kind::Parquet, files),
+                Located::Files(Format::Csv, files) => (Kind::Csv, files),
+                Located::Delta(directory) => {
+                    let table = open_delta(&directory, name).await?;
+                    let files = delta_files(&table, name)?;
+                    (Kind::Delta(Box::new(table)), files)
+                }
+            },
+        };
+        let version = match &kind {
+            Kind::Delta(table) | Kind::Managed(table) => table.version(),
+            Kind::Parquet | Kind::Csv => None,
+        };
+        let mut snapshot = Snapshot {
+            source: name.to_owned(),
+            files,
+            version,
+            schema: SchemaRef::new(Schema::empty()),
+            kind,
+        };
+        snapshot.schema = self.common_schema(&snapshot, declared).await?;
+        Ok(snapshot)
+    }
+
+    /// One plain file as a snapshot of its own, its columns typed as `declared`.
+    pub(crate) async fn plain_snapshot(
+        &self,
+        source: &str,
+        file: &SourceFile,
+        declared: &[(String, DataType)],
+    ) -> Result<Snapshot> {
+        let format = Format::of(&file.location)
+            .ok_or_else(|| OfflineError::Data(format!("{} is not a .parquet or .csv file", file.path)))?;
+        let declared: Vec<_> = declared
+            .iter()
+            .filter(|(_, data_type)| is_csv_type(data_type))
+            .map(|(name, data_type)| match data_type {
+                DataType::Timestamp => (name.clone(), ArrowType::Utf8),
+                other => (name.clone(), other.to_arrow()),
+            })
+            .collect();
+        let mut snapshot = Snapshot {
+            source: source.to_owned(),
+            files: vec![file.clone()],
+            version: None,
+            schema: SchemaRef::new(Schema::empty()),
+            kind: match format {
+                Format::Parquet => Kind::Parquet,
+                Format::Csv => Kind::Csv,
+            },
+        };
+        snapshot.schema = self.common_schema(&snapshot, &declared).await?;
+        Ok(snapshot)
+    }
+
+    /// The schema that all files share.
+    async fn common_schema(
+        &self,
+        snapshot: &Snapshot,
+        declared: &[(String, ArrowType)],
+    ) -> Result<SchemaRef> {
+        if let Kind::Delta(table) | Kind::Managed(table) = &snapshot.kind {
+            let provider = table.table_provider().await;
+            let provider = provider.map_err(|error| OfflineError::engine(&snapshot.source, &error))?;
+            return Ok(provider.schema());
+        }
+        let mut common: Option<(String, SchemaRef)> = None;
+        for file in &snapshot.files {
+            let frame = self.frame(snapshot, file, None).await?;
+            let schema = SchemaRef::new(frame.schema().as_arrow().clone());
+            match &common {
+                None => common = Some((file.path.clone(), schema)),
+                Some((first, common)) => same_schema(snapshot, first, common, &file.path, &schema)?,
+            }
+        }
+        let schema = common.map_or_else(|| SchemaRef::new(Schema::empty()), |(_, schema)| schema);
+        Ok(match snapshot.kind {
+            Kind::Csv => SchemaRef::new(with_declared(&schema, declared)),
+            Kind::Parquet | Kind::Delta(_) | Kind::Managed(_) => schema,
+        })
+    }
+
+    /// The rows of one file, from its first to its last, with the given columns.
+    pub(crate) async fn open_file(
+        &self,
+        snapshot: &Snapshot,
+        file: &SourceFile,
+        columns: &[String],
+    ) -> Result<SendableRecordBatchStream> {
+        let place = format!("source {}: {}", snapshot.source, file.path);
+        let frame = self.frame(snapshot, file, Some(&snapshot.schema)).await?;
+        let columns: Vec<Expr> = columns
+            .iter()
+            .map(|name| Expr::Column(datafusion::common::Column::from_name(name)))
+            .collect();
+        let stream = async { frame.select(columns)?.execute_stream().await };
+        stream.await.map_err(|error| OfflineError::engine(&place, &error))
+    }
+
+    async fn frame(
+        &self,
+        snapshot: &Snapshot,
+        file: &SourceFile,
+        schema: Option<&SchemaRef>,
+    ) -> Result<DataFrame> {
+        let place = format!("source {}: {}", snapshot.source, file.path);
+        let frame = match &snapshot.kind {
+            Kind::Parquet => {
+                check_parquet(&place, file)?;
+                let options = ParquetReadOptions {
+                    file_extension: "",
+                    ..ParquetReadOptions::default()
+                };
+                self.context
+                    .read_parquet(file_url(&file.location)?, options)
+                    .await
+            }
+            Kind::Csv => {
+                if file.size == 0 {
+                    return Err(OfflineError::Data(format!(
+                        "{place}: the file is empty, without a header line"
+                    )));
+                }
+                let mut options = CsvReadOptions::new()
+                    .file_extension("")
+                    .newlines_in_values(true)
+                    .schema_infer_max_records(CSV_INFERENCE_ROWS);
+                options.schema = schema.map(AsRef::as_ref);
+                self.context.read_csv(file_url(&file.location)?, options).await
+            }
+            Kind::Delta(table) | Kind::Managed(table) => {
+                let provider = table.table_provider().with_file_paths([file.path.clone()]).await;
+                provider.and_then(|provider| self.context.read_table(provider))
+            }
+        };
+        frame.map_err(|error| OfflineError::engine(&place, &error))
+    }
+}
+
+/// The columns whose types a view declares, under their names in the source. Times stay text: they are
+/// parsed by the rules of the source.
+fn declared_columns(bound: &BoundView) -> Vec<(String, ArrowType)> {
+    let source = &bound.source;
+    let keys = bound
+        .entity
+        .keys
+        .iter()
+        .map(|key| (key.name.clone(), key.key_type.data_type().to_arrow()));
+    let features = bound
+        .view
+        .features()
+        .iter()
+        .filter(|feature| is_csv_type(&feature.data_type))
+        .map(|feature| (feature.source_column().to_owned(), feature.data_type.to_arrow()));
+    let times = std::iter::once(&source.event_time)
+        .chain(&source.created_time)
+        .map(|name| (name.clone(), ArrowType::Utf8));
+    // The first entry for a name counts: a key or feature may well be one of the times.
+    times.chain(keys).chain(features).collect()
+}
+
+/// Whether the text of a CSV file can hold values of the type.
+fn is_csv_type(data_type: &DataType) -> bool {
+    !matches!(
+        data_type,
+        DataType::List(_) | DataType::Embedding(_) | DataType::Struct(_) | DataType::Map(_) | DataType::Bytes
+    )
+}
+
+fn with_declared(schema: &Schema, declared: &[(String, ArrowType)]) -> Schema {
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let declared = declared.iter().find(|(name, _)| name == field.name());
+            match declared {
+                Some((_, data_type)) => Field::new(field.name(), data_type.clone(), true),
+                None => field.as_ref().clone().with_nullable(true),
+            }
+        })
+        .collect();
+    Schema::new(fields)
+}
+
+fn same_schema(snapshot: &Snapshot, first: &str, common: &Schema, path: &str, schema: &Schema) -> Result<()> {
+    let differs = |what: String| {
+        Err(OfflineError::Data(format!(
+            "source {}: the files {first} and {path} have different schemas: {what}",
+            snapshot.source
+        )))
+    };
+    for field in common.fields() {
+        match schema.field_with_name(field.name()) {
+            Err(_) => return differs(format!("column {:?} is only in {first}", field.name())),
+            Ok(other) if other.data_type() != field.data_type() && !matches!(snapshot.kind, Kind::Csv) => {
+                return differs(format!(
+                    "column {:?} is {} in one and {} in the other",
+                    field.name(),
+                    field.data_type(),
+                    other.data_type()
+                ));
+            }
+            Ok(_) => {}
+        }
+    }
+    match schema
+        .fields()
+        .iter()
+        .find(|field| common.field_with_name(field.name()).is_err())
+    {
+        Some(field) => differs(format!("column {:?} is only in {path}", field.name())),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what is no Parquet file with a better message than a decoder has.
+fn check_parquet(place: &str, file: &SourceFile) -> Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    let read = || -> std::io::Result<[u8; 4]> {
+        let mut content = std::fs::File::open(&file.location)?;
+        let mut magic = [0; 4];
+        content.seek(SeekFrom::End(-4))?;
+        content.read_exact(&mut magic)?;
+        Ok(magic)
+    };
+    if file.size < 12 {
+        return Err(OfflineError::Data(format!(
+            "{place}: not a Parquet file: it has only {} bytes",
+            file.size
+        )));
+    }
+    let magic = read().map_err(|error| OfflineError::io(&file.location, &error))?;
+    if &magic != b"PAR1" {
+        return Err(OfflineError::Data(format!(
+            "{place}: not a whole Parquet file: its last bytes are not PAR1 (cut short, or of another format)"
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn file_url(path: &Path) -> Result<String> {
+    Url::from_file_path(path)
+        .map(String::from)
+        .map_err(|()| OfflineError::Internal(format!("{} has no file URL", path.display())))
+}
+
+pub(crate) async fn open_delta(directory: &Path, source: &str) -> Result<DeltaTable> {
+    let url = Url::from_directory_path(directory)
+        .map_err(|()| OfflineError::Internal(format!("{} has no file URL", directory.display())))?;
+    deltalake::open_table(url).await.map_err(|error| {
+        OfflineError::Data(format!(
+            "source {source}: the Delta table in {} cannot be opened: {}",
+            directory.display(),
+            first_line(&error.to_string())
+        ))
+    })
+}
+
+/// The files of a table's snapshot, in byte order of their paths.
+pub(crate) fn delta_files(table: &DeltaTable, source: &str) -> Result<Vec<SourceFile>> {
+    let state = table.snapshot().map_err(|error| {
+        OfflineError::Data(format!("source {source}: {}", first_line(&error.to_string())))
+    })?;
+    let mut files: Vec<SourceFile> = state
+        .log_data()
+        .iter()
+        .map(|file| SourceFile {
+            path: file.path().into_owned(),
+            location: table
+                .table_url()
+                .to_file_path()
+                .unwrap_or_default()
+                .join(file.object_store_path().to_string()),
+            size: u64::try_from(file.size()).unwrap_or(0),
+            modified: i128::from(file.modification_time()) * 1_000_000,
+            tag: file.deletion_vector_descriptor().map(|vector| vector.unique_id()),
+        })
+        .collect();
+    files.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
+    Ok(files)
+}

@@ -1,0 +1,72 @@
+//! What an extract found, in counts.
+
+use asof_core::status::Status;
+
+/// How often each status was given, for one feature.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StatusCounts([u64; Status::ALL.len()]);
+
+impl StatusCounts {
+    /// Counts one more.
+    pub fn add(&mut self, status: Status) {
+        if let Some(count) = self.0.get_mut(place(status)) {
+            *count += 1;
+        }
+    }
+
+    /// How often a status was given.
+    pub fn get(&self, status: Status) -> u64 {
+        self.0.get(place(status)).copied().unwrap_or(0)
+    }
+}
+
+fn place(status: Status) -> usize {
+    usize::from(status.code()) - 1
+}
+
+/// The counts of one column of the dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeatureSummary {
+    /// The column.
+    pub column: String,
+    /// The type of its values.
+    pub data_type: String,
+    /// How often each status was given.
+    pub counts: StatusCounts,
+}
+
+/// The counts of one view as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewSummary {
+    /// The view, with its prefix where it has one.
+    pub label: String,
+    /// Rows of its source that were read.
+    pub source_rows: u64,
+    /// Rows of its source that were skipped, because their key or event time is null.
+    pub skipped_rows: u64,
+    /// Rows of its source that were ignored, because an earlier one has the same event id.
+    pub repeated_rows: u64,
+    /// Spine rows for which rule 2 (as known) excluded the row that would have won without it.
+    pub held_back_winners: u64,
+}
+
+/// What an extract did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExtractSummary {
+    /// The dataset.
+    pub output: std::path::PathBuf,
+    /// Its manifest.
+    pub manifest: std::path::PathBuf,
+    /// Rows of the spine, and so of the dataset.
+    pub rows: u64,
+    /// Columns of the dataset.
+    pub columns: usize,
+    /// Bytes of the dataset.
+    pub bytes: u64,
+    /// The digest of the dataset.
+    pub digest: String,
+    /// Per view.
+    pub views: Vec<ViewSummary>,
+    /// Per feature, in column order.
+    pub features: Vec<FeatureSummary>,
+}

@@ -1,0 +1,185 @@
+//! Time columns, in whatever shape they come, as UTC microseconds.
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType as ArrowType, Date32Type, Int64Type, TimeUnit};
+use asof_core::time::{Ambiguous, DateInstant, Rounding, TimeError, Timestamp, Zone, parse_naive};
+
+/// How a time column is to be understood.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeRules {
+    /// The zone of times that carry none.
+    pub zone: Option<Zone>,
+    /// Which instant a date means.
+    pub dates: Option<DateInstant>,
+    /// Whether it is a source's column, whose times are known late, or a spine's, which asks early.
+    pub side: Side,
+}
+
+/// Which side of the join a time column is on: each errs so that nothing can leak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Event and created times: rounded up, ambiguous local times taken late.
+    Source,
+    /// Spine times: rounded down, ambiguous local times taken early.
+    Spine,
+}
+
+impl Side {
+    fn rounding(self) -> Rounding {
+        match self {
+            Self::Source => Rounding::Up,
+            Self::Spine => Rounding::Down,
+        }
+    }
+
+    fn ambiguous(self) -> Ambiguous {
+        match self {
+            Self::Source => Ambiguous::Later,
+            Self::Spine => Ambiguous::Earlier,
+        }
+    }
+}
+
+/// Why a time column cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TimeColumnError {
+    /// Not a type that holds times.
+    #[error("is {0}, not a time: expected timestamps, dates, or text such as 2013-06-01T12:00:00Z")]
+    Type(String),
+    /// The times carry no zone and none was named.
+    #[error("holds times without a zone: name it with {0}")]
+    NoZone(&'static str),
+    /// Dates, and nobody said which instant of the day they mean.
+    #[error("holds dates: say with {0} which instant of the day they mean")]
+    NoInstant(&'static str),
+    /// One value cannot be understood.
+    #[error("cannot be read: {error}")]
+    Value {
+        /// The row within the array, from 0.
+        row: usize,
+        /// What is wrong with it.
+        error: TimeError,
+    },
+}
+
+impl TimeColumnError {
+    /// The row of the offending value, where it is one value.
+    pub fn row(&self) -> Option<usize> {
+        match self {
+            Self::Value { row, .. } => Some(*row),
+            Self::Type(_) | Self::NoZone(_) | Self::NoInstant(_) => None,
+        }
+    }
+}
+
+impl TimeRules {
+    fn zone_option(self) -> &'static str {
+        match self.side {
+            Side::Source => "timezone = \"…\" in the source's definition",
+            Side::Spine => "--timezone",
+        }
+    }
+
+    fn dates_option(self) -> &'static str {
+        match self.side {
+            Side::Source => "dates = \"start\" or dates = \"end\" in the source's definition",
+            Side::Spine => "a time column of timestamps",
+        }
+    }
+}
+
+/// The instants of a column, `None` where it is null.
+pub fn instants(array: &ArrayRef, rules: TimeRules) -> Result<Vec<Option<Timestamp>>, TimeColumnError> {
+    match array.data_type() {
+        ArrowType::Timestamp(unit, zone) => timestamps(array, per_second(*unit), zone.is_some(), rules),
+        ArrowType::Date32 | ArrowType::Date64 => dates(array, rules),
+        ArrowType::Utf8 | ArrowType::LargeUtf8 | ArrowType::Utf8View => texts(array, rules),
+        ArrowType::Dictionary(_, values) => {
+            let plain = cast(array, values).map_err(|_| type_error(array))?;
+            instants(&plain, rules)
+        }
+        ArrowType::Null => Ok(vec![None; array.len()]),
+        _ => Err(type_error(array)),
+    }
+}
+
+fn type_error(array: &ArrayRef) -> TimeColumnError {
+    TimeColumnError::Type(array.data_type().to_string())
+}
+
+fn per_second(unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => 1,
+        TimeUnit::Millisecond => 1_000,
+        TimeUnit::Microsecond => 1_000_000,
+        TimeUnit::Nanosecond => 1_000_000_000,
+    }
+}
+
+fn timestamps(
+    array: &ArrayRef,
+    per_second: i64,
+    zoned: bool,
+    rules: TimeRules,
+) -> Result<Vec<Option<Timestamp>>, TimeColumnError> {
+    let zone = match (zoned, rules.zone) {
+        (true, _) => Zone::UTC,
+        (false, Some(zone)) => zone,
+        (false, None) => return Err(TimeColumnError::NoZone(rules.zone_option())),
+    };
+    let counts = cast(array, &ArrowType::Int64).map_err(|_| type_error(array))?;
+    let counts = counts.as_primitive::<Int64Type>();
+    each(array, |row| {
+        let local = Timestamp::from_units(counts.value(row), per_second, rules.side.rounding())?;
+        Timestamp::from_local(local.micros(), zone, rules.side.ambiguous())
+    })
+}
+
+fn dates(array: &ArrayRef, rules: TimeRules) -> Result<Vec<Option<Timestamp>>, TimeColumnError> {
+    let instant = rules
+        .dates
+        .ok_or(TimeColumnError::NoInstant(rules.dates_option()))?;
+    let zone = rules.zone.ok_or(TimeColumnError::NoZone(rules.zone_option()))?;
+    let days = cast(array, &ArrowType::Date32).map_err(|_| type_error(array))?;
+    let days = days.as_primitive::<Date32Type>();
+    each(array, |row| {
+        Timestamp::from_local(
+            instant.local_micros(days.value(row)),
+            zone,
+            rules.side.ambiguous(),
+        )
+    })
+}
+
+fn texts(array: &ArrayRef, rules: TimeRules) -> Result<Vec<Option<Timestamp>>, TimeColumnError> {
+    let texts = cast(array, &ArrowType::Utf8).map_err(|_| type_error(array))?;
+    let texts = texts.as_string::<i32>();
+    each(array, |row| {
+        let text = texts.value(row);
+        match (Timestamp::parse_rounded(text, rules.side.rounding()), rules.zone) {
+            (Err(TimeError::NoZone(_)), Some(zone)) => {
+                let local = parse_naive(text, rules.side.rounding())
+                    .ok_or_else(|| TimeError::Unreadable(text.chars().take(64).collect()))?;
+                Timestamp::from_local(local, zone, rules.side.ambiguous())
+            }
+            (parsed, _) => parsed,
+        }
+    })
+}
+
+fn each(
+    array: &ArrayRef,
+    mut value: impl FnMut(usize) -> Result<Timestamp, TimeError>,
+) -> Result<Vec<Option<Timestamp>>, TimeColumnError> {
+    (0..array.len())
+        .map(|row| {
+            if array.is_null(row) {
+                return Ok(None);
+            }
+            value(row)
+                .map(Some)
+                .map_err(|error| TimeColumnError::Value { row, error })
+        })
+        .collect()
+}
