@@ -112,7 +112,7 @@ def read_of(defined: dict, project: Path, entry: dict) -> Read:
         name: {"type": spec} if isinstance(spec, str) else spec for name, spec in view["features"].items()
     }
     wanted = declared if entry["features"] in ("*", ["*"]) else entry["features"]
-    prefix = f"{entry['prefix']}__" if "prefix" in entry else ""
+    prefix = f"{entry['prefix']}_" if "prefix" in entry else ""
     mapped = entry.get("keys", {})
     return Read(
         view=view["name"],

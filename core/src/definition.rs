@@ -184,10 +184,10 @@ pub struct Service {
     pub notes: Notes,
 }
 
-/// The name of a feature's column: `view__feature`, or `prefix__view__feature`.
+/// The name of a feature's column: `view__feature`, or `prefix_view__feature`.
 pub fn column_name(prefix: Option<&Prefix>, view: &ViewName, feature: &FeatureName) -> String {
     match prefix {
-        Some(prefix) => format!("{prefix}__{view}__{feature}"),
+        Some(prefix) => format!("{prefix}_{view}__{feature}"),
         None => format!("{view}__{feature}"),
     }
 }

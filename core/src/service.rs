@@ -24,7 +24,7 @@ impl ViewRead {
     /// How messages and summaries call this read: the view, with its prefix where it has one.
     pub fn label(&self) -> String {
         match &self.prefix {
-            Some(prefix) => format!("{prefix}__{}", self.bound.view.name),
+            Some(prefix) => format!("{prefix}_{}", self.bound.view.name),
             None => self.bound.view.name.to_string(),
         }
     }
@@ -33,7 +33,7 @@ impl ViewRead {
 /// One column of the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputColumn {
-    /// `view__feature`, or `prefix__view__feature`.
+    /// `view__feature`, or `prefix_view__feature`.
     pub name: String,
     /// Which of [`ReadPlan::reads`].
     pub read: usize,
