@@ -257,6 +257,13 @@ pub trait OnlineStore: Send + Sync {
 
     /// The place where damage to what a caller was given is to be reported, such as a path.
     fn place(&self) -> String;
+
+    /// A number that is another one after every change of what [`OnlineStore::views`] gives, made
+    /// before the change is acknowledged; `None` from a store that does not count. Readers that see
+    /// the same number twice may keep what they know of the views.
+    fn changes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The schema in which rows of a view are stored today.
