@@ -149,7 +149,7 @@ pub fn parse_naive(text: &str, rounding: Rounding) -> Option<i64> {
 }
 
 fn rounded(time: DateTime<Utc>, rounding: Rounding) -> i64 {
-    let inexact = time.timestamp_subsec_nanos() % 1_000 != 0;
+    let inexact = !time.timestamp_subsec_nanos().is_multiple_of(1_000);
     time.timestamp_micros() + i64::from(inexact && rounding == Rounding::Up)
 }
 

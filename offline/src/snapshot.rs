@@ -341,7 +341,9 @@ pub(crate) fn delta_files(table: &DeltaTable, source: &str) -> Result<Vec<Source
                 .join(file.object_store_path().to_string()),
             size: u64::try_from(file.size()).unwrap_or(0),
             modified: i128::from(file.modification_time()) * 1_000_000,
-            tag: file.deletion_vector_descriptor().map(|vector| vector.unique_id()),
+            tag: file
+                .deletion_vector_descriptor()
+                .map(|vector| format!("{}:{:?}", vector.path_or_inline_dv, vector.offset)),
         })
         .collect();
     files.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));

@@ -58,7 +58,7 @@ impl QuestionsBuilder {
         let mut ranges = vec![0..0; self.groups.len()];
         for (place, (group, _)) in sorted.iter().enumerate() {
             if let Some(range) = ranges.get_mut(*group) {
-                if range.is_empty() {
+                if range.start == range.end {
                     range.start = place;
                 }
                 range.end = place + 1;

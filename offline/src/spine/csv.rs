@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::AsArray;
 use arrow::csv::{Reader, ReaderBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 

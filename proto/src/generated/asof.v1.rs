@@ -223,7 +223,7 @@ pub struct GetFeaturesResponse {
 /// One feature.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FeatureColumn {
-    /// `view__feature`, or `prefix__view__feature`.
+    /// `view__feature`, or `prefix_view__feature`.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// One value for each position, null unless the status there is PRESENT.
