@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::can_cast_types;
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Column, DFSchema, DataFusionError, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
@@ -36,14 +36,45 @@ pub(crate) struct Compiled {
     constant: Option<ScalarValue>,
 }
 
+/// What is left to do: a stack of our own, since a level of recursion here costs many kilobytes.
+enum Task {
+    Visit(Expr),
+    /// A node whose operands are compiled: the last so many results, in their order.
+    Build(Expr, usize),
+}
+
 /// Compiles an expression over the columns of `schema`, which batches will have in the same order.
 pub(crate) fn compile(expr: Expr, schema: &Schema) -> Result<Compiled, ExprError> {
-    match expr {
-        Expr::Alias(alias) => compile(*alias.expr, schema),
-        Expr::Column(column) => compile_column(&column.name, schema),
-        Expr::Literal(value, _) => Ok(constant(value)),
-        other => compile_node(other, schema),
+    let mut tasks = vec![Task::Visit(expr)];
+    let mut done: Vec<Compiled> = Vec::new();
+    while let Some(task) = tasks.pop() {
+        match task {
+            Task::Visit(Expr::Alias(alias)) => tasks.push(Task::Visit(*alias.expr)),
+            Task::Visit(Expr::Column(column)) => done.push(compile_column(&column.name, schema)?),
+            Task::Visit(Expr::Literal(value, _)) => done.push(constant(value)),
+            Task::Visit(node) => {
+                check_node(&node)?;
+                let (node, children) = take_children(node)?;
+                tasks.push(Task::Build(node, children.len()));
+                tasks.extend(children.into_iter().rev().map(Task::Visit));
+            }
+            Task::Build(node, operands) => {
+                let operands = done.split_off(done.len().saturating_sub(operands));
+                done.push(compile_node(node, operands)?);
+            }
+        }
     }
+    done.pop().ok_or_else(|| internal("nothing is there"))
+}
+
+/// A node with nulls in the places of its operands, and the operands.
+fn take_children(node: Expr) -> Result<(Expr, Vec<Expr>), ExprError> {
+    let mut children = Vec::new();
+    let node = map_children(node, &mut |child| {
+        children.push(child);
+        Ok(lit(ScalarValue::Null))
+    })?;
+    Ok((node, children))
 }
 
 fn compile_column(name: &str, schema: &Schema) -> Result<Compiled, ExprError> {
@@ -69,15 +100,15 @@ fn internal(what: &str) -> ExprError {
     ExprError::Type(format!("the expression cannot be planned: {}", clip(what)))
 }
 
-fn compile_node(expr: Expr, schema: &Schema) -> Result<Compiled, ExprError> {
-    check_node(&expr)?;
+fn compile_node(node: Expr, compiled: Vec<Compiled>) -> Result<Compiled, ExprError> {
     let mut operands = Operands::default();
-    let expr = map_children(expr, &mut |child| {
-        let compiled = compile(child, schema)?;
-        Ok(operands.add(compiled))
+    let mut compiled = compiled.into_iter();
+    let node = map_children(node, &mut |_| {
+        let operand = compiled.next().ok_or_else(|| internal("an operand is lost"))?;
+        Ok(operands.add(operand))
     })?;
     let small = operands.schema()?;
-    let node = translate(expr, &operands, &small)?;
+    let node = translate(node, &operands, &small)?;
     operands.finish(node, &small)
 }
 
@@ -168,6 +199,20 @@ impl Operands {
         }
     }
 
+    /// Microseconds instead of nanoseconds where no operand has nanoseconds: these end in 2262.
+    fn unit_in_use(&self, to: &DataType) -> DataType {
+        let nanoseconds =
+            |data_type: &DataType| matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond, _));
+        match to {
+            DataType::Timestamp(TimeUnit::Nanosecond, zone)
+                if !self.0.iter().any(|operand| nanoseconds(&operand.data_type)) =>
+            {
+                DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
+            }
+            other => other.clone(),
+        }
+    }
+
     fn mismatch(&self, what: &str) -> ExprError {
         ExprError::Type(format!(
             "{what} cannot be used with {}: cast to types that fit",
@@ -242,6 +287,7 @@ fn translate(expr: Expr, operands: &Operands, small: &DFSchema) -> Result<Expr, 
         return explicit_cast(expr, &to, operands);
     }
     let what = describe(&expr);
+    let expr = read_times(expr, operands)?;
     let context = SimplifyContext::builder()
         .with_schema(Arc::new(small.clone()))
         .build();
@@ -286,29 +332,70 @@ fn explicit_cast(operand: Expr, to: &DataType, operands: &Operands) -> Result<Ex
     )))
 }
 
-/// A cast that nobody wrote: between numbers, between texts, between times, or of a constant that fits.
+/// Reads constant texts beside a date or timestamp as such; DataFusion would turn all into nanoseconds,
+/// which end in 2262.
+fn read_times(expr: Expr, operands: &Operands) -> Result<Expr, ExprError> {
+    let compares = match &expr {
+        Expr::BinaryExpr(binary) => is_comparison(binary.op),
+        Expr::Between(_) | Expr::InList(_) => true,
+        _ => false,
+    };
+    let Some(time) = operands
+        .0
+        .iter()
+        .map(|operand| &operand.data_type)
+        .find(|known| is_time(known))
+    else {
+        return Ok(expr);
+    };
+    if !compares {
+        return Ok(expr);
+    }
+    map_children(expr, &mut |child| match child {
+        Expr::Literal(value, _) if is_text(&value.data_type()) => time_constant(&value, time),
+        other => Ok(other),
+    })
+}
+
+/// `= <> < <= > >=`
+fn is_order(op: Operator) -> bool {
+    matches!(
+        op,
+        Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
+    )
+}
+
+fn is_comparison(op: Operator) -> bool {
+    is_order(op) || matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom)
+}
+
+fn time_constant(value: &ScalarValue, time: &DataType) -> Result<Expr, ExprError> {
+    match value.cast_to(time) {
+        Ok(read) if read.is_null() == value.is_null() => Ok(lit(read)),
+        _ => Err(ExprError::Type(format!(
+            "the text '{}' is not a {}",
+            clip(&text_of(value)),
+            Spelled(time)
+        ))),
+    }
+}
+
+/// A cast that nobody wrote: between numbers, between texts, between times, or of null.
 fn implicit_cast(child: Expr, what: &str, operands: &Operands, small: &DFSchema) -> Result<Expr, ExprError> {
     let Expr::Cast(cast) = child else {
         return Ok(child);
     };
-    let to = cast.field.data_type().clone();
+    let to = operands.unit_in_use(cast.field.data_type());
     let from = cast.expr.get_type(small).map_err(|_| operands.mismatch(what))?;
-    if let (Expr::Literal(value, _), true, true) = (cast.expr.as_ref(), is_text(&from), to.is_temporal()) {
-        return match value.cast_to(&to) {
-            Ok(value) => Ok(lit(value)),
-            Err(_) => Err(ExprError::Type(format!(
-                "the text '{}' is not a {}",
-                clip(&text_of(value)),
-                Spelled(&to)
-            ))),
-        };
-    }
     let alike = from == DataType::Null
         || (from.is_numeric() && to.is_numeric())
         || (is_text(&from) && is_text(&to))
         || (is_time(&from) && is_time(&to))
         || (is_span(&from) && is_span(&to))
         || same_values(&from, &to);
+    if from == to {
+        return Ok(*cast.expr);
+    }
     if alike && can_cast_types(&from, &to) {
         return Ok(call(function(NullCast::new(to)), vec![*cast.expr]));
     }

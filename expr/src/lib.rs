@@ -26,8 +26,8 @@
 //!   and decimals that overflow or divide by zero, timestamps out of range, casts without a counterpart,
 //!   functions outside their domain. Integer division cuts towards zero.
 //! - Floats follow IEEE 754: `1.0 / 0.0` is infinite, `0.0 / 0.0` is NaN; NaN equals nothing, itself
-//!   included, and is neither less nor greater; `-0.0 = 0.0`. `is distinct from`, `greatest` and `least` go
-//!   by total order instead: NaN is the same as NaN and above all numbers.
+//!   included, and is neither less nor greater; `-0.0 = 0.0`. for `is distinct from` NaN is the
+//!   same as NaN, and for `greatest` and `least` it is above all numbers.
 //! - Null goes through operators; `where` keeps a row only where its condition is true.
 //! - Nothing converts between text and other types, or between booleans and numbers, unless a `cast` is
 //!   written; only a constant text beside a date or timestamp is read as one, and refused where it is none.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, Datum, Decimal128Array, Decimal256Array,
-    PrimitiveArray, RecordBatch,
+    Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, Datum, PrimitiveArray, RecordBatch,
 };
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::{
@@ -149,12 +148,19 @@ fn within_precision(value: ColumnarValue) -> Result<ColumnarValue> {
     };
     let constant = matches!(value, ColumnarValue::Scalar(_));
     let array = value.into_array(1)?;
+    let data_type = array.data_type().clone();
     let fitting: ArrayRef = if let Some(array) = array.as_primitive_opt::<Decimal128Type>() {
-        let array: &Decimal128Array = array;
-        Arc::new(array.null_if_overflow_precision(precision))
+        Arc::new(
+            array
+                .null_if_overflow_precision(precision)
+                .with_data_type(data_type),
+        )
     } else if let Some(array) = array.as_primitive_opt::<Decimal256Type>() {
-        let array: &Decimal256Array = array;
-        Arc::new(array.null_if_overflow_precision(precision))
+        Arc::new(
+            array
+                .null_if_overflow_precision(precision)
+                .with_data_type(data_type),
+        )
     } else {
         array
     };
