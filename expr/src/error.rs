@@ -13,7 +13,7 @@ pub enum ExprError {
     /// The text is beyond a limit that is checked before it is parsed.
     #[error("the SQL has {found} {what}, at most {limit} are allowed: shorten it")]
     TooLarge {
-        /// What was counted: `bytes`, `tokens`, `operators`, `levels of brackets`, `levels of nesting`.
+        /// What was counted: `bytes`, `tokens`, `operators`, `levels of nesting`.
         what: &'static str,
         /// How many there are, or at least how many.
         found: String,

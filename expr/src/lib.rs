@@ -48,5 +48,5 @@ mod types;
 
 pub use error::ExprError;
 pub use functions::functions;
-pub use limits::{MAX_BRACKETS, MAX_BYTES, MAX_OPERATORS, MAX_TOKENS};
+pub use limits::{MAX_BYTES, MAX_NESTING, MAX_OPERATORS, MAX_TOKENS};
 pub use source_sql::{BoundSql, Evaluated, SourceSql};

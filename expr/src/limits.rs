@@ -14,8 +14,14 @@ pub const MAX_BYTES: usize = 16 * 1024;
 pub const MAX_TOKENS: usize = 400;
 /// The most operators (symbols and words such as `and`): each may be one level of a tree.
 pub const MAX_OPERATORS: usize = 120;
-/// How deep round brackets may stand in each other.
-pub const MAX_BRACKETS: usize = 40;
+/// How deep brackets, `case … end`, and signs and `not` before a value may stand in each other.
+pub const MAX_NESTING: usize = 40;
+
+/// Runs with a stack that suffices for any text within the limits, on whatever thread.
+pub(crate) fn with_stack<T>(work: impl FnOnce() -> T) -> T {
+    const ENOUGH: usize = 8 << 20;
+    stacker::maybe_grow(ENOUGH, ENOUGH + (1 << 20), work)
+}
 
 /// Cuts `text` into tokens and counts them; only tokens of the allowed grammar pass.
 pub(crate) fn tokens(text: &str) -> Result<Vec<TokenWithSpan>, ExprError> {
@@ -38,7 +44,7 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<TokenWithSpan>, ExprError> {
     at_most("tokens", tokens.len(), MAX_TOKENS)?;
     let operators = tokens.iter().filter(|token| is_operator(&token.token)).count();
     at_most("operators", operators, MAX_OPERATORS)?;
-    at_most("levels of brackets", depth(&tokens), MAX_BRACKETS)?;
+    at_most("levels of nesting", depth(&tokens), MAX_NESTING)?;
     match tokens.iter().find(|token| !is_allowed(&token.token)) {
         Some(odd) => Err(ExprError::NotAllowed(format!(
             "`{}` at line {}, column {} is not allowed here: use column names, literals in single quotes, \
@@ -62,27 +68,39 @@ fn at_most(what: &'static str, found: usize, limit: usize) -> Result<(), ExprErr
     })
 }
 
+/// The parser has a limit of its own, but goes on with another reading of the text when it meets it.
 fn depth(tokens: &[TokenWithSpan]) -> usize {
-    let mut depth: usize = 0;
-    let mut deepest = 0;
+    let (mut depth, mut deepest, mut prefixes) = (0_usize, 0, 0_usize);
     for token in tokens {
-        match token.token {
-            Token::LParen => depth += 1,
-            Token::RParen => depth = depth.saturating_sub(1),
-            _ => {}
+        prefixes = if is_prefix(&token.token) { prefixes + 1 } else { 0 };
+        if token.token == Token::LParen || is_word(&token.token, &["case"]) {
+            depth += 1;
+        } else if token.token == Token::RParen || is_word(&token.token, &["end"]) {
+            depth = depth.saturating_sub(1);
         }
-        deepest = deepest.max(depth);
+        deepest = deepest.max(depth + prefixes);
     }
     deepest
+}
+
+fn is_prefix(token: &Token) -> bool {
+    matches!(token, Token::Plus | Token::Minus) || is_word(token, &["not"])
+}
+
+fn is_word(token: &Token, words: &[&str]) -> bool {
+    match token {
+        Token::Word(word) => {
+            word.quote_style.is_none() && words.iter().any(|known| word.value.eq_ignore_ascii_case(known))
+        }
+        _ => false,
+    }
 }
 
 /// Whether a token makes its tree one level deeper.
 fn is_operator(token: &Token) -> bool {
     const WORDS: [&str; 9] = ["and", "or", "not", "is", "between", "like", "ilike", "in", "case"];
     match token {
-        Token::Word(word) => {
-            word.quote_style.is_none() && WORDS.iter().any(|known| word.value.eq_ignore_ascii_case(known))
-        }
+        Token::Word(_) => is_word(token, &WORDS),
         Token::Eq
         | Token::Neq
         | Token::Lt

@@ -13,6 +13,7 @@ use datafusion_sql::sqlparser::ast::Expr as SqlExpr;
 
 use crate::compile::{Compiled, compile};
 use crate::error::{ExprError, clip, list};
+use crate::limits::with_stack;
 use crate::statement::{self, Item, SOURCE, Shape};
 use crate::types::Spelled;
 use crate::{grammar, planner};
@@ -28,7 +29,7 @@ impl SourceSql {
     /// Checks the limits, parses, and checks the shape and the functions. No schema is needed yet.
     pub fn parse(text: &str) -> Result<Self, ExprError> {
         Ok(Self {
-            shape: statement::parse(text)?,
+            shape: with_stack(|| statement::parse(text))?,
             text: text.to_owned(),
         })
     }
@@ -43,6 +44,10 @@ impl SourceSql {
     /// Errors name the column that is missing, the types that do not go together, or the output column
     /// that is there twice.
     pub fn bind(&self, schema: &Schema) -> Result<BoundSql, ExprError> {
+        with_stack(|| self.bind_columns(schema))
+    }
+
+    fn bind_columns(&self, schema: &Schema) -> Result<BoundSql, ExprError> {
         unique("input", schema.fields().iter().map(|field| field.name()))?;
         let input_columns = self.input_columns(schema)?;
         let input = Arc::new(
@@ -138,11 +143,11 @@ fn planning_schema(input: &Schema) -> Result<DFSchema, ExprError> {
     DFSchema::try_from_qualified_schema(SOURCE, &Schema::new(fields)).map_err(unplannable)
 }
 
+/// What DataFusion's planner says of an expression that the grammar allows: types before anything else.
 fn unplannable(error: DataFusionError) -> ExprError {
-    ExprError::Type(format!(
-        "the expression cannot be planned: {}",
-        clip(&error.strip_backtrace())
-    ))
+    let said = error.strip_backtrace();
+    let said = said.strip_prefix("Error during planning: ").unwrap_or(&said);
+    ExprError::Type(format!("{}: cast to types that fit", clip(said)))
 }
 
 fn bound(sql: &SqlExpr, planning: &DFSchema, input: &Schema) -> Result<Compiled, ExprError> {

@@ -14,8 +14,8 @@ use crate::limits::{self, DIALECT};
 /// The name that stands for the table in a statement.
 pub(crate) const SOURCE: &str = "source";
 
-/// How deep expressions may nest, counted by the parser.
-const MAX_NESTING: usize = 50;
+/// How deep the parser may recurse: beyond what the limits let through.
+const MAX_RECURSION: usize = 100;
 
 /// One item of the list of a `select`.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ pub(crate) struct Shape {
 pub(crate) fn parse(text: &str) -> Result<Shape, ExprError> {
     let tokens = limits::tokens(text)?;
     let statements = Parser::new(&DIALECT)
-        .with_recursion_limit(MAX_NESTING)
+        .with_recursion_limit(MAX_RECURSION)
         .with_tokens_with_locations(tokens)
         .parse_statements()
         .map_err(syntax)?;
@@ -66,8 +66,8 @@ fn syntax(error: ParserError) -> ExprError {
         ParserError::RecursionLimitExceeded => {
             return ExprError::TooLarge {
                 what: "levels of nesting",
-                found: format!("more than {MAX_NESTING}"),
-                limit: MAX_NESTING,
+                found: format!("more than {}", limits::MAX_NESTING),
+                limit: limits::MAX_NESTING,
             };
         }
     };

@@ -54,7 +54,7 @@ const SQL: &str = "select *, a + b as sum, a / b as quotient, a % 3 as rest, a *
                    from source where a / b > 0 or s like '%1%' or f <> 0";
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn pieces_give_the_same_rows_as_the_whole(batch in rows(), cut in 1_usize..20) {
@@ -187,7 +187,7 @@ fn texts() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_text_makes_it_panic(text in texts()) {
