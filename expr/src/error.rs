@@ -111,3 +111,27 @@ pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_64_bytes_are_repeated() {
+        let check = |text: &str, expect: &str| assert_eq!(clip(text), expect);
+        check("", "");
+        check("plain", "plain");
+        check(&"x".repeat(64), &"x".repeat(64));
+        check(&"x".repeat(65), &format!("{}…", "x".repeat(61)));
+        check(&"é".repeat(33), &format!("{}…", "é".repeat(30)));
+        check("a\0\n\u{202e}b", "a\\u{0}\\n\\u{202e}b");
+    }
+
+    #[test]
+    fn lists_are_short() {
+        assert_eq!(list([]), "none");
+        assert_eq!(list(["a", "b"]), "a, b");
+        let many = vec!["c"; 23];
+        assert_eq!(list(many), format!("{} and 3 more", ["c"; 20].join(", ")));
+    }
+}

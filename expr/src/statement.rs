@@ -23,7 +23,7 @@ pub(crate) enum Item {
     /// `*`: all columns in their order.
     All,
     /// An expression and the name of its column.
-    Named { name: String, expr: SqlExpr },
+    Named { name: String, expr: Box<SqlExpr> },
 }
 
 /// A checked statement.
@@ -252,7 +252,7 @@ fn item(item: SelectItem) -> Result<Item, ExprError> {
             grammar::check(&expr)?;
             Ok(Item::Named {
                 name: alias.value,
-                expr,
+                expr: Box::new(expr),
             })
         }
         SelectItem::UnnamedExpr(expr) => {
@@ -260,7 +260,7 @@ fn item(item: SelectItem) -> Result<Item, ExprError> {
             match grammar::column(&expr) {
                 Some(name) => Ok(Item::Named {
                     name: name.to_owned(),
-                    expr,
+                    expr: Box::new(expr),
                 }),
                 None => Err(ExprError::NotAllowed(format!(
                     "the expression `{}` has no name: add `as name`",

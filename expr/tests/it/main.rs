@@ -1,5 +1,7 @@
 //! The crate from outside: what is refused and how it is said, what values mean, and what always holds.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
 mod fixture;
 mod limits;
 mod properties;
