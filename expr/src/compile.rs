@@ -445,16 +445,7 @@ fn operator(
             {
                 call(function(Arithmetic::new(op, data_type)), vec![*left, *right])
             }
-            Operator::Eq
-            | Operator::NotEq
-            | Operator::Lt
-            | Operator::LtEq
-            | Operator::Gt
-            | Operator::GtEq
-                if is_float(&left) =>
-            {
-                call(function(Compare::new(op)), vec![*left, *right])
-            }
+            op if is_order(op) && is_float(&left) => call(function(Compare::new(op)), vec![*left, *right]),
             _ => Expr::BinaryExpr(BinaryExpr { left, op, right }),
         },
         Expr::Negative(inner) if !is_float(&inner) => {

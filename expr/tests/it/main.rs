@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod fixture;
+mod functions;
 mod limits;
 mod properties;
 mod refusals;
