@@ -93,11 +93,6 @@ impl Questions {
         self.times.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.times.is_empty()
-    }
-
     /// Roughly how many bytes this holds.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -60,7 +60,7 @@ impl Values {
 
     /// Keeps only the rows at `places`, which then point to where those rows are.
     pub(super) fn tidy(&mut self, places: &mut [&mut Place]) -> Result<()> {
-        places.sort_unstable_by(|a, b| a.cmp(b));
+        places.sort_unstable();
         let mut wanted: Vec<Place> = places.iter().map(|place| **place).collect();
         wanted.dedup();
         let rows: Vec<Option<Place>> = wanted.iter().copied().map(Some).collect();
