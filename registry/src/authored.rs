@@ -1,0 +1,218 @@
+//! The authored shape of definitions: what `features/**/*.toml` say, checked as a whole.
+//!
+//! Files are first read one by one. References between definitions are checked afterwards, and only
+//! where every file could be read, so that one typing error does not make each reference to the
+//! definitions of its file look wrong.
+
+mod check;
+mod entity;
+mod entry;
+mod expression;
+mod field;
+mod path;
+mod service;
+mod source;
+mod view;
+
+use std::collections::BTreeMap;
+
+use asof_core::definition::{Definitions, Entity, Notes, ServiceEntry, Source, View};
+use asof_core::name::ServiceName;
+
+use crate::document::{Document, Table, Value};
+use crate::problem::{Place, Problem, Problems};
+use crate::project::{AuthoredFile, ProjectConfig};
+
+pub(crate) use check::check_entries;
+
+/// What the files of a project define. Its services list what they list: `*` is not worked out yet,
+/// which [`crate::plan::plan`] does against what was applied before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Authored {
+    /// Without services.
+    pub(crate) definitions: Definitions,
+    pub(crate) services: BTreeMap<ServiceName, AuthoredService>,
+}
+
+/// A service as its file lists it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AuthoredService {
+    pub(crate) name: ServiceName,
+    pub(crate) entries: Vec<(ServiceEntry, Place)>,
+    pub(crate) notes: Notes,
+    pub(crate) place: Place,
+}
+
+/// A view, and where the parts of it are that other definitions must fit.
+struct AuthoredView {
+    view: View,
+    entity_place: Place,
+    source_place: Place,
+    feature_places: Vec<Place>,
+}
+
+impl Authored {
+    /// Reads definition files. Every problem is reported, up to 20 of them.
+    pub fn parse(config: &ProjectConfig, files: &[AuthoredFile]) -> Result<Self, Problems> {
+        let mut reader = Reader {
+            config,
+            problems: Problems::default(),
+            entities: Register::new("entity"),
+            sources: Register::new("source"),
+            views: Register::new("view"),
+            services: Register::new("service"),
+        };
+        let mut readable = true;
+        for file in files {
+            readable &= reader.file(file).is_some();
+        }
+        if readable {
+            check::references(&mut reader);
+        }
+        let Reader {
+            problems,
+            entities,
+            sources,
+            views,
+            services,
+            ..
+        } = reader;
+        let mut definitions = Definitions::empty(config.project.clone());
+        definitions.entities = named(entities.good, |entity| entity.name.clone());
+        definitions.sources = named(sources.good, |source| source.name.clone());
+        definitions.views = named(views.good.into_iter().map(|authored| authored.view), |view| {
+            view.name.clone()
+        });
+        let services = named(services.good, |service| service.name.clone());
+        problems.or(Self {
+            definitions,
+            services,
+        })
+    }
+
+    /// Whether the files define nothing.
+    pub fn is_empty(&self) -> bool {
+        let Definitions {
+            project: _,
+            entities,
+            sources,
+            views,
+            services,
+        } = &self.definitions;
+        entities.is_empty()
+            && sources.is_empty()
+            && views.is_empty()
+            && services.is_empty()
+            && self.services.is_empty()
+    }
+}
+
+fn named<N: Ord, T>(items: impl IntoIterator<Item = T>, name: impl Fn(&T) -> N) -> BTreeMap<N, T> {
+    items.into_iter().map(|item| (name(&item), item)).collect()
+}
+
+/// The definitions of one kind: every name with its place, and those that could be read.
+struct Register<T> {
+    kind: &'static str,
+    places: BTreeMap<String, Place>,
+    good: Vec<T>,
+}
+
+impl<T> Register<T> {
+    fn new(kind: &'static str) -> Self {
+        Self {
+            kind,
+            places: BTreeMap::new(),
+            good: Vec::new(),
+        }
+    }
+
+    /// Enters a name. One that is there already is a problem, and `false`.
+    fn enter(&mut self, problems: &mut Problems, name: &str, place: &Place) -> bool {
+        if let Some(first) = self.places.get(name) {
+            let what = format!("{} {name:?} is defined twice", self.kind);
+            let help = format!("the first is at {first}: rename or remove one of them");
+            problems.push(Problem::new(place.clone(), what, help));
+            return false;
+        }
+        self.places.insert(name.to_owned(), place.clone());
+        true
+    }
+}
+
+/// What has been read so far.
+struct Reader<'a> {
+    config: &'a ProjectConfig,
+    problems: Problems,
+    entities: Register<Entity>,
+    sources: Register<Source>,
+    views: Register<AuthoredView>,
+    services: Register<AuthoredService>,
+}
+
+impl Reader<'_> {
+    /// Reads one file; `None` where it is not TOML.
+    fn file(&mut self, file: &AuthoredFile) -> Option<()> {
+        let document = Document::read(&file.path, &file.bytes, &mut self.problems)?;
+        let table = document.parse(&mut self.problems)?;
+        let mut root = Table::root(&document, &table);
+        for (key, feature) in [("on_demand", "on-demand features are"), ("stream", "streams are")] {
+            if let Some(value) = root.get(key) {
+                self.unsupported(value.place(), feature);
+            }
+        }
+        root.only(
+            &mut self.problems,
+            &["entity", "source", "view", "service", "on_demand", "stream"],
+        );
+        for table in self.tables(&root, "entity") {
+            self.entity(table);
+        }
+        for table in self.tables(&root, "source") {
+            self.source(table);
+        }
+        for table in self.tables(&root, "view") {
+            self.view(table);
+        }
+        for table in self.tables(&root, "service") {
+            self.service(table);
+        }
+        Some(())
+    }
+
+    /// The tables `[[kind]]` of a file, each labelled with its kind and name.
+    fn tables<'t>(&mut self, root: &Table<'t>, kind: &str) -> Vec<Table<'t>> {
+        let Some(value) = root.get(kind) else {
+            return Vec::new();
+        };
+        if !value.is_array() {
+            let what = format!("{kind} is not a list of definitions");
+            let help = format!("write [[{kind}]]");
+            self.problems.push(Problem::new(value.place(), what, help));
+            return Vec::new();
+        }
+        let items = value.array(&mut self.problems, kind).unwrap_or_default();
+        items
+            .iter()
+            .filter_map(|item| self.definition(item, kind))
+            .collect()
+    }
+
+    fn definition<'t>(&mut self, item: &Value<'t>, kind: &str) -> Option<Table<'t>> {
+        let mut table = item.table(&mut self.problems, format!("[[{kind}]]"))?;
+        let name = table.get("name").filter(Value::is_string);
+        if let Some(name) = name.and_then(|name| name.string(&mut self.problems, "\"name\"")) {
+            table.set_label(format!("[[{kind}]] {}", crate::problem::shown(name.text)));
+        }
+        Some(table)
+    }
+
+    /// Notes what is known to Asof, and not to this version.
+    fn unsupported(&mut self, place: Place, what_is: &str) {
+        self.problems.push(Problem::new(
+            place,
+            format!("{what_is} not supported by this version of asof"),
+            "",
+        ));
+    }
+}

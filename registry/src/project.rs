@@ -1,0 +1,148 @@
+//! A project's directory: its configuration `asof.toml`, and its definition files under `features/`.
+
+mod config;
+mod discover;
+mod listen;
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use asof_core::name::ProjectName;
+
+use crate::document::MAX_FILE_BYTES;
+use crate::problem::Problems;
+
+pub use listen::{ListenError, parse_listen};
+
+/// The name of the configuration file.
+pub const CONFIG_FILE: &str = "asof.toml";
+
+/// What `asof.toml` says, with the defaults of what it does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectConfig {
+    /// The directory of the project, as given to [`load`].
+    pub directory: PathBuf,
+    /// Its name.
+    pub project: ProjectName,
+    /// Where the registry is: `sqlite://` and a path.
+    pub registry_url: String,
+    /// Where managed tables are: a path.
+    pub offline_root: String,
+    /// Directories outside the project that sources may read from, as written.
+    pub offline_allow: Vec<String>,
+    /// Where the online store is: `rocksdb://` and a path.
+    pub online_url: String,
+    /// Where the server listens: a loopback address.
+    pub listen: SocketAddr,
+}
+
+impl ProjectConfig {
+    /// The configuration of a project that sets nothing but its name.
+    pub fn new(directory: &Path, project: ProjectName) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            project,
+            registry_url: "sqlite://.asof/registry.db".into(),
+            offline_root: ".asof/offline".into(),
+            offline_allow: Vec::new(),
+            online_url: "rocksdb://.asof/online".into(),
+            listen: listen::DEFAULT,
+        }
+    }
+
+    /// The file of the registry.
+    pub fn registry_path(&self) -> PathBuf {
+        self.in_project(&self.registry_url)
+    }
+
+    /// The directory of managed tables.
+    pub fn offline_path(&self) -> PathBuf {
+        self.in_project(&self.offline_root)
+    }
+
+    /// The directory of the online store.
+    pub fn online_path(&self) -> PathBuf {
+        self.in_project(&self.online_url)
+    }
+
+    fn in_project(&self, url: &str) -> PathBuf {
+        let path = url.split_once("://").map_or(url, |(_, path)| path);
+        self.directory.join(path)
+    }
+}
+
+/// One definition file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthoredFile {
+    /// Relative to the project, with `/`: what messages call it.
+    pub path: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a project cannot be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// No `asof.toml`.
+    #[error(
+        "{directory} is not a project: it has no asof.toml; run `asof init` there to start one, or name a project with --project DIR"
+    )]
+    NotAProject {
+        /// Where it was looked for.
+        directory: String,
+    },
+    /// A file or directory cannot be read.
+    #[error("{path} cannot be read: {reason}; check that it exists and that you may read it")]
+    Unreadable {
+        /// Which.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The files are there, and wrong.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+}
+
+/// Reads the configuration of the project in `directory` and all its definition files, in byte order of
+/// their paths. `env` resolves references of the form `env:NAME`.
+pub fn load(
+    directory: &Path,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<(ProjectConfig, Vec<AuthoredFile>), LoadError> {
+    let config = load_config(directory, env)?;
+    let files = discover::files(directory)?;
+    Ok((config, files))
+}
+
+/// Reads the configuration alone.
+pub fn load_config(
+    directory: &Path,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<ProjectConfig, LoadError> {
+    let path = directory.join(CONFIG_FILE);
+    if !path.exists() {
+        return Err(LoadError::NotAProject {
+            directory: directory.display().to_string(),
+        });
+    }
+    let bytes = read_capped(&path)?;
+    Ok(config::parse(directory, &bytes, env)?)
+}
+
+/// The bytes of a file, at most one more than [`MAX_FILE_BYTES`].
+fn read_capped(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(path, &error))?;
+    Ok(bytes)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> LoadError {
+    LoadError::Unreadable {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,191 @@
+//! The shape of `asof.toml`.
+
+use std::path::Path;
+
+use asof_core::name::ProjectName;
+
+use super::{CONFIG_FILE, ProjectConfig, parse_listen};
+use crate::document::{Document, Table, Value};
+use crate::problem::{Place, Problem, Problems, shown};
+
+/// A setting, resolved where it refers to the environment.
+struct Setting {
+    value: String,
+    place: Place,
+    /// What messages show instead of the value, which may be secret.
+    reference: Option<String>,
+}
+
+impl Setting {
+    fn shown(&self) -> String {
+        match &self.reference {
+            Some(reference) => format!("the value of {reference}"),
+            None => shown(&self.value),
+        }
+    }
+}
+
+struct Reader<'a, E> {
+    env: E,
+    problems: &'a mut Problems,
+}
+
+/// Parses the bytes of `asof.toml`.
+pub(super) fn parse(
+    directory: &Path,
+    bytes: &[u8],
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<ProjectConfig, Problems> {
+    let mut problems = Problems::default();
+    let config = Document::read(CONFIG_FILE, bytes, &mut problems).and_then(|document| {
+        let root = document.parse(&mut problems)?;
+        let mut reader = Reader {
+            env,
+            problems: &mut problems,
+        };
+        reader.config(directory, Table::root(&document, &root))
+    });
+    match config {
+        Some(config) => problems.or(config),
+        None => Err(problems),
+    }
+}
+
+impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
+    fn config(&mut self, directory: &Path, mut root: Table<'_>) -> Option<ProjectConfig> {
+        root.only(
+            self.problems,
+            &["project", "registry", "offline", "online", "serve"],
+        );
+        let name = self.project(&root);
+        let registry = self.section(&root, "registry", &["url"]);
+        let offline = self.section(&root, "offline", &["root", "allow"]);
+        let online = self.section(&root, "online", &["url"]);
+        let serve = self.section(&root, "serve", &["listen"]);
+
+        let registry_url = self.url(registry.as_ref(), "sqlite://");
+        let offline_root = self.offline_root(offline.as_ref());
+        let offline_allow = self.allow(offline.as_ref());
+        let online_url = self.url(online.as_ref(), "rocksdb://");
+        let listen = self.listen(serve.as_ref());
+
+        let defaults = ProjectConfig::new(directory, name?);
+        Some(ProjectConfig {
+            registry_url: registry_url.unwrap_or(defaults.registry_url),
+            offline_root: offline_root.unwrap_or(defaults.offline_root),
+            offline_allow,
+            online_url: online_url.unwrap_or(defaults.online_url),
+            listen: listen.unwrap_or(defaults.listen),
+            directory: defaults.directory,
+            project: defaults.project,
+        })
+    }
+
+    fn project(&mut self, root: &Table<'_>) -> Option<ProjectName> {
+        if root.get("project").is_none() {
+            root.missing(self.problems, "project", "project = \"a_name\"");
+        }
+        let setting = self.setting(root, "project")?;
+        match ProjectName::parse(&setting.value) {
+            Ok(name) => Some(name),
+            Err(error) => {
+                let what = format!("{} is not a project name", setting.shown());
+                self.problems
+                    .push(Problem::new(setting.place, what, error.to_string()));
+                None
+            }
+        }
+    }
+
+    fn section<'a>(&mut self, root: &Table<'a>, name: &str, known: &[&str]) -> Option<Table<'a>> {
+        let mut table = root.table(self.problems, name, format!("[{name}]"))?;
+        table.only(self.problems, known);
+        Some(table)
+    }
+
+    /// A URL that begins with `scheme`, and goes on.
+    fn url(&mut self, section: Option<&Table<'_>>, scheme: &str) -> Option<String> {
+        let setting = self.setting(section?, "url")?;
+        if setting.value.len() > scheme.len() && setting.value.starts_with(scheme) {
+            return Some(setting.value);
+        }
+        let what = format!("{} is not supported by this version of asof", setting.shown());
+        let help = format!("expected {scheme} and a path");
+        self.problems.push(Problem::new(setting.place, what, help));
+        None
+    }
+
+    fn offline_root(&mut self, section: Option<&Table<'_>>) -> Option<String> {
+        let setting = self.setting(section?, "root")?;
+        let (what, help) = if setting.value.is_empty() {
+            ("the offline root is empty".into(), "expected a directory")
+        } else if setting.value.contains("://") {
+            let what = format!("{} is not supported by this version of asof", setting.shown());
+            (what, "expected a directory")
+        } else {
+            return Some(setting.value);
+        };
+        self.problems.push(Problem::new(setting.place, what, help));
+        None
+    }
+
+    fn allow(&mut self, section: Option<&Table<'_>>) -> Vec<String> {
+        let Some(value) = section.and_then(|section| section.get("allow")) else {
+            return Vec::new();
+        };
+        let items = value.array(self.problems, "\"allow\"").unwrap_or_default();
+        items
+            .iter()
+            .filter_map(|item| self.resolve(item, "a directory of \"allow\""))
+            .map(|setting| setting.value)
+            .collect()
+    }
+
+    fn listen(&mut self, section: Option<&Table<'_>>) -> Option<std::net::SocketAddr> {
+        let setting = self.setting(section?, "listen")?;
+        match parse_listen(&setting.value) {
+            Ok(address) => Some(address),
+            Err(error) => {
+                let what = match &setting.reference {
+                    Some(reference) => {
+                        format!("the value of {reference} is not a loopback address and a port")
+                    }
+                    None => error.to_string(),
+                };
+                self.problems.push(Problem::new(setting.place, what, ""));
+                None
+            }
+        }
+    }
+
+    fn setting(&mut self, table: &Table<'_>, key: &str) -> Option<Setting> {
+        let value = table.get(key)?;
+        self.resolve(&value, &format!("{key:?}"))
+    }
+
+    /// A string, or what the environment has under the name in `env:NAME`.
+    fn resolve(&mut self, value: &Value<'_>, name: &str) -> Option<Setting> {
+        let text = value.string(self.problems, name)?;
+        let Some(variable) = text.text.strip_prefix("env:") else {
+            return Some(Setting {
+                value: text.text.to_owned(),
+                place: text.place,
+                reference: None,
+            });
+        };
+        let fits = !variable.is_empty() && variable.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        match fits.then(|| (self.env)(variable)).flatten() {
+            Some(value) => Some(Setting {
+                value,
+                place: text.place,
+                reference: Some(shown(text.text)),
+            }),
+            None => {
+                let what = format!("the environment variable {} is not set", shown(variable));
+                let help = "set it, or write the value here";
+                self.problems.push(Problem::new(text.place, what, help));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The registry in a SQLite file, which several processes may use at once.
+//!
+//! Writes are `BEGIN IMMEDIATE` transactions, so that two writers wait for each other instead of
+//! failing half-way; the write-ahead log lets readers go on meanwhile; every commit is synced. A new
+//! file is made beside its place and moved there whole, so that an empty or half-made file is never
+//! one of ours.
+
+mod error;
+mod file;
+mod row;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use asof_core::definition::Definitions;
+use asof_core::name::ProjectName;
+use asof_core::registry::{NewRun, RegistryError, RegistryStore, Run, RunEnd, Version};
+use asof_core::time::Timestamp;
+use sqlx::sqlite::{Sqlite, SqlitePool};
+use sqlx::{Executor, Transaction};
+
+use crate::memory::missing_run;
+use crate::version::{Next, next};
+
+/// A registry in a SQLite file. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct SqliteRegistry {
+    pool: SqlitePool,
+    /// The file, as messages name it.
+    place: Arc<str>,
+}
+
+impl SqliteRegistry {
+    /// Opens the registry in the file `path`. Where there is no such file it is made, with the folders
+    /// above it.
+    pub async fn open(path: &Path) -> Result<Self, RegistryError> {
+        let place: Arc<str> = path.display().to_string().into();
+        let pool = file::open(path, &place).await?;
+        Ok(Self { pool, place })
+    }
+
+    /// Closes the file; clones can no longer be used.
+    pub async fn close(self) {
+        self.pool.close().await;
+    }
+
+    async fn write(&self) -> Result<Transaction<'static, Sqlite>, RegistryError> {
+        let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
+        begun.map_err(|error| error::explain(&error, &self.place))
+    }
+
+    async fn newest<'e>(
+        &self,
+        executor: impl Executor<'e, Database = Sqlite>,
+        project: &ProjectName,
+    ) -> Result<Option<Version>, RegistryError> {
+        let row = sqlx::query(
+            "SELECT number, applied_at, digest, services, definitions, checksum FROM versions \
+             WHERE project = $1 ORDER BY number DESC LIMIT 1",
+        )
+        .bind(project.as_str())
+        .fetch_optional(executor)
+        .await
+        .map_err(|error| error::explain(&error, &self.place))?;
+        row.map(|row| row::version(project, &row, &self.place))
+            .transpose()
+    }
+}
+
+impl RegistryStore for SqliteRegistry {
+    async fn head(&self, project: &ProjectName) -> Result<Option<Version>, RegistryError> {
+        self.newest(&self.pool, project).await
+    }
+
+    async fn version(&self, project: &ProjectName, number: u64) -> Result<Option<Version>, RegistryError> {
+        let Ok(number) = i64::try_from(number) else {
+            return Ok(None);
+        };
+        let row = sqlx::query(
+            "SELECT number, applied_at, digest, services, definitions, checksum FROM versions \
+             WHERE project = $1 AND number = $2",
+        )
+        .bind(project.as_str())
+        .bind(number)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| error::explain(&error, &self.place))?;
+        row.map(|row| row::version(project, &row, &self.place))
+            .transpose()
+    }
+
+    async fn history(&self, project: &ProjectName) -> Result<Vec<(u64, Timestamp, String)>, RegistryError> {
+        let rows = sqlx::query(
+            "SELECT number, applied_at, digest, services, checksum FROM versions \
+             WHERE project = $1 ORDER BY number",
+        )
+        .bind(project.as_str())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| error::explain(&error, &self.place))?;
+        rows.iter()
+            .map(|row| row::summary(project, row, &self.place))
+            .collect()
+    }
+
+    async fn commit(
+        &self,
+        expected: u64,
+        definitions: Arc<Definitions>,
+        at: Timestamp,
+    ) -> Result<Version, RegistryError> {
+        let project = definitions.project.clone();
+        let mut transaction = self.write().await?;
+        let head = self.newest(&mut *transaction, &project).await?;
+        let (version, text) = match next(head, expected, definitions, at, &self.place)? {
+            Next::Unchanged(version) => return Ok(version),
+            Next::New(version, text) => (version, text),
+        };
+        row::insert_version(&mut *transaction, &project, &version, &text, &self.place).await?;
+        let committed = transaction.commit().await;
+        committed.map_err(|error| error::explain(&error, &self.place))?;
+        Ok(version)
+    }
+
+    async fn start_run(&self, project: &ProjectName, run: NewRun) -> Result<u64, RegistryError> {
+        let explain = |error: sqlx::Error| error::explain(&error, &self.place);
+        let mut transaction = self.write().await?;
+        let row = sqlx::query(
+            "INSERT INTO runs (project, id, kind, subject, started_at, pid, state, as_of) \
+             SELECT $1, coalesce(max(id), 0) + 1, $2, $3, $4, $5, 'running', $6 FROM runs WHERE project = $1 \
+             RETURNING id",
+        )
+        .bind(project.as_str())
+        .bind(row::kind_text(run.kind))
+        .bind(run.subject)
+        .bind(run.started_at.micros())
+        .bind(i64::from(run.pid))
+        .bind(run.as_of.map(Timestamp::micros))
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(explain)?;
+        let id = row::unsigned(&row, "id", &self.place)?;
+        transaction.commit().await.map_err(explain)?;
+        Ok(id)
+    }
+
+    async fn end_run(&self, project: &ProjectName, id: u64, end: RunEnd) -> Result<(), RegistryError> {
+        let explain = |error: sqlx::Error| error::explain(&error, &self.place);
+        let (state, reason) = row::state_text(&end.state);
+        let mut transaction = self.write().await?;
+        let done = sqlx::query(
+            "UPDATE runs SET finished_at = $1, state = $2, error = $3, \
+             rows_read = $4, rows_written = $5, rows_skipped = $6 WHERE project = $7 AND id = $8",
+        )
+        .bind(end.finished_at.micros())
+        .bind(state)
+        .bind(reason)
+        .bind(row::signed(end.rows_read))
+        .bind(row::signed(end.rows_written))
+        .bind(row::signed(end.rows_skipped))
+        .bind(project.as_str())
+        .bind(row::signed(id))
+        .execute(&mut *transaction)
+        .await
+        .map_err(explain)?;
+        if done.rows_affected() == 0 {
+            return Err(missing_run(&self.place, id));
+        }
+        transaction.commit().await.map_err(explain)
+    }
+
+    async fn runs(
+        &self,
+        project: &ProjectName,
+        subject: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Run>, RegistryError> {
+        let rows = sqlx::query(
+            "SELECT id, kind, subject, started_at, finished_at, pid, state, error, as_of, \
+             rows_read, rows_written, rows_skipped FROM runs \
+             WHERE project = $1 AND ($2 IS NULL OR subject = $2) ORDER BY id DESC LIMIT $3",
+        )
+        .bind(project.as_str())
+        .bind(subject)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| error::explain(&error, &self.place))?;
+        rows.iter().map(|row| row::run(row, &self.place)).collect()
+    }
+}

@@ -1,0 +1,152 @@
+//! Opening the file: making a new one whole, and telling ours from others.
+
+use std::path::Path;
+use std::time::Duration;
+
+use asof_core::registry::RegistryError;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, Row};
+
+use super::error::explain;
+
+/// Says in the file's header whose it is: "AsOf".
+const APPLICATION_ID: i64 = 0x4173_4f66;
+/// The tables that this version writes, and the newest that it reads.
+const TABLES_FORMAT: i64 = 1;
+/// How long a writer waits for another.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const TABLES: &str = "
+CREATE TABLE versions (
+    project TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    applied_at INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    services TEXT NOT NULL,
+    definitions TEXT NOT NULL,
+    checksum TEXT NOT NULL,
+    PRIMARY KEY (project, number)
+) STRICT;
+CREATE TABLE runs (
+    project TEXT NOT NULL,
+    id INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    finished_at INTEGER,
+    pid INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    error TEXT,
+    as_of INTEGER,
+    rows_read INTEGER NOT NULL DEFAULT 0,
+    rows_written INTEGER NOT NULL DEFAULT 0,
+    rows_skipped INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (project, id)
+) STRICT;
+CREATE INDEX runs_by_subject ON runs (project, subject, id);
+PRAGMA application_id = 1098076006;
+PRAGMA user_version = 1;
+";
+
+/// Connections to the file at `path`, which is made where it is missing.
+pub(super) async fn open(path: &Path, place: &str) -> Result<SqlitePool, RegistryError> {
+    if !path.exists() {
+        create(path, place).await?;
+    }
+    check(path, place).await?;
+    let pool = SqlitePoolOptions::new()
+        .max_connections(4)
+        .acquire_timeout(PATIENCE * 3)
+        .connect_with(options(path).journal_mode(SqliteJournalMode::Wal));
+    pool.await.map_err(|error| explain(&error, place))
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(PATIENCE)
+        .disable_statement_logging()
+}
+
+/// Makes an empty registry beside `path` and moves it there, unless another process was first.
+async fn create(path: &Path, place: &str) -> Result<(), RegistryError> {
+    let unavailable = |error: std::io::Error| RegistryError::Unavailable {
+        place: place.to_owned(),
+        reason: format!("it cannot be made: {error}"),
+    };
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(folder).map_err(unavailable)?;
+    let file = tempfile::Builder::new()
+        .prefix(".registry-")
+        .tempfile_in(folder)
+        .map_err(unavailable)?
+        .into_temp_path();
+    fill(&file).await.map_err(|error| explain(&error, place))?;
+    match file.persist_noclobber(path) {
+        Ok(()) => {}
+        Err(_) if path.exists() => return Ok(()),
+        Err(error) => return Err(unavailable(error.error)),
+    }
+    let folder = std::fs::File::open(folder).map_err(unavailable)?;
+    folder.sync_all().map_err(unavailable)
+}
+
+async fn fill(file: &Path) -> Result<(), sqlx::Error> {
+    let mut connection = options(file).connect().await?;
+    sqlx::raw_sql(TABLES).execute(&mut connection).await?;
+    sqlx::raw_sql("PRAGMA journal_mode = WAL")
+        .execute(&mut connection)
+        .await?;
+    connection.close().await
+}
+
+/// Refuses what is not a registry of this format.
+async fn check(path: &Path, place: &str) -> Result<(), RegistryError> {
+    let damaged = |reason: &str| RegistryError::Damaged {
+        place: place.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let empty = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0);
+    if empty {
+        return Err(damaged(
+            "the file is empty; restore it from a copy, or remove it to start anew",
+        ));
+    }
+    let connected = options(path).connect().await;
+    let mut connection = connected.map_err(|error| explain(&error, place))?;
+    let application = pragma(&mut connection, "PRAGMA application_id", place).await?;
+    let format = pragma(&mut connection, "PRAGMA user_version", place).await?;
+    let closed = connection.close().await;
+    closed.map_err(|error| explain(&error, place))?;
+    if application != APPLICATION_ID {
+        return Err(damaged(
+            "it is a SQLite file, and not a registry of asof; name another file",
+        ));
+    }
+    match format {
+        TABLES_FORMAT => Ok(()),
+        newer if newer > TABLES_FORMAT => Err(RegistryError::Newer {
+            place: place.to_owned(),
+            found: newer.unsigned_abs(),
+            known: TABLES_FORMAT.unsigned_abs(),
+        }),
+        _ => Err(damaged("its format number is not one that asof writes")),
+    }
+}
+
+async fn pragma(
+    connection: &mut SqliteConnection,
+    pragma: &'static str,
+    place: &str,
+) -> Result<i64, RegistryError> {
+    let row = sqlx::query(pragma).fetch_one(connection).await;
+    row.and_then(|row| row.try_get::<i64, _>(0))
+        .map_err(|error| explain(&error, place))
+}

@@ -1,0 +1,180 @@
+//! Rows of the tables, and what they mean.
+
+use std::sync::Arc;
+
+use asof_core::name::{ProjectName, ServiceName};
+use asof_core::registry::{RegistryError, Run, RunKind, RunState, Version};
+use asof_core::time::Timestamp;
+use sqlx::sqlite::{Sqlite, SqliteRow};
+use sqlx::{Decode, Executor, Row, Type};
+
+use super::error::explain;
+use crate::disk;
+use crate::version::registry_error;
+
+/// Everything of a version, once its digest and checksum were found to be right.
+pub(super) fn version(project: &ProjectName, row: &SqliteRow, place: &str) -> Result<Version, RegistryError> {
+    let (number, applied_at, digest) = summary(project, row, place)?;
+    let text: String = get(row, "definitions", place)?;
+    if disk::digest(&text) != digest {
+        return Err(damaged(
+            place,
+            format!("the definitions of v{number} differ from their digest"),
+        ));
+    }
+    let definitions = disk::from_disk(&text).map_err(|error| registry_error(error, place))?;
+    let services: String = get(row, "services", place)?;
+    let services = services_from_disk(&services)
+        .ok_or_else(|| damaged(place, format!("the services of v{number} cannot be read")))?;
+    Ok(Version {
+        number,
+        applied_at,
+        digest,
+        definitions: Arc::new(definitions),
+        services,
+    })
+}
+
+/// A version without its definitions.
+pub(super) fn summary(
+    project: &ProjectName,
+    row: &SqliteRow,
+    place: &str,
+) -> Result<(u64, Timestamp, String), RegistryError> {
+    let number = unsigned(row, "number", place)?;
+    let applied_at = Timestamp::from_micros(get(row, "applied_at", place)?);
+    let digest: String = get(row, "digest", place)?;
+    let services: String = get(row, "services", place)?;
+    let found: String = get(row, "checksum", place)?;
+    if found != checksum(project, number, applied_at, &digest, &services) {
+        return Err(damaged(place, format!("v{number} differs from its checksum")));
+    }
+    Ok((number, applied_at, digest))
+}
+
+/// Puts a version in.
+pub(super) async fn insert_version<'e>(
+    executor: impl Executor<'e, Database = Sqlite>,
+    project: &ProjectName,
+    version: &Version,
+    text: &str,
+    place: &str,
+) -> Result<(), RegistryError> {
+    let services = services_to_disk(&version.services)
+        .map_err(|error| damaged(place, format!("services cannot be written: {error}")))?;
+    let (number, at, digest) = (version.number, version.applied_at, &version.digest);
+    let done = sqlx::query(
+        "INSERT INTO versions (project, number, applied_at, digest, services, definitions, checksum) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(project.as_str())
+    .bind(signed(number))
+    .bind(at.micros())
+    .bind(digest)
+    .bind(&services)
+    .bind(text)
+    .bind(checksum(project, number, at, digest, &services))
+    .execute(executor)
+    .await;
+    done.map(|_| ()).map_err(|error| explain(&error, place))
+}
+
+fn checksum(project: &ProjectName, number: u64, at: Timestamp, digest: &str, services: &str) -> String {
+    disk::digest(&format!(
+        "{project}\n{number}\n{}\n{digest}\n{services}",
+        at.micros()
+    ))
+}
+
+fn services_to_disk(services: &[(ServiceName, u64)]) -> Result<String, serde_json::Error> {
+    let pairs: Vec<(&str, u64)> = services
+        .iter()
+        .map(|(name, number)| (name.as_str(), *number))
+        .collect();
+    serde_json::to_string(&pairs)
+}
+
+fn services_from_disk(text: &str) -> Option<Vec<(ServiceName, u64)>> {
+    let pairs: Vec<(String, u64)> = serde_json::from_str(text).ok()?;
+    pairs
+        .into_iter()
+        .map(|(name, number)| Some((ServiceName::parse(&name).ok()?, number)))
+        .collect()
+}
+
+/// A run of the ledger.
+pub(super) fn run(row: &SqliteRow, place: &str) -> Result<Run, RegistryError> {
+    let kind: String = get(row, "kind", place)?;
+    let kind = match kind.as_str() {
+        "ingest" => RunKind::Ingest,
+        "materialize" => RunKind::Materialize,
+        "extract" => RunKind::Extract,
+        _ => return Err(damaged(place, "a run is of an unknown kind".into())),
+    };
+    let state: String = get(row, "state", place)?;
+    let state = match state.as_str() {
+        "running" => RunState::Running,
+        "done" => RunState::Done,
+        "failed" => RunState::Failed {
+            error: get::<Option<String>>(row, "error", place)?.unwrap_or_default(),
+        },
+        _ => return Err(damaged(place, "a run is in an unknown state".into())),
+    };
+    let pid = unsigned(row, "pid", place)?;
+    Ok(Run {
+        id: unsigned(row, "id", place)?,
+        kind,
+        subject: get(row, "subject", place)?,
+        started_at: Timestamp::from_micros(get(row, "started_at", place)?),
+        finished_at: get::<Option<i64>>(row, "finished_at", place)?.map(Timestamp::from_micros),
+        pid: u32::try_from(pid).map_err(|_| damaged(place, "a run has no valid process id".into()))?,
+        state,
+        as_of: get::<Option<i64>>(row, "as_of", place)?.map(Timestamp::from_micros),
+        rows_read: unsigned(row, "rows_read", place)?,
+        rows_written: unsigned(row, "rows_written", place)?,
+        rows_skipped: unsigned(row, "rows_skipped", place)?,
+    })
+}
+
+/// The word for a kind of run; it is stable.
+pub(super) fn kind_text(kind: RunKind) -> &'static str {
+    match kind {
+        RunKind::Ingest => "ingest",
+        RunKind::Materialize => "materialize",
+        RunKind::Extract => "extract",
+    }
+}
+
+/// The word for a state, and the error; words are stable.
+pub(super) fn state_text(state: &RunState) -> (&'static str, Option<&str>) {
+    match state {
+        RunState::Running => ("running", None),
+        RunState::Done => ("done", None),
+        RunState::Failed { error } => ("failed", Some(error)),
+    }
+}
+
+/// A count as SQLite keeps it: beyond its range it stays at the greatest.
+pub(super) fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A column that is a count.
+pub(super) fn unsigned(row: &SqliteRow, column: &str, place: &str) -> Result<u64, RegistryError> {
+    let value: i64 = get(row, column, place)?;
+    u64::try_from(value).map_err(|_| damaged(place, format!("{column} is negative")))
+}
+
+fn get<'r, T>(row: &'r SqliteRow, column: &str, place: &str) -> Result<T, RegistryError>
+where
+    T: Decode<'r, Sqlite> + Type<Sqlite>,
+{
+    row.try_get(column).map_err(|error| explain(&error, place))
+}
+
+fn damaged(place: &str, reason: String) -> RegistryError {
+    RegistryError::Damaged {
+        place: place.to_owned(),
+        reason,
+    }
+}
