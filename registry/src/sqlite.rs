@@ -55,7 +55,8 @@ impl SqliteRegistry {
         project: &ProjectName,
     ) -> Result<Option<Version>, RegistryError> {
         let row = sqlx::query(
-            "SELECT number, applied_at, digest, services, definitions, checksum FROM versions \
+            "SELECT number, applied_at, digest, services, checksum, text AS definitions \
+             FROM versions LEFT JOIN definitions USING (digest) \
              WHERE project = $1 ORDER BY number DESC LIMIT 1",
         )
         .bind(project.as_str())
@@ -77,7 +78,8 @@ impl RegistryStore for SqliteRegistry {
             return Ok(None);
         };
         let row = sqlx::query(
-            "SELECT number, applied_at, digest, services, definitions, checksum FROM versions \
+            "SELECT number, applied_at, digest, services, checksum, text AS definitions \
+             FROM versions LEFT JOIN definitions USING (digest) \
              WHERE project = $1 AND number = $2",
         )
         .bind(project.as_str())

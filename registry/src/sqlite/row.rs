@@ -5,8 +5,8 @@ use std::sync::Arc;
 use asof_core::name::{ProjectName, ServiceName};
 use asof_core::registry::{RegistryError, Run, RunKind, RunState, Version};
 use asof_core::time::Timestamp;
-use sqlx::sqlite::{Sqlite, SqliteRow};
-use sqlx::{Decode, Executor, Row, Type};
+use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
+use sqlx::{Decode, Row, Type};
 
 use super::error::explain;
 use crate::disk;
@@ -15,7 +15,8 @@ use crate::version::registry_error;
 /// Everything of a version, once its digest and checksum were found to be right.
 pub(super) fn version(project: &ProjectName, row: &SqliteRow, place: &str) -> Result<Version, RegistryError> {
     let (number, applied_at, digest) = summary(project, row, place)?;
-    let text: String = get(row, "definitions", place)?;
+    let text: Option<String> = get(row, "definitions", place)?;
+    let text = text.ok_or_else(|| damaged(place, format!("the definitions of v{number} are missing")))?;
     if disk::digest(&text) != digest {
         return Err(damaged(
             place,
@@ -53,30 +54,37 @@ pub(super) fn summary(
 }
 
 /// Puts a version in.
-pub(super) async fn insert_version<'e>(
-    executor: impl Executor<'e, Database = Sqlite>,
+pub(super) async fn insert_version(
+    connection: &mut SqliteConnection,
     project: &ProjectName,
     version: &Version,
     text: &str,
     place: &str,
 ) -> Result<(), RegistryError> {
+    let explain = |error: sqlx::Error| explain(&error, place);
     let services = services_to_disk(&version.services)
         .map_err(|error| damaged(place, format!("services cannot be written: {error}")))?;
     let (number, at, digest) = (version.number, version.applied_at, &version.digest);
-    let done = sqlx::query(
-        "INSERT INTO versions (project, number, applied_at, digest, services, definitions, checksum) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    sqlx::query("INSERT INTO definitions (digest, text) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        .bind(digest)
+        .bind(text)
+        .execute(&mut *connection)
+        .await
+        .map_err(explain)?;
+    sqlx::query(
+        "INSERT INTO versions (project, number, applied_at, digest, services, checksum) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(project.as_str())
     .bind(signed(number))
     .bind(at.micros())
     .bind(digest)
     .bind(&services)
-    .bind(text)
     .bind(checksum(project, number, at, digest, &services))
-    .execute(executor)
-    .await;
-    done.map(|_| ()).map_err(|error| explain(&error, place))
+    .execute(connection)
+    .await
+    .map_err(explain)?;
+    Ok(())
 }
 
 fn checksum(project: &ProjectName, number: u64, at: Timestamp, digest: &str, services: &str) -> String {
