@@ -1,14 +1,14 @@
-//! The SQL of a source, as far as the registry judges it.
+//! The SQL of a source, as far as the registry judges it: what it is, and which functions it calls.
+//! Whether its columns exist is known only where rows are.
+
+use asof_expr::SourceSql;
 
 use super::field::Reason;
 
 /// Takes the `sql` of a source.
 pub(super) fn source_sql(text: &str) -> Result<String, Reason> {
-    if text.trim().is_empty() {
-        return Err((
-            "the sql is empty".into(),
-            "expected \"select … from source\", or no sql at all".into(),
-        ));
+    match SourceSql::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err((format!("the sql cannot be used: {error}"), String::new())),
     }
-    Ok(text.to_owned())
 }

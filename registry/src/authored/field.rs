@@ -37,7 +37,12 @@ pub(super) fn name<T>(
     parse: fn(&str) -> Result<T, NameError>,
 ) -> impl Fn(&str) -> Result<T, Reason> {
     move |text| {
-        parse(text).map_err(|error| (format!("{} is not a valid {kind} name", shown(text)), error.to_string()))
+        parse(text).map_err(|error| {
+            (
+                format!("{} is not a valid {kind} name", shown(text)),
+                error.to_string(),
+            )
+        })
     }
 }
 

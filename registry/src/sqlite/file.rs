@@ -148,7 +148,9 @@ async fn check(path: &Path, place: &str) -> Result<(), RegistryError> {
 /// Compares the table of versions with its index: a damaged index could hide the newest version, and no
 /// checksum of a row that is not found would tell. The table is small; definitions have digests.
 async fn sound(connection: &mut SqliteConnection, place: &str) -> Result<(), RegistryError> {
-    let row = sqlx::query("PRAGMA integrity_check(versions)").fetch_one(connection).await;
+    let row = sqlx::query("PRAGMA integrity_check(versions)")
+        .fetch_one(connection)
+        .await;
     let found = row.and_then(|row| row.try_get::<String, _>(0));
     match found.map_err(|error| explain(&error, place))?.as_str() {
         "ok" => Ok(()),

@@ -21,7 +21,11 @@ fn write(text: &[u8]) -> tempfile::TempDir {
 
 fn check(text: &str, expect: &str) {
     let folder = write(text.as_bytes());
-    assert_eq!(load(folder.path(), env).unwrap_err().to_string(), expect, "{text}");
+    assert_eq!(
+        load(folder.path(), env).unwrap_err().to_string(),
+        expect,
+        "{text}"
+    );
 }
 
 #[test]
@@ -83,7 +87,10 @@ fn unknown_keys_name_the_nearest() {
 
 #[test]
 fn the_name_is_required_and_checked() {
-    check("", "asof.toml:1:1: the file has no \"project\"; expected project = \"a_name\"");
+    check(
+        "",
+        "asof.toml:1:1: the file has no \"project\"; expected project = \"a_name\"",
+    );
     check(
         "project = \"Flights\"",
         "asof.toml:1:11: \"Flights\" is not a project name; a name starts with a lower-case letter a-z",
@@ -133,7 +140,10 @@ fn references_that_are_not_set_are_named_and_secrets_are_not_shown() {
 #[test]
 fn addresses_to_listen_on() {
     let check = |text: &str, expect: &str| assert_eq!(parse_listen(text).unwrap_err().to_string(), expect);
-    check("127.0.0.1:70000", "port 70000 is out of range; expected 0 to 65535");
+    check(
+        "127.0.0.1:70000",
+        "port 70000 is out of range; expected 0 to 65535",
+    );
     check(
         "0.0.0.0:2763",
         "0.0.0.0:2763 can be reached from other machines, and this version has neither tokens nor TLS; expected a loopback address, such as \"127.0.0.1:2763\"",

@@ -48,7 +48,11 @@ features = ["click:*", { view = "click", features = ["last"], keys = { hotel = "
 "#;
     let plan = plan_on(None, text).unwrap();
     let definitions = plan.definitions();
-    let keys: Vec<&str> = definitions.entities["stay"].keys.iter().map(|key| key.name.as_str()).collect();
+    let keys: Vec<&str> = definitions.entities["stay"]
+        .keys
+        .iter()
+        .map(|key| key.name.as_str())
+        .collect();
     assert_eq!(keys, ["hotel", "room no"], "keys are in the order of the file");
     let Location::Managed { schema, event_id } = &definitions.sources["clicks"].location else {
         panic!("a schema makes a managed source");
@@ -59,7 +63,11 @@ features = ["click:*", { view = "click", features = ["last"], keys = { hotel = "
     let view = &definitions.views["click"];
     assert_eq!(view.ttl.unwrap().micros(), 5_400_000_000);
     assert_eq!(view.notes.tags["domain"], "web");
-    let names: Vec<&str> = view.features().iter().map(|feature| feature.name.as_str()).collect();
+    let names: Vec<&str> = view
+        .features()
+        .iter()
+        .map(|feature| feature.name.as_str())
+        .collect();
     assert_eq!(names, ["last", "amount"]);
     assert_eq!(view.features()[0].source_column(), "amount");
     let entries = &definitions.services["model"].entries;
@@ -96,7 +104,10 @@ fn syntax_errors_have_their_place() {
         "[[entity]]\nname airport\n",
         "features/a.toml:2:6: not TOML: key with no value, expected `=`",
     );
-    check("a = 1\rb = 2", "features/a.toml:1:6: not TOML: carriage return must be followed by newline, expected newline");
+    check(
+        "a = 1\rb = 2",
+        "features/a.toml:1:7: not TOML: carriage return must be followed by newline, expected newline",
+    );
     check(
         "[[entity]]\nname = \"a\"\nname = \"b\"\n",
         "features/a.toml:3:1: the key \"name\" is there already; remove one of the two",
@@ -111,7 +122,12 @@ fn a_broken_file_does_not_make_references_to_it_look_wrong() {
         file("features/b.toml", rest),
     ];
     let problems = Authored::parse(&config(), &files).unwrap_err();
-    assert!(problems.iter().all(|problem| &*problem.place.file == "features/a.toml"), "{problems}");
+    assert!(
+        problems
+            .iter()
+            .all(|problem| &*problem.place.file == "features/a.toml"),
+        "{problems}"
+    );
 }
 
 #[test]
@@ -150,7 +166,7 @@ fn huge_files_and_deep_nesting_are_refused() {
     let problems = parse(deep).unwrap_err();
     assert_eq!(
         problems.iter().next().unwrap().to_string(),
-        "features/a.toml:1:86: values are nested too deeply; arrays and tables nest at most 80 deep"
+        "features/a.toml:1:85: values are nested too deeply; arrays and tables nest at most 80 deep"
     );
     for (deep, column) in [
         (format!("{} = 1", vec!["a"; 200_000].join(".")), 34),
@@ -171,8 +187,11 @@ fn unknown_keys_name_the_nearest_and_do_not_count_as_missing_too() {
         "features/a.toml:9:1: unknown key \"evnt_time\" in [[source]] \"weather_hourly\"; did you mean \"event_time\"?",
     );
     check(
-        WEATHER.replace("temp = \"float64\"", "temp = { type = \"float64\", colum = \"t\" }"),
-        "features/a.toml:17:29: unknown key \"colum\" in feature \"temp\" of [[view]] \"airport_weather\"; did you mean \"column\"?",
+        WEATHER.replace(
+            "temp = \"float64\"",
+            "temp = { type = \"float64\", colum = \"t\" }",
+        ),
+        "features/a.toml:17:28: unknown key \"colum\" in feature \"temp\" of [[view]] \"airport_weather\"; did you mean \"column\"?",
     );
     check(
         format!("[[entiti]]\nname = \"x\"\n{WEATHER}"),
@@ -239,7 +258,10 @@ fn wrong_types_say_what_was_expected_and_found() {
 fn a_name_is_defined_once_and_both_places_are_told() {
     let files = [
         file("features/a.toml", WEATHER),
-        file("features/b.toml", "[[entity]]\nname = \"airport\"\nkeys = { x = \"int64\" }\n"),
+        file(
+            "features/b.toml",
+            "[[entity]]\nname = \"airport\"\nkeys = { x = \"int64\" }\n",
+        ),
     ];
     assert_eq!(
         Authored::parse(&config(), &files).unwrap_err().to_string(),
@@ -254,7 +276,9 @@ fn a_name_is_defined_once_and_both_places_are_told() {
 #[test]
 fn references_to_what_is_missing_name_the_nearest() {
     check(
-        WEATHER.replace("entity = \"airport\"", "entity = \"airprt\"").replace("source = \"weather_hourly\"", "source = \"clicks\""),
+        WEATHER
+            .replace("entity = \"airport\"", "entity = \"airprt\"")
+            .replace("source = \"weather_hourly\"", "source = \"clicks\""),
         "features/a.toml:13:10: unknown entity \"airprt\"; did you mean \"airport\"?\n\
          features/a.toml:14:10: unknown source \"clicks\"; expected weather_hourly",
     );
@@ -273,7 +297,10 @@ fn references_to_what_is_missing_name_the_nearest() {
 fn unknown_types_list_the_known_ones() {
     let types = "the types are bool, int32, int64, float32, float64, string, bytes, date, timestamp, decimal(p,s), list<T>, embedding(n), struct<name: T, …>, map<string,T>, json";
     let with = |feature: &str| WEATHER.replace("temp = \"float64\"", &format!("temp = {feature}"));
-    check(with("\"flaot64\""), &format!("features/a.toml:17:8: unknown type \"flaot64\"; did you mean \"float64\"? {types}"));
+    check(
+        with("\"flaot64\""),
+        &format!("features/a.toml:17:8: unknown type \"flaot64\"; did you mean \"float64\"? {types}"),
+    );
     check(
         with("{ type = \"uuid\" }"),
         &format!("features/a.toml:17:17: unknown type \"uuid\"; {types}"),
@@ -296,10 +323,14 @@ fn a_ttl_is_a_positive_duration() {
             &format!("features/a.toml:15:7: {text:?} is not a duration; {expect}"),
         );
     };
-    let unreadable = "a duration is an integer and one of the units us, ms, s, m, h, d, w, such as \"90m\" or \"7d\"";
+    let unreadable =
+        "a duration is an integer and one of the units us, ms, s, m, h, d, w, such as \"90m\" or \"7d\"";
     ttl("-3h", "a duration cannot be negative");
     ttl("0s", "a duration must be greater than zero");
-    ttl("9223372036854775807w", "this duration is too long: the longest is about 292,000 years");
+    ttl(
+        "9223372036854775807w",
+        "this duration is too long: the longest is about 292,000 years",
+    );
     ttl("3 hours", unreadable);
     ttl("", unreadable);
     check(
@@ -319,12 +350,28 @@ fn hostile_names_are_refused_and_shown_harmless() {
     let start = "a name starts with a lower-case letter a-z";
     name("\"../../etc/passwd\"", "\"../../etc/passwd\"", start);
     name("\"a/b\"", "\"a/b\"", "a name has only a-z, 0-9 and _, not '/'");
-    name("\"a\\u0000b\"", "\"a\\0b\"", "a name has only a-z, 0-9 and _, not '\\0'");
+    name(
+        "\"a\\u0000b\"",
+        "\"a\\0b\"",
+        "a name has only a-z, 0-9 and _, not '\\0'",
+    );
     name("\"-rf\"", "\"-rf\"", start);
     name("\"\"", "\"\"", "a name cannot be empty");
-    name("\"a__b\"", "\"a__b\"", "a name has no double underscore: it separates view and feature in column names");
-    name("\"p\u{430}y\"", "\"p\u{430}y\"", "a name has only a-z, 0-9 and _, not '\u{430}'");
-    name("\"a\\u001b[2Jb\"", "\"a\\u{1b}[2Jb\"", "a name has only a-z, 0-9 and _, not '\\u{1b}'");
+    name(
+        "\"a__b\"",
+        "\"a__b\"",
+        "a name has no double underscore: it separates view and feature in column names",
+    );
+    name(
+        "\"p\u{430}y\"",
+        "\"p\u{430}y\"",
+        "a name has only a-z, 0-9 and _, not '\u{430}'",
+    );
+    name(
+        "\"a\\u001b[2Jb\"",
+        "\"a\\u{1b}[2Jb\"",
+        "a name has only a-z, 0-9 and _, not '\\u{1b}'",
+    );
     let long = "a".repeat(10_000);
     name(
         &format!("\"{long}\""),
@@ -332,11 +379,13 @@ fn hostile_names_are_refused_and_shown_harmless() {
         "a name has at most 63 bytes, this one has 10000",
     );
     check(
-        weather_with("\"airport_weather:Temp\", \"temp\", { view = \"airport_weather\", features = [\"*\", \"temp\"], prefix = \"Dest\" }"),
+        weather_with(
+            "\"airport_weather:Temp\", \"temp\", { view = \"airport_weather\", features = [\"*\", \"temp\"], prefix = \"Dest\" }",
+        ),
         "features/a.toml:22:13: \"Temp\" is not a valid feature name; a name starts with a lower-case letter a-z\n\
          features/a.toml:22:37: \"temp\" is not a feature; write \"view:feature\" or \"view:*\"\n\
-         features/a.toml:22:84: \"*\" stands beside other features; expected \"*\" alone, or the features by name\n\
-         features/a.toml:22:109: \"Dest\" is not a valid prefix name; a name starts with a lower-case letter a-z",
+         features/a.toml:22:85: \"*\" stands beside other features; expected \"*\" alone, or the features by name\n\
+         features/a.toml:22:108: \"Dest\" is not a valid prefix name; a name starts with a lower-case letter a-z",
     );
 }
 
@@ -344,7 +393,9 @@ fn hostile_names_are_refused_and_shown_harmless() {
 fn what_this_version_does_not_do_yet_is_said_so() {
     let (head, _) = WEATHER.split_once("[view.features]").unwrap();
     check(
-        format!("{head}[[view.aggregate]]\ninput = \"temp\"\n\n[[on_demand]]\nname = \"context\"\n[[stream]]\nname = \"s\""),
+        format!(
+            "{head}[[view.aggregate]]\ninput = \"temp\"\n\n[[on_demand]]\nname = \"context\"\n[[stream]]\nname = \"s\""
+        ),
         "features/a.toml:16:1: aggregates are not supported by this version of asof\n\
          features/a.toml:19:1: on-demand features are not supported by this version of asof\n\
          features/a.toml:21:1: streams are not supported by this version of asof",
@@ -354,7 +405,10 @@ fn what_this_version_does_not_do_yet_is_said_so() {
 #[test]
 fn a_source_has_a_path_or_a_schema() {
     check(
-        WEATHER.replace("event_time =", "schema = { time_hour = \"timestamp\" }\nevent_time ="),
+        WEATHER.replace(
+            "event_time =",
+            "schema = { time_hour = \"timestamp\" }\nevent_time =",
+        ),
         "features/a.toml:8:8: [[source]] \"weather_hourly\" has both a path and a schema; expected path = \"…\" for files read in place, or schema = { … } for a managed table",
     );
     check(
@@ -389,20 +443,70 @@ fn paths_stay_in_the_project() {
 #[test]
 fn zones_dates_and_columns_are_checked() {
     check(
-        WEATHER.replace("event_time =", "timezone = \"Mars/Base\"\ndates = \"noon\"\nsql = \" \"\ncreated_time = \"\"\nevent_time ="),
+        WEATHER.replace(
+            "event_time =",
+            "timezone = \"Mars/Base\"\ndates = \"noon\"\nsql = \" \"\ncreated_time = \"\"\nevent_time =",
+        ),
         "features/a.toml:9:12: unknown time zone \"Mars/Base\"; use an IANA name such as \"UTC\" or \"America/New_York\"\n\
          features/a.toml:10:9: unknown \"dates\" \"noon\"; expected \"start\" or \"end\" of the day\n\
-         features/a.toml:11:7: the sql is empty; expected \"select … from source\", or no sql at all\n\
+         features/a.toml:11:7: the sql cannot be used: not SQL: nothing is there: write `select … from source where …`\n\
          features/a.toml:12:16: the name of a column is empty; expected the name of a column",
     );
 }
 
 #[test]
-fn the_columns_that_a_managed_source_names_are_in_its_schema() {
-    assert!(parse(clicks("event_time = \"at\"\ndeleted = \"gone\"", "amount = \"float64\"")).is_ok());
-    assert!(parse(clicks("event_time = \"day\"\ndates = \"end\"", "amount = \"float64\"")).is_ok());
+fn the_sql_of_a_source_is_a_projection_and_filter_within_limits() {
+    let with = |sql: &str| WEATHER.replace("event_time =", &format!("sql = {sql:?}\nevent_time ="));
+    let check = |sql: &str, expect: &str| {
+        let problems = parse(with(sql)).unwrap_err().to_string();
+        assert!(
+            problems.starts_with("features/a.toml:9:7: the sql cannot be used: "),
+            "{problems}"
+        );
+        assert!(problems.contains(expect), "{problems}");
+        assert!(problems.len() < 400, "{problems}");
+    };
+    assert!(
+        parse(with(
+            "select *, temp - dewp as spread from source where temp is not null"
+        ))
+        .is_ok()
+    );
+    check("drop table source", "");
+    check("select (select 1) as x from source", "");
+    check("select sleep(10) as x from source", "sleep");
+    check("select read_text('/etc/passwd') as x from source", "read_text");
     check(
-        clicks("event_time = \"att\"\ncreated_time = \"note\"\nevent_id = \"amount\"\ndeleted = \"at\"", "amount = \"float64\""),
+        &format!("select 1{} as x from source", " + 1".repeat(5_000)),
+        "at most",
+    );
+    check(
+        &format!("select '{}' as x from source", "a".repeat(1_000_000)),
+        "at most",
+    );
+}
+
+#[test]
+fn the_columns_that_a_managed_source_names_are_in_its_schema() {
+    assert!(
+        parse(clicks(
+            "event_time = \"at\"\ndeleted = \"gone\"",
+            "amount = \"float64\""
+        ))
+        .is_ok()
+    );
+    assert!(
+        parse(clicks(
+            "event_time = \"day\"\ndates = \"end\"",
+            "amount = \"float64\""
+        ))
+        .is_ok()
+    );
+    check(
+        clicks(
+            "event_time = \"att\"\ncreated_time = \"note\"\nevent_id = \"amount\"\ndeleted = \"at\"",
+            "amount = \"float64\"",
+        ),
         "features/a.toml:7:14: [[source]] \"clicks\" has no column \"att\"; did you mean \"at\"?\n\
          features/a.toml:8:16: \"created_time\" is a column of type string; expected a column of type timestamp or date\n\
          features/a.toml:9:12: \"event_id\" is a column of type float64; expected a column of a scalar type that is not a float\n\
@@ -418,12 +522,18 @@ fn the_columns_that_a_managed_source_names_are_in_its_schema() {
 fn views_read_columns_that_a_managed_source_has() {
     let time = "event_time = \"at\"";
     check(
-        clicks(time, "amont = \"float64\"\nx = { type = \"int64\", column = \"amount\" }\nnote = \"json\""),
+        clicks(
+            time,
+            "amont = \"float64\"\nx = { type = \"int64\", column = \"amount\" }\nnote = \"json\"",
+        ),
         "features/a.toml:13:1: source \"clicks\" has no column \"amont\" for feature \"amont\"; did you mean \"amount\"?\n\
          features/a.toml:14:1: feature \"x\" is \"int64\", and column \"amount\" of source \"clicks\" is \"float64\"; expected one type",
     );
     check(
-        clicks(time, "amount = \"float64\"").replace("keys = { user_id = \"int64\" }", "keys = { user = \"int64\", note = \"int64\" }"),
+        clicks(time, "amount = \"float64\"").replace(
+            "keys = { user_id = \"int64\" }",
+            "keys = { user = \"int64\", note = \"int64\" }",
+        ),
         "features/a.toml:11:10: source \"clicks\" has no column \"user\" for key column \"user\" of entity \"user\"; expected one of user_id, at, day, amount, note, gone\n\
          features/a.toml:11:10: key column \"note\" of entity \"user\" is \"int64\", and column \"note\" of source \"clicks\" is \"string\"; expected one type",
     );
@@ -460,7 +570,10 @@ fn at_most_twenty_problems_are_shown() {
     let problems = parse(text).unwrap_err();
     assert_eq!(problems.iter().count(), MAX_PROBLEMS);
     let text = problems.to_string();
-    assert!(text.starts_with("features/a.toml:1:1: unknown key \"k0\""), "{text}");
+    assert!(
+        text.starts_with("features/a.toml:1:1: unknown key \"k0\""),
+        "{text}"
+    );
     assert!(text.ends_with("\nand 5 more problems"), "{text}");
 }
 

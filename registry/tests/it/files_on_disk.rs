@@ -30,7 +30,15 @@ fn refused(project: &Path, expect: &str) {
 #[test]
 fn toml_files_below_features_in_byte_order_of_their_paths() {
     let (_outer, project) = project();
-    for name in ["b.toml", "a/z.toml", "a-b.toml", "A.toml", "notes.md", ".#b.toml", "a/deep/er/x.toml"] {
+    for name in [
+        "b.toml",
+        "a/z.toml",
+        "a-b.toml",
+        "A.toml",
+        "notes.md",
+        ".#b.toml",
+        "a/deep/er/x.toml",
+    ] {
         write(&project.join("features").join(name), name);
     }
     symlink("../features", project.join("features/loop")).unwrap();
@@ -91,7 +99,9 @@ async fn stored(path: &Path) {
 }
 
 async fn execute(path: &Path, sql: &'static str) {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true);
     let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
     sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
@@ -106,7 +116,13 @@ async fn a_registry_is_made_once_and_opened_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(".asof/registry.db");
     stored(&path).await;
-    let head = SqliteRegistry::open(&path).await.unwrap().head(&flights()).await.unwrap().unwrap();
+    let head = SqliteRegistry::open(&path)
+        .await
+        .unwrap()
+        .head(&flights())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(head.number, 1);
     assert_eq!(head.definitions, *plan_on(None, WEATHER).unwrap().definitions());
     let names: Vec<_> = std::fs::read_dir(path.parent().unwrap())
@@ -122,7 +138,11 @@ async fn what_is_not_a_registry_is_named_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("registry.db");
     let place = path.display();
-    std::fs::write(&path, "hello, this is not a database, whatever its name says ".repeat(100)).unwrap();
+    std::fs::write(
+        &path,
+        "hello, this is not a database, whatever its name says ".repeat(100),
+    )
+    .unwrap();
     assert_eq!(
         open_error(&path).await,
         format!("the registry at {place} is damaged: file is not a database")
@@ -194,8 +214,16 @@ async fn stored_bytes_that_changed_are_named() {
     )
     .await;
     check("DELETE FROM definitions", "the definitions of v1 are missing").await;
-    check("UPDATE versions SET applied_at = 7", "v1 differs from its checksum").await;
-    check("UPDATE versions SET services = '[[\"x\", 1]]'", "v1 differs from its checksum").await;
+    check(
+        "UPDATE versions SET applied_at = 7",
+        "v1 differs from its checksum",
+    )
+    .await;
+    check(
+        "UPDATE versions SET services = '[[\"x\", 1]]'",
+        "v1 differs from its checksum",
+    )
+    .await;
     check("UPDATE versions SET number = -1", "number is negative").await;
 }
 
@@ -220,7 +248,10 @@ async fn any_flipped_byte_gives_the_right_answer_or_an_error() {
             Ok(Some(version)) => assert_eq!(version.definitions, expect, "byte {at}"),
             Ok(None) => panic!("byte {at}: the version is gone without an error"),
             Err(error) => {
-                assert!(error.to_string().contains(&other.display().to_string()), "{error}");
+                assert!(
+                    error.to_string().contains(&other.display().to_string()),
+                    "{error}"
+                );
                 seen_errors += 1;
             }
         }

@@ -3,8 +3,8 @@
 mod support;
 
 mod applying;
-mod conformance;
 mod configuration;
+mod conformance;
 mod definition_files;
 mod files_on_disk;
 mod planning;

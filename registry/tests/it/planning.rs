@@ -1,8 +1,8 @@
 //! Plans: what changes, what breaks, what is built anew, and how it reads.
 
-use asof_registry::{MemoryRegistry, apply};
 use asof_core::registry::RegistryStore;
 use asof_core::time::Timestamp;
+use asof_registry::{MemoryRegistry, apply};
 
 use crate::support::{WEATHER, applied, plan_on, version, weather_with};
 
@@ -49,7 +49,10 @@ fn nothing_changed() {
 fn changes_are_shown_field_by_field() {
     let after = WEATHER
         .replace("ttl = \"3h\"", "ttl = \"360m\"\nowner = \"ops\"")
-        .replace("temp = \"float64\"", "gust = { type = \"float64\", column = \"wind_gust\" }")
+        .replace(
+            "temp = \"float64\"",
+            "gust = { type = \"float64\", column = \"wind_gust\" }",
+        )
         .replace("event_time = ", "timezone = \"UTC\"\nevent_time = ");
     check(
         WEATHER,
@@ -75,7 +78,10 @@ fn removals_come_last_from_the_outside_in() {
 
 #[test]
 fn the_order_of_parts_is_a_change() {
-    let two = WEATHER.replace("keys = { origin = \"string\" }", "keys = { a = \"string\", b = \"string\" }");
+    let two = WEATHER.replace(
+        "keys = { origin = \"string\" }",
+        "keys = { a = \"string\", b = \"string\" }",
+    );
     let turned = two.replace("a = \"string\", b = \"string\"", "b = \"string\", a = \"string\"");
     check(
         &two,
@@ -108,24 +114,49 @@ fn new_generations_where_stored_rows_no_longer_serve() {
 #[test]
 fn each_way_to_break_a_column_is_named() {
     let both = "column airport_weather__temp {0}, column airport_weather__wind_speed {0}";
-    let view = |reason: &str| format!("view airport_weather breaks service delay_model_v1 ({})", both.replace("{0}", reason));
-    let source =
-        |reason: &str| format!("source weather_hourly breaks service delay_model_v1 ({})", both.replace("{0}", reason));
+    let view = |reason: &str| {
+        format!(
+            "view airport_weather breaks service delay_model_v1 ({})",
+            both.replace("{0}", reason)
+        )
+    };
+    let source = |reason: &str| {
+        format!(
+            "source weather_hourly breaks service delay_model_v1 ({})",
+            both.replace("{0}", reason)
+        )
+    };
     breaks(
         |text| text.replace("temp = \"float64\"", "temp = \"int64\""),
         "view airport_weather breaks service delay_model_v1 (column airport_weather__temp is retyped float64 -> int64)",
     );
     breaks(
-        |text| text.replace("temp = \"float64\"", "temp = { type = \"float64\", column = \"t\" }"),
+        |text| {
+            text.replace(
+                "temp = \"float64\"",
+                "temp = { type = \"float64\", column = \"t\" }",
+            )
+        },
         "view airport_weather breaks service delay_model_v1 (column airport_weather__temp is read from \"t\" instead of \"temp\")",
     );
-    breaks(|text| text.replace("ttl = \"3h\"\n", ""), &view("has ttl none instead of 3h"));
+    breaks(
+        |text| text.replace("ttl = \"3h\"\n", ""),
+        &view("has ttl none instead of 3h"),
+    );
     breaks(|text| text.replace("ttl = \"3h\"", "ttl = \"180m\""), "");
     breaks(
-        |text| text.replace("path = \"data/weather.parquet\"", "path = \"x.csv\"\ndeleted = \"gone\""),
+        |text| {
+            text.replace(
+                "path = \"data/weather.parquet\"",
+                "path = \"x.csv\"\ndeleted = \"gone\"",
+            )
+        },
         &source("has other rows by path, deleted"),
     );
-    breaks(|text| text.replace("event_time =", "owner = \"me\"\nevent_time ="), "");
+    breaks(
+        |text| text.replace("event_time =", "owner = \"me\"\nevent_time ="),
+        "",
+    );
     breaks(
         |text| text.replace("weather_hourly", "weather_daily"),
         &view("is read from source weather_daily instead of weather_hourly"),
@@ -136,18 +167,31 @@ fn each_way_to_break_a_column_is_named() {
     );
     breaks(
         |text| text.replace("origin = \"string\"", "origin = \"int64\""),
-        &format!("entity airport breaks service delay_model_v1 ({})", both.replace("{0}", "has another key")),
+        &format!(
+            "entity airport breaks service delay_model_v1 ({})",
+            both.replace("{0}", "has another key")
+        ),
     );
     breaks(
         |text| text.replace("\"airport_weather:temp\", ", ""),
         "service delay_model_v1 breaks service delay_model_v1 (column airport_weather__temp is removed)",
     );
     breaks(
-        |text| text.replace(SERVICE, "\"airport_weather:wind_speed\", \"airport_weather:temp\""),
+        |text| {
+            text.replace(
+                SERVICE,
+                "\"airport_weather:wind_speed\", \"airport_weather:temp\"",
+            )
+        },
         "service delay_model_v1 breaks service delay_model_v1 (column airport_weather__wind_speed changes its place)",
     );
     breaks(
-        |text| text.replace("\"airport_weather:temp\"", "{ view = \"airport_weather\", features = [\"temp\"], keys = { origin = \"dest\" } }"),
+        |text| {
+            text.replace(
+                "\"airport_weather:temp\"",
+                "{ view = \"airport_weather\", features = [\"temp\"], keys = { origin = \"dest\" } }",
+            )
+        },
         "service delay_model_v1 breaks service delay_model_v1 (column airport_weather__temp is looked up by \"dest\" instead of \"origin\")",
     );
     breaks(
@@ -167,7 +211,7 @@ fn adding_breaks_nothing_and_tells_what_callers_must_give() {
         &after,
         "~ service delay_model_v1\n    \
          + features: { view = \"airport_weather\", features = [\"temp\"], keys = { origin = \"dest\" }, prefix = \"dest\" }\n    \
-         + column: dest_airport_weather__temp\n\
+         + column: dest__airport_weather__temp\n\
          note: service delay_model_v1 will need the key column \"dest\" (string) from its callers\n\
          Plan: 0 to add, 1 to change, 0 to remove.",
     );
@@ -180,7 +224,12 @@ fn a_star_keeps_what_it_stood_for_and_the_plan_tells_what_it_would_add() {
     let (views, service) = before.split_at(service_at);
     let grown = format!("{views}gust = \"float64\"\n{service}");
     let plan = plan_on(Some(&applied(&before)), &grown).unwrap();
-    assert_eq!(plan.definitions().services["delay_model_v1"].entries[0].features.len(), 2);
+    assert_eq!(
+        plan.definitions().services["delay_model_v1"].entries[0]
+            .features
+            .len(),
+        2
+    );
     assert_eq!(
         plan.to_string(),
         "~ view airport_weather\n    + features.gust: \"float64\"\n\
@@ -189,13 +238,24 @@ fn a_star_keeps_what_it_stood_for_and_the_plan_tells_what_it_would_add() {
          Plan: 0 to add, 1 to change, 0 to remove."
     );
     // The new one can be listed beside the star, since the star does not have it.
-    let listed = grown.replace("\"airport_weather:*\"", "\"airport_weather:*\", \"airport_weather:gust\"");
+    let listed = grown.replace(
+        "\"airport_weather:*\"",
+        "\"airport_weather:*\", \"airport_weather:gust\"",
+    );
     let second = plan_on(Some(&version(2, plan.definitions().clone())), &listed).unwrap();
     assert_eq!(second.breaking(), []);
     // Written in another way it is a new entry, worked out today.
-    let rewritten = grown.replace("\"airport_weather:*\"", "{ view = \"airport_weather\", features = [\"*\"], keys = { origin = \"origin\" } }");
+    let rewritten = grown.replace(
+        "\"airport_weather:*\"",
+        "{ view = \"airport_weather\", features = [\"*\"], keys = { origin = \"origin\" } }",
+    );
     let third = plan_on(Some(&version(2, plan.definitions().clone())), &rewritten).unwrap();
-    assert_eq!(third.definitions().services["delay_model_v1"].entries[0].features.len(), 3);
+    assert_eq!(
+        third.definitions().services["delay_model_v1"].entries[0]
+            .features
+            .len(),
+        3
+    );
 }
 
 #[test]
@@ -220,9 +280,11 @@ fn a_view_in_use_cannot_be_dropped() {
         text.split_at(text.find("[[service]]").unwrap()).1
     );
     assert_eq!(
-        plan_on(Some(&applied(&text)), &without_view).unwrap_err().to_string(),
-        "features/a.toml:14:13: unknown view \"airport_weather\"; there is no view at all\n\
-         features/a.toml:14:37: unknown view \"airport_weather\"; there is no view at all"
+        plan_on(Some(&applied(&text)), &without_view)
+            .unwrap_err()
+            .to_string(),
+        "features/a.toml:13:13: unknown view \"airport_weather\"; there is no view at all\n\
+         features/a.toml:13:37: unknown view \"airport_weather\"; there is no view at all"
     );
 }
 
@@ -233,7 +295,9 @@ async fn breaking_changes_are_refused_unless_allowed() {
     let first = plan_on(None, &text).unwrap();
     let v1 = apply(&store, &first, false, Timestamp::EPOCH).await.unwrap();
     let retyped = plan_on(Some(&v1), &text.replace("temp = \"float64\"", "temp = \"int64\"")).unwrap();
-    let refused = apply(&store, &retyped, false, Timestamp::EPOCH).await.unwrap_err();
+    let refused = apply(&store, &retyped, false, Timestamp::EPOCH)
+        .await
+        .unwrap_err();
     assert_eq!(
         refused.to_string(),
         "1 breaking change: view airport_weather breaks service delay_model_v1 (column airport_weather__temp is retyped float64 -> int64); apply with --allow-breaking"

@@ -6,8 +6,14 @@ use crate::support::{plan_on, weather_with};
 
 fn project() -> Plan {
     let text = weather_with("\"airport_weather:temp\"")
-        .replace("ttl = \"3h\"", "owner = \"Ops@example.com\"\ntags = { domain = \"Weather\", tier = \"gold\" }")
-        .replace("temp = \"float64\"", "temp = { type = \"float64\", description = \"Air temperature, °F\" }")
+        .replace(
+            "ttl = \"3h\"",
+            "owner = \"Ops@example.com\"\ntags = { domain = \"Weather\", tier = \"gold\" }",
+        )
+        .replace(
+            "temp = \"float64\"",
+            "temp = { type = \"float64\", description = \"Air temperature, °F\" }",
+        )
         .replace("keys = {", "description = \"A departure AIRPORT.\"\nkeys = {");
     plan_on(None, &text).unwrap()
 }
@@ -47,26 +53,38 @@ fn every_word_counts_in_any_case_and_names_come_first() {
     );
     check("model delay", &["service delay_model_v1"]);
     // The entity has it in its name, the view's notes do not matter then.
-    check("airport a", &["entity airport", "view airport_weather", "feature airport_weather:temp", "feature airport_weather:wind_speed"]);
+    check(
+        "airport a",
+        &[
+            "entity airport",
+            "view airport_weather",
+            "feature airport_weather:temp",
+            "feature airport_weather:wind_speed",
+        ],
+    );
 }
 
 #[test]
 fn a_name_match_comes_before_a_match_in_other_texts() {
-    let text = weather_with("\"airport_weather:temp\"").replace(
-        "keys = {",
-        "description = \"Has a delay_model.\"\nkeys = {",
-    );
+    let text = weather_with("\"airport_weather:temp\"")
+        .replace("keys = {", "description = \"Has a delay_model.\"\nkeys = {");
     let plan = plan_on(None, &text).unwrap();
     let hits = search(plan.definitions(), "delay");
     let found: Vec<(String, bool)> = hits.iter().map(|hit| (hit.object.name(), hit.by_name)).collect();
-    assert_eq!(found, [("delay_model_v1".to_owned(), true), ("airport".to_owned(), false)]);
+    assert_eq!(
+        found,
+        [("delay_model_v1".to_owned(), true), ("airport".to_owned(), false)]
+    );
 }
 
 #[test]
 fn lists_are_by_kind_and_name() {
     let plan = project();
     let names = |kind| -> Vec<String> {
-        list(plan.definitions(), kind).iter().map(|object| object.name()).collect()
+        list(plan.definitions(), kind)
+            .iter()
+            .map(|object| object.name())
+            .collect()
     };
     assert_eq!(names(Some(ObjectKind::Source)), ["weather_hourly"]);
     assert_eq!(
@@ -102,7 +120,9 @@ fn what_is_not_found_names_the_nearest() {
         "unknown service \"x\"; expected delay_model_v1"
     );
     assert_eq!(
-        find_any(plan.definitions(), "delay_model").unwrap_err().to_string(),
+        find_any(plan.definitions(), "delay_model")
+            .unwrap_err()
+            .to_string(),
         "unknown name \"delay_model\"; did you mean \"delay_model_v1\"?"
     );
     assert_eq!(find_any(plan.definitions(), "airport").unwrap().len(), 1);
