@@ -118,7 +118,7 @@ impl RegistryStore for SqliteRegistry {
             Next::Unchanged(version) => return Ok(version),
             Next::New(version, text) => (version, text),
         };
-        row::insert_version(&mut *transaction, &project, &version, &text, &self.place).await?;
+        row::insert_version(&mut transaction, &project, &version, &text, &self.place).await?;
         let committed = transaction.commit().await;
         committed.map_err(|error| error::explain(&error, &self.place))?;
         Ok(version)

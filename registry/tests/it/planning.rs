@@ -211,7 +211,7 @@ fn adding_breaks_nothing_and_tells_what_callers_must_give() {
         &after,
         "~ service delay_model_v1\n    \
          + features: { view = \"airport_weather\", features = [\"temp\"], keys = { origin = \"dest\" }, prefix = \"dest\" }\n    \
-         + column: dest__airport_weather__temp\n\
+         + column: dest_airport_weather__temp\n\
          note: service delay_model_v1 will need the key column \"dest\" (string) from its callers\n\
          Plan: 0 to add, 1 to change, 0 to remove.",
     );
