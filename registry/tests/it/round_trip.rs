@@ -153,11 +153,11 @@ fn source(name: String) -> impl Strategy<Value = Source> {
         )
 }
 
-fn view(name: String, entity: EntityName, source: SourceName) -> impl Strategy<Value = View> {
+fn view(own: String, entity: EntityName, source: SourceName) -> impl Strategy<Value = View> {
     let feature = (data_type(), option::of(column()), option::of(text()));
     let features = btree_map(name(), feature, 1..4);
     let ttl = option::of(1i64..=i64::MAX);
-    (Just(name), ttl, features, any::<bool>(), notes()).prop_map(
+    (Just(own), ttl, features, any::<bool>(), notes()).prop_map(
         move |(name, ttl, features, turned, notes)| {
             let mut features: Vec<Feature> = features
                 .into_iter()
