@@ -12,17 +12,27 @@
 //! - **Pending rows** are due ([`RowOrder::due`](crate::order::RowOrder::due)) after the instant at
 //!   which they are written. They are kept beside the row, become visible when due, and are merged by
 //!   [`OnlineStore::apply_due`].
+//! - An instant that a store was told of by a write or by [`OnlineStore::apply_due`] has passed for it: a
+//!   row that was due then is visible to every later read, whatever instant that read names. So a read
+//!   that races a write, or a clock that is set back, never turns a value into nothing. A caller that
+//!   must not see rows from after its instant compares the winner's [`RowOrder::due`] with it.
 //! - A write is **atomic**, progress included, and when it returns it survives the death of the
 //!   process. The store holds bytes for progress and does not look into them.
 //! - Damage is an error that names the place, for the calls that need what is damaged: never "nothing
 //!   there", and never for other calls.
+
+#[cfg(any(test, feature = "test-util"))]
+pub mod conformance;
+pub mod memory;
+
+use std::cmp::Ordering;
 
 use crate::data_type::KeyType;
 use crate::definition::{BoundView, StoredShape};
 use crate::key::EntityKey;
 use crate::name::{EntityName, ProjectName, ViewName};
 use crate::order::RowOrder;
-use crate::row::{RowField, RowSchema, StoredRow};
+use crate::row::{RowField, RowSchema, StoredRow, order_bytes};
 use crate::status::Winner;
 use crate::time::Timestamp;
 
@@ -48,6 +58,11 @@ impl ViewAddress {
             key_types: bound.entity.keys.iter().map(|key| key.key_type.clone()).collect(),
             view: bound.view.name.clone(),
         }
+    }
+
+    /// Whether both are views of one entity, so that their rows lie side by side.
+    pub fn same_entity(&self, other: &Self) -> bool {
+        self.project == other.project && self.entity == other.entity && self.key_types == other.key_types
     }
 }
 
@@ -96,6 +111,35 @@ impl ViewState {
             .flatten()
             .find(|state| state.generation == generation)
     }
+
+    /// Replaces what is known of `generation`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoGeneration`] where it neither serves nor is being built, or `state` is of another.
+    pub fn update(&mut self, generation: Generation, state: &GenerationState) -> Result<(), StoreError> {
+        let known = [&mut self.serving, &mut self.building]
+            .into_iter()
+            .flatten()
+            .find(|known| known.generation == generation && known.generation == state.generation);
+        match known {
+            Some(known) => {
+                known.clone_from(state);
+                Ok(())
+            }
+            None => Err(StoreError::NoGeneration {
+                generation: state.generation.0,
+            }),
+        }
+    }
+
+    /// Makes `generation` serve where it is being built; returns the one that served before.
+    pub fn serve(&mut self, generation: Generation) -> Option<Generation> {
+        let built = self
+            .building
+            .take_if(|building| building.generation == generation)?;
+        self.serving.replace(built).map(|before| before.generation)
+    }
 }
 
 /// A row to write.
@@ -109,10 +153,19 @@ pub struct OnlineRow {
     pub bytes: Vec<u8>,
 }
 
+/// The bytes that stay of two stored rows of one key: those of the greater order, and of the same order
+/// the greater bytes, so that the order of arrival never matters.
+pub fn newer_row<'a>(a: &'a [u8], b: &'a [u8]) -> &'a [u8] {
+    match order_bytes(a).cmp(order_bytes(b)).then_with(|| a.cmp(b)) {
+        Ordering::Less => b,
+        Ordering::Equal | Ordering::Greater => a,
+    }
+}
+
 /// What a read finds for one key in one generation of one view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Found<'a> {
-    /// The greatest row that is due.
+    /// The greatest row that is due, at the instant of the read or before a write that was made.
     pub winner: Option<StoredRow<'a>>,
     /// Whether some row, due or not, has happened.
     pub held_back: bool,
@@ -135,7 +188,7 @@ pub struct Counts {
     pub keys: u64,
     /// Rows that are not due yet, or not merged yet.
     pub pending: u64,
-    /// Bytes of keys and rows, uncompressed.
+    /// Bytes of the entity keys and stored rows of both, uncompressed.
     pub bytes: u64,
 }
 
@@ -234,11 +287,12 @@ pub trait OnlineStore: Send + Sync {
     fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError>;
 
     /// Reads one key in several generations of views of one entity, as at `at`: calls `visit` once
-    /// for each of `views`, with its place in the list.
+    /// for each of `views`, with its place in the list, in any order.
     ///
     /// # Errors
     ///
-    /// Those of the store, and those that `visit` returns, which end the read.
+    /// [`StoreError::NoGeneration`] where one of them is not there any more, before or during the
+    /// read; other errors of the store; and those that `visit` returns, which end the read.
     fn read(
         &self,
         entity: u32,

@@ -1,0 +1,298 @@
+//! The online store in memory: the contract as obvious code, for tests and to test others against.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{
+    Counts, Found, Generation, GenerationState, OnlineRow, OnlineStore, StoreError, ViewAddress, ViewSlot,
+    ViewState, newer_row,
+};
+use crate::definition::StoredShape;
+use crate::key::EntityKey;
+use crate::order::RowOrder;
+use crate::row::{RowSchema, StoredRow};
+use crate::time::Timestamp;
+
+/// An online store that lives as long as its value.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    views: Mutex<Views>,
+}
+
+#[derive(Debug, Default)]
+struct Views {
+    entities: Vec<ViewAddress>,
+    opened: u32,
+    views: BTreeMap<u32, View>,
+}
+
+#[derive(Debug)]
+struct View {
+    address: ViewAddress,
+    slot: ViewSlot,
+    begun: u32,
+    state: ViewState,
+    cells: BTreeMap<(Generation, EntityKey), Cell>,
+}
+
+/// What there is of one key in one generation.
+#[derive(Debug, Default)]
+struct Cell {
+    row: Option<Vec<u8>>,
+    pending: BTreeMap<RowOrder, Vec<u8>>,
+}
+
+const PLACE: &str = "memory";
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Views> {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Views {
+    fn view(&mut self, slot: ViewSlot) -> Result<&mut View, StoreError> {
+        self.views
+            .get_mut(&slot.view)
+            .filter(|view| view.slot == slot)
+            .ok_or(StoreError::NoGeneration { generation: 0 })
+    }
+
+    /// The view, provided that it has the generation.
+    fn live(&mut self, slot: ViewSlot, generation: Generation) -> Result<&mut View, StoreError> {
+        self.view(slot)
+            .ok()
+            .filter(|view| view.state.generation(generation).is_some())
+            .ok_or(StoreError::NoGeneration {
+                generation: generation.0,
+            })
+    }
+}
+
+impl View {
+    fn cells_of(&mut self, generation: Generation) -> impl Iterator<Item = (&EntityKey, &mut Cell)> {
+        self.cells
+            .iter_mut()
+            .filter(move |((of, _), _)| *of == generation)
+            .map(|((_, key), cell)| (key, cell))
+    }
+
+    fn remove(&mut self, generation: Generation) {
+        self.cells.retain(|(of, _), _| *of != generation);
+    }
+}
+
+impl Cell {
+    fn compete(&mut self, bytes: Vec<u8>) {
+        match &self.row {
+            Some(row) if newer_row(row, &bytes) == row.as_slice() => {}
+            Some(_) | None => self.row = Some(bytes),
+        }
+    }
+
+    fn apply_due(&mut self, now: Timestamp) -> u64 {
+        let due = self.pending.extract_if(.., |order, _| order.due() <= now);
+        let due: Vec<_> = due.map(|(_, bytes)| bytes).collect();
+        let count = due.len() as u64;
+        for bytes in due {
+            self.compete(bytes);
+        }
+        count
+    }
+
+    fn find(&self, at: Timestamp) -> Result<Found<'_>, StoreError> {
+        let due = self.pending.iter().filter(|(order, _)| order.due() <= at);
+        let winner = due
+            .map(|(_, bytes)| bytes)
+            .chain(&self.row)
+            .map(Vec::as_slice)
+            .reduce(newer_row)
+            .map(parse)
+            .transpose()?;
+        Ok(Found {
+            winner,
+            held_back: winner.is_some() || self.pending.keys().any(|order| order.event_time <= at),
+        })
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<StoredRow<'_>, StoreError> {
+    StoredRow::parse(bytes).map_err(|error| StoreError::Damaged {
+        place: PLACE.into(),
+        reason: error.to_string(),
+    })
+}
+
+impl OnlineStore for MemoryStore {
+    fn open_view(&self, address: &ViewAddress) -> Result<ViewSlot, StoreError> {
+        let mut views = self.lock();
+        if let Some(view) = views.views.values().find(|view| view.address == *address) {
+            return Ok(view.slot);
+        }
+        let entity = match views.entities.iter().position(|known| known.same_entity(address)) {
+            Some(entity) => entity,
+            None => {
+                views.entities.push(address.clone());
+                views.entities.len() - 1
+            }
+        };
+        views.opened += 1;
+        let slot = ViewSlot {
+            entity: u32::try_from(entity).unwrap_or(u32::MAX),
+            view: views.opened,
+        };
+        let view = View {
+            address: address.clone(),
+            slot,
+            begun: 0,
+            state: ViewState::default(),
+            cells: BTreeMap::new(),
+        };
+        views.views.insert(slot.view, view);
+        Ok(slot)
+    }
+
+    fn views(&self) -> Result<Vec<(ViewAddress, ViewSlot, ViewState)>, StoreError> {
+        let views = self.lock();
+        let views = views.views.values();
+        Ok(views
+            .map(|view| (view.address.clone(), view.slot, view.state.clone()))
+            .collect())
+    }
+
+    fn view_state(&self, slot: ViewSlot) -> Result<ViewState, StoreError> {
+        Ok(self.lock().view(slot)?.state.clone())
+    }
+
+    fn begin_generation(
+        &self,
+        slot: ViewSlot,
+        shape: StoredShape,
+        schema: RowSchema,
+    ) -> Result<Generation, StoreError> {
+        let mut views = self.lock();
+        let view = views.view(slot)?;
+        view.begun += 1;
+        let generation = Generation(view.begun);
+        let begun = GenerationState {
+            generation,
+            shape,
+            schemas: vec![schema],
+            as_of: None,
+            progress: Vec::new(),
+        };
+        if let Some(given_up) = view.state.building.replace(begun) {
+            view.remove(given_up.generation);
+        }
+        Ok(generation)
+    }
+
+    fn write(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        now: Timestamp,
+        rows: &[OnlineRow],
+        state: Option<&GenerationState>,
+    ) -> Result<(), StoreError> {
+        let mut views = self.lock();
+        let view = views.live(slot, generation)?;
+        if let Some(state) = state {
+            view.state.update(generation, state)?;
+        }
+        for row in rows {
+            let cell = view.cells.entry((generation, row.key.clone())).or_default();
+            if row.order.due() <= now {
+                cell.compete(row.bytes.clone());
+            } else {
+                cell.pending.insert(row.order, row.bytes.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
+        let mut views = self.lock();
+        let view = views.live(slot, generation)?;
+        if let Some(before) = view.state.serve(generation) {
+            view.remove(before);
+        }
+        Ok(())
+    }
+
+    fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError> {
+        let mut views = self.lock();
+        let view = views.live(slot, generation)?;
+        Ok(view
+            .cells_of(generation)
+            .map(|(_, cell)| cell.apply_due(now))
+            .sum())
+    }
+
+    fn read(
+        &self,
+        entity: u32,
+        key: &EntityKey,
+        views: &[(u32, Generation)],
+        at: Timestamp,
+        visit: &mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut store = self.lock();
+        for (place, (view, generation)) in views.iter().enumerate() {
+            let view = store.live(ViewSlot { entity, view: *view }, *generation)?;
+            let found = match view.cells.get(&(*generation, key.clone())) {
+                Some(cell) => cell.find(at)?,
+                None => Found::default(),
+            };
+            visit(place, found)?;
+        }
+        Ok(())
+    }
+
+    fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
+        let mut views = self.lock();
+        let mut counts = Counts::default();
+        for (key, cell) in views.live(slot, generation)?.cells_of(generation) {
+            for bytes in cell.pending.values().chain(&cell.row) {
+                parse(bytes)?;
+                counts.bytes += (key.as_bytes().len() + bytes.len()) as u64;
+            }
+            counts.keys += u64::from(cell.row.is_some());
+            counts.pending += cell.pending.len() as u64;
+        }
+        Ok(counts)
+    }
+
+    fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError> {
+        let mut views = self.lock();
+        let view = views.view(slot)?;
+        let keys = match view.state.serving.as_ref().map(|state| state.generation) {
+            Some(serving) => view
+                .cells_of(serving)
+                .filter(|(_, cell)| cell.row.is_some())
+                .count(),
+            None => 0,
+        };
+        views.views.remove(&slot.view);
+        Ok(keys as u64)
+    }
+
+    fn place(&self) -> String {
+        PLACE.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conforms() {
+        super::super::conformance::run(&MemoryStore::new, &|store| store);
+    }
+}
