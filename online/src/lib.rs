@@ -1,1 +1,19 @@
-//! online
+//! The online store on RocksDB: the current row of every key of every view, read in one place.
+//!
+//! - [`RocksStore`] implements [`OnlineStore`](asof_core::online::OnlineStore).
+//! - `keys` says which bytes stand for what, `catalogue` what the store knows of its views.
+//! - `directory` and `mark` keep the files beside RocksDB's own; `failure` names what went wrong.
+//!
+//! Nothing outside this crate knows RocksDB.
+
+mod catalogue;
+mod directory;
+mod failure;
+mod keys;
+mod mark;
+mod merge;
+mod options;
+mod store;
+
+pub use options::{Durability, RocksOptions};
+pub use store::{Recovery, RocksStore};

@@ -1,0 +1,122 @@
+//! What RocksDB and the file system say, as the few kinds of errors that a caller can act on.
+
+use std::io;
+use std::path::Path;
+
+use asof_core::online::StoreError;
+use rocksdb::ErrorKind;
+
+/// An error of RocksDB on a store that is open.
+pub(crate) fn of(path: &Path, error: rocksdb::Error) -> StoreError {
+    let kind = error.kind();
+    let reason = error.into_string();
+    let named = named_file(&reason);
+    let place = named.clone().unwrap_or_else(|| path.display().to_string());
+    if is_full(&reason) {
+        StoreError::Full { place, reason }
+    } else if kind == ErrorKind::Corruption || (is_missing(&reason) && named.is_some()) {
+        StoreError::Damaged { place, reason }
+    } else {
+        StoreError::Failed { place, reason }
+    }
+}
+
+/// An error of RocksDB on opening a store that is there: what cannot be understood is damage.
+pub(crate) fn on_open(path: &Path, error: rocksdb::Error) -> StoreError {
+    let kind = error.kind();
+    match of(path, error) {
+        StoreError::Failed { place, reason } if kind != ErrorKind::IOError => {
+            StoreError::Damaged { place, reason }
+        }
+        StoreError::Damaged { place, reason } if named_file(&reason).is_none() => StoreError::Damaged {
+            place: format!("{place} (in {}, or a file that it lists)", manifest(path)),
+            reason,
+        },
+        other => other,
+    }
+}
+
+/// Whether an error on opening says that somebody has the store open.
+pub(crate) fn is_lock(error: &rocksdb::Error) -> bool {
+    let message = error.as_ref();
+    error.kind() == ErrorKind::IOError
+        && (message.contains("lock hold by") || message.contains("While lock file"))
+}
+
+/// An error of the file system.
+pub(crate) fn of_io(place: &Path, error: &io::Error) -> StoreError {
+    let (place, reason) = (place.display().to_string(), error.to_string());
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full { place, reason },
+        _ => StoreError::Failed { place, reason },
+    }
+}
+
+/// The name of the file that lists the others.
+fn manifest(path: &Path) -> String {
+    let current = std::fs::read(path.join("CURRENT")).unwrap_or_default();
+    let name = String::from_utf8_lossy(&current).trim().to_owned();
+    if name.starts_with("MANIFEST-") && path.join(&name).is_file() {
+        name
+    } else {
+        "CURRENT".into()
+    }
+}
+
+fn is_full(reason: &str) -> bool {
+    reason.contains("No space left on device") || reason.contains("Disk quota exceeded")
+}
+
+fn is_missing(reason: &str) -> bool {
+    reason.contains("No such file or directory")
+}
+
+/// The database file that a message of RocksDB names.
+fn named_file(reason: &str) -> Option<String> {
+    reason
+        .split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '(' | ')'))
+        .map(|word| word.trim_matches([':', '.', ';']))
+        .find(|word| is_database_file(word.rsplit('/').next().unwrap_or_default()))
+        .map(str::to_owned)
+}
+
+fn is_database_file(name: &str) -> bool {
+    let numbered = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+    name == "CURRENT"
+        || name == "IDENTITY"
+        || ["MANIFEST-", "OPTIONS-"]
+            .iter()
+            .any(|start| name.strip_prefix(start).is_some_and(numbered))
+        || [".sst", ".log", ".dbtmp"]
+            .iter()
+            .any(|end| name.strip_suffix(end).is_some_and(numbered))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_found_in_messages() {
+        let check = |message: &str, expect: Option<&str>| {
+            assert_eq!(named_file(message).as_deref(), expect, "{message}");
+        };
+        check(
+            "Corruption: block checksum mismatch: stored = 1, computed = 2 in /a b/000012.sst offset 0 size 3",
+            Some("b/000012.sst"),
+        );
+        check(
+            "IO error: No such file or directory: While open a file for random read: /s/000008.sst: gone",
+            Some("/s/000008.sst"),
+        );
+        check(
+            "Corruption: CURRENT file does not end with newline",
+            Some("CURRENT"),
+        );
+        check(
+            "Corruption: checksum mismatch in (MANIFEST-000005)",
+            Some("MANIFEST-000005"),
+        );
+        check("Corruption: an entry.log of x.sst", None);
+    }
+}

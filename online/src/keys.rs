@@ -1,0 +1,401 @@
+//! The keys under which things are stored, family by family.
+//!
+//! Numbers are big-endian, so that keys sort as their parts do; times have their sign flipped for the same
+//! reason. The column families' names, the tags and the layouts are stable: what is retired stays reserved.
+
+use asof_core::key::EntityKey;
+use asof_core::online::Generation;
+use asof_core::order::{ORDER_LEN, RowOrder};
+use asof_core::time::Timestamp;
+
+/// The column families, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// [`RowKey`]: rows and pending rows.
+    Rows,
+    /// [`DueKey`]: pending rows by the instant at which they are due.
+    Due,
+    /// [`CatalogueKey`]: what the store knows of its views.
+    Catalogue,
+}
+
+impl Family {
+    pub(crate) const ALL: [Self; 3] = [Self::Rows, Self::Due, Self::Catalogue];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Due => "due",
+            Self::Catalogue => "catalogue",
+        }
+    }
+}
+
+/// A key of [`Family::Rows`].
+///
+/// All that there is of one entity key has one start, `entity` and `key`, which is not the start of
+/// anything else: entity keys of one entity are of the same types. The last byte tells the kinds apart,
+/// so that a key can be taken apart from its end without knowing the types of the entity key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowKey<'a> {
+    /// The row that won.
+    ///
+    /// | bytes | 4 | … | 4 | 4 | 1 |
+    /// |---|---|---|---|---|---|
+    /// | key | entity | entity key | view | generation | `00` |
+    ///
+    /// Value: a stored row; written as merge operands, of which the newest row stays.
+    Row(Cell<'a>),
+    /// A row that was not due when it was written.
+    ///
+    /// | bytes | 4 | … | 4 | 4 | 1 | 8 | 24 | 1 |
+    /// |---|---|---|---|---|---|---|---|---|
+    /// | key | entity | entity key | view | generation | `01` | due | order | `01` |
+    ///
+    /// Value: a stored row.
+    Pending(Cell<'a>, RowOrder),
+}
+
+/// Where the rows of one entity key in one generation of one view are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cell<'a> {
+    pub(crate) entity: u32,
+    /// The bytes of the entity key.
+    pub(crate) key: &'a [u8],
+    pub(crate) view: u32,
+    pub(crate) generation: Generation,
+}
+
+/// A key of [`Family::Due`], for every [`RowKey::Pending`].
+///
+/// | bytes | 4 | 4 | 8 | 24 | 4 | … |
+/// |---|---|---|---|---|---|---|
+/// | key | view | generation | due | order | entity | entity key |
+///
+/// Value: empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DueKey<'a> {
+    pub(crate) cell: Cell<'a>,
+    pub(crate) order: RowOrder,
+}
+
+/// A key of [`Family::Catalogue`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CatalogueKey {
+    /// `00`. Value: the counters.
+    Counters,
+    /// `01`, entity (4 bytes). Value: whose number it is.
+    Entity(u32),
+    /// `02`, view (4 bytes). Value: whose number it is, and its generations.
+    View(u32),
+    /// `03`, entity, view, generation (4 bytes each): a generation whose rows are to be removed.
+    /// Value: empty.
+    Removal(Removal),
+}
+
+/// A generation that nobody reads any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Removal {
+    pub(crate) entity: u32,
+    pub(crate) view: u32,
+    pub(crate) generation: Generation,
+}
+
+const ROW: u8 = 0;
+const PENDING: u8 = 1;
+
+const COUNTERS: u8 = 0;
+const ENTITY: u8 = 1;
+const VIEW: u8 = 2;
+const REMOVAL: u8 = 3;
+
+impl<'a> RowKey<'a> {
+    pub(crate) fn cell(&self) -> &Cell<'a> {
+        match self {
+            Self::Row(cell) | Self::Pending(cell, _) => cell,
+        }
+    }
+
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let cell = self.cell();
+        let mut bytes = key_start(cell.entity, cell.key);
+        bytes.extend_from_slice(&cell.view.to_be_bytes());
+        bytes.extend_from_slice(&cell.generation.0.to_be_bytes());
+        match self {
+            Self::Row(_) => bytes.push(ROW),
+            Self::Pending(_, order) => {
+                bytes.push(PENDING);
+                bytes.extend_from_slice(&flip(order.due()));
+                bytes.extend_from_slice(&order.to_bytes());
+                bytes.push(PENDING);
+            }
+        }
+        bytes
+    }
+
+    /// `None` where the bytes are not such a key.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (kind, rest) = bytes.split_last()?;
+        match *kind {
+            ROW => Some(Self::Row(Cell::parse(rest)?)),
+            PENDING => {
+                let (rest, order) = rest.split_last_chunk::<ORDER_LEN>()?;
+                let order = RowOrder::from_bytes(*order);
+                let (rest, due) = rest.split_last_chunk::<8>()?;
+                let (tag, rest) = rest.split_last()?;
+                (*due == flip(order.due()) && *tag == PENDING)
+                    .then_some(Self::Pending(Cell::parse(rest)?, order))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Cell<'a> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (entity, rest) = bytes.split_first_chunk::<4>()?;
+        let (rest, generation) = rest.split_last_chunk::<4>()?;
+        let (key, view) = rest.split_last_chunk::<4>()?;
+        Some(Self {
+            entity: u32::from_be_bytes(*entity),
+            key,
+            view: u32::from_be_bytes(*view),
+            generation: Generation(u32::from_be_bytes(*generation)),
+        })
+    }
+}
+
+impl<'a> DueKey<'a> {
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let cell = self.cell;
+        let mut bytes = generation_start(cell.view, cell.generation);
+        bytes.extend_from_slice(&flip(self.order.due()));
+        bytes.extend_from_slice(&self.order.to_bytes());
+        bytes.extend_from_slice(&cell.entity.to_be_bytes());
+        bytes.extend_from_slice(cell.key);
+        bytes
+    }
+
+    /// `None` where the bytes are not such a key.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (view, rest) = bytes.split_first_chunk::<4>()?;
+        let (generation, rest) = rest.split_first_chunk::<4>()?;
+        let (due, rest) = rest.split_first_chunk::<8>()?;
+        let (order, rest) = rest.split_first_chunk::<ORDER_LEN>()?;
+        let (entity, key) = rest.split_first_chunk::<4>()?;
+        let order = RowOrder::from_bytes(*order);
+        let cell = Cell {
+            entity: u32::from_be_bytes(*entity),
+            key,
+            view: u32::from_be_bytes(*view),
+            generation: Generation(u32::from_be_bytes(*generation)),
+        };
+        (*due == flip(order.due())).then_some(Self { cell, order })
+    }
+
+    /// The first key of a generation, and the first one behind those that are due at `now`.
+    pub(crate) fn due_range(view: u32, generation: Generation, now: Timestamp) -> (Vec<u8>, Vec<u8>) {
+        let start = generation_start(view, generation);
+        let mut last_due = start.clone();
+        last_due.extend_from_slice(&flip(now));
+        (start, successor(last_due))
+    }
+
+    /// The first key of a generation, and the first one behind it.
+    pub(crate) fn generation_range(view: u32, generation: Generation) -> (Vec<u8>, Vec<u8>) {
+        let start = generation_start(view, generation);
+        (start.clone(), successor(start))
+    }
+}
+
+impl CatalogueKey {
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Counters => vec![COUNTERS],
+            Self::Entity(entity) => [&[ENTITY], &entity.to_be_bytes()[..]].concat(),
+            Self::View(view) => [&[VIEW], &view.to_be_bytes()[..]].concat(),
+            Self::Removal(removal) => [
+                &[REMOVAL],
+                &removal.entity.to_be_bytes()[..],
+                &removal.view.to_be_bytes()[..],
+                &removal.generation.0.to_be_bytes()[..],
+            ]
+            .concat(),
+        }
+    }
+
+    /// `None` where the bytes are not such a key.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let (tag, rest) = bytes.split_first()?;
+        let (words, odd) = rest.as_chunks::<4>();
+        let words: Vec<_> = words.iter().map(|word| u32::from_be_bytes(*word)).collect();
+        match (*tag, words.as_slice(), odd) {
+            (COUNTERS, [], []) => Some(Self::Counters),
+            (ENTITY, [entity], []) => Some(Self::Entity(*entity)),
+            (VIEW, [view], []) => Some(Self::View(*view)),
+            (REMOVAL, [entity, view, generation], []) => Some(Self::Removal(Removal {
+                entity: *entity,
+                view: *view,
+                generation: Generation(*generation),
+            })),
+            _ => None,
+        }
+    }
+}
+
+/// The range of all that there is of one entity key.
+pub(crate) fn key_range(entity: u32, key: &EntityKey) -> (Vec<u8>, Vec<u8>) {
+    let start = key_start(entity, key.as_bytes());
+    (start.clone(), successor(start))
+}
+
+/// The range of all that there is of one entity.
+pub(crate) fn entity_range(entity: u32) -> (Vec<u8>, Vec<u8>) {
+    let start = entity.to_be_bytes().to_vec();
+    (start.clone(), successor(start))
+}
+
+fn key_start(entity: u32, key: &[u8]) -> Vec<u8> {
+    // Room for the rest of the longest kind.
+    let mut bytes = Vec::with_capacity(4 + key.len() + 8 + 2 + 8 + ORDER_LEN);
+    bytes.extend_from_slice(&entity.to_be_bytes());
+    bytes.extend_from_slice(key);
+    bytes
+}
+
+fn generation_start(view: u32, generation: Generation) -> Vec<u8> {
+    [view.to_be_bytes(), generation.0.to_be_bytes()].concat()
+}
+
+/// The first key behind all that start with `start`. Numbers are given from 0 up, so that a start is
+/// never all `ff`.
+fn successor(mut start: Vec<u8>) -> Vec<u8> {
+    while let Some(last) = start.pop() {
+        if last < u8::MAX {
+            start.push(last + 1);
+            break;
+        }
+    }
+    start
+}
+
+fn flip(time: Timestamp) -> [u8; 8] {
+    (time.micros().cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use asof_core::key::{KeyValue, encode};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entity_key() -> impl Strategy<Value = EntityKey> {
+        prop_oneof![
+            prop::collection::vec(prop_oneof![Just(0_u8), Just(1), Just(255), any::<u8>()], 0..6),
+            Just(vec![0, 1]),
+        ]
+        .prop_map(|bytes| encode(&[Some(KeyValue::Bytes(bytes))]).unwrap())
+    }
+
+    fn number() -> impl Strategy<Value = u32> {
+        prop_oneof![0..3_u32, Just(255), Just(256), Just(u32::MAX - 1)]
+    }
+
+    fn order() -> impl Strategy<Value = RowOrder> {
+        let time = || prop_oneof![-2..3_i64, Just(i64::MIN), Just(i64::MAX), any::<i64>()];
+        (time(), time(), any::<u64>()).prop_map(|(event, created, seq)| RowOrder {
+            event_time: Timestamp::from_micros(event),
+            created_time: Timestamp::from_micros(created),
+            seq,
+        })
+    }
+
+    fn within(key: &[u8], (start, end): &(Vec<u8>, Vec<u8>)) -> bool {
+        start.as_slice() <= key && key < end.as_slice()
+    }
+
+    proptest! {
+        #[test]
+        fn keys_round_trip(
+            key in entity_key(), entity in number(), view in number(), generation in number(), order in order(),
+        ) {
+            let generation = Generation(generation);
+            let cell = Cell { entity, key: key.as_bytes(), view, generation };
+            for row_key in [RowKey::Row(cell), RowKey::Pending(cell, order)] {
+                prop_assert_eq!(RowKey::parse(&row_key.to_bytes()), Some(row_key));
+            }
+            let due_key = DueKey { cell, order };
+            prop_assert_eq!(DueKey::parse(&due_key.to_bytes()), Some(due_key));
+            for catalogue_key in [
+                CatalogueKey::Counters,
+                CatalogueKey::Entity(entity),
+                CatalogueKey::View(view),
+                CatalogueKey::Removal(Removal { entity, view, generation }),
+            ] {
+                prop_assert_eq!(CatalogueKey::parse(&catalogue_key.to_bytes()), Some(catalogue_key));
+            }
+        }
+
+        #[test]
+        fn ranges_hold_their_own_keys_and_no_others(
+            a in (number(), entity_key(), number(), number(), order()),
+            b in (number(), entity_key(), number(), number(), order()),
+            now in -3..3_i64,
+        ) {
+            let (entity, key, view, generation, order) = &a;
+            let generation = Generation(*generation);
+            let cell = Cell { entity: *entity, key: key.as_bytes(), view: *view, generation };
+            for row_key in [RowKey::Row(cell), RowKey::Pending(cell, *order)] {
+                let bytes = row_key.to_bytes();
+                prop_assert_eq!(within(&bytes, &entity_range(b.0)), *entity == b.0);
+                prop_assert_eq!(within(&bytes, &key_range(b.0, &b.1)), *entity == b.0 && *key == b.1);
+            }
+            let due = DueKey { cell, order: *order }.to_bytes();
+            let same = (*view, generation) == (b.2, Generation(b.3));
+            prop_assert_eq!(within(&due, &DueKey::generation_range(b.2, Generation(b.3))), same);
+            let now = Timestamp::from_micros(now);
+            let in_time = order.due() <= now;
+            prop_assert_eq!(within(&due, &DueKey::due_range(b.2, Generation(b.3), now)), same && in_time);
+        }
+
+        #[test]
+        fn any_bytes_are_parsed_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Some(key) = RowKey::parse(&bytes) {
+                prop_assert_eq!(key.to_bytes(), bytes.clone());
+            }
+            if let Some(key) = DueKey::parse(&bytes) {
+                prop_assert_eq!(key.to_bytes(), bytes.clone());
+            }
+            if let Some(key) = CatalogueKey::parse(&bytes) {
+                prop_assert_eq!(key.to_bytes(), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn the_bytes_are_these_for_ever() {
+        let cell = Cell {
+            entity: 1,
+            key: b"k",
+            view: 2,
+            generation: Generation(3),
+        };
+        let order = RowOrder {
+            event_time: Timestamp::from_micros(4),
+            created_time: Timestamp::from_micros(5),
+            seq: 6,
+        };
+        assert_eq!(RowKey::Row(cell).to_bytes(), b"\0\0\0\x01k\0\0\0\x02\0\0\0\x03\0");
+        assert_eq!(
+            RowKey::Pending(cell, order).to_bytes(),
+            b"\0\0\0\x01k\0\0\0\x02\0\0\0\x03\x01\x80\0\0\0\0\0\0\x05\
+              \x80\0\0\0\0\0\0\x04\x80\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x06\x01"
+        );
+        assert_eq!(
+            DueKey { cell, order }.to_bytes(),
+            b"\0\0\0\x02\0\0\0\x03\x80\0\0\0\0\0\0\x05\
+              \x80\0\0\0\0\0\0\x04\x80\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x06\0\0\0\x01k"
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! How RocksDB is set up, and why.
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, Options,
+    ReadOptions, WriteOptions,
+};
+
+use crate::keys::Family;
+use crate::merge;
+
+/// What a write that was acknowledged survives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The death of the process, not that of the machine.
+    #[default]
+    Process,
+    /// A power cut: the log is on the disk before a write returns; concurrent writes share one sync.
+    Sync,
+}
+
+/// What a caller decides about a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RocksOptions {
+    /// What a write that was acknowledged survives.
+    pub durability: Durability,
+    /// Bytes of memory for uncompressed blocks, indexes and filters.
+    pub cache_bytes: usize,
+    /// Bytes of memory for rows that are not in files yet, over all column families.
+    pub write_buffer_bytes: usize,
+}
+
+impl Default for RocksOptions {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            cache_bytes: 256 << 20,
+            write_buffer_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Options of the whole database.
+pub(crate) fn database(options: &RocksOptions, create: bool) -> Options {
+    let mut database = Options::default();
+    // A store is created where there is none, and never where one has lost its CURRENT file.
+    database.create_if_missing(create);
+    database.create_missing_column_families(true);
+    // The default (point-in-time) stops silently at the first damage in a log and opens an older store.
+    // This mode refuses damage and accepts the torn tail that a kill leaves; it needs logs that are
+    // never written over.
+    database.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    database.set_recycle_log_file_num(0);
+    // Without it, a log that is missing or cut short in the middle goes unnoticed.
+    database.set_track_and_verify_wals_in_manifest(true);
+    database.set_paranoid_checks(true);
+    // One bound over all column families; the oldest buffer is written out when it is reached.
+    database.set_db_write_buffer_size(options.write_buffer_bytes);
+    // Families that are seldom written would otherwise keep old logs for ever.
+    database.set_max_total_wal_size(4 * options.write_buffer_bytes as u64);
+    database.set_max_background_jobs(2);
+    // Smooth write-back instead of one burst at the end of a file.
+    database.set_bytes_per_sync(1 << 20);
+    // RocksDB's own log is bounded.
+    database.set_max_log_file_size(4 << 20);
+    database.set_keep_log_file_num(4);
+    database
+}
+
+/// The column families with their options.
+///
+/// There is no prefix extractor: a read is one iteration between two bounds, which is always in total
+/// order, and an iterator cannot miss a key for want of a prefix.
+pub(crate) fn families(options: &RocksOptions) -> Vec<ColumnFamilyDescriptor> {
+    let cache = Cache::new_lru_cache(options.cache_bytes);
+    Family::ALL
+        .into_iter()
+        .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, options, &cache)))
+        .collect()
+}
+
+fn family_options(family: Family, options: &RocksOptions, cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    // Filters and indexes count towards the cache, so that memory is bounded by it.
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_bloom_filter(10.0, false);
+    table.set_format_version(6);
+
+    let mut set = Options::default();
+    set.set_block_based_table_factory(&table);
+    set.set_write_buffer_size(options.write_buffer_bytes);
+    // Fast where data is young and read most, small at the bottom.
+    set.set_compression_type(DBCompressionType::Lz4);
+    set.set_bottommost_compression_type(DBCompressionType::Zstd);
+    match family {
+        Family::Rows => set.set_merge_operator_associative(merge::NAME, merge::newest),
+        Family::Due | Family::Catalogue => {}
+    }
+    set
+}
+
+/// For reads of one key.
+pub(crate) fn point_read(range: (Vec<u8>, Vec<u8>)) -> ReadOptions {
+    let mut read = ReadOptions::default();
+    read.set_verify_checksums(true);
+    read.set_iterate_lower_bound(range.0);
+    read.set_iterate_upper_bound(range.1);
+    read
+}
+
+/// For scans, which neither fill the cache nor wait for every block by itself.
+pub(crate) fn scan(range: (Vec<u8>, Vec<u8>)) -> ReadOptions {
+    let mut read = point_read(range);
+    read.fill_cache(false);
+    read.set_readahead_size(2 << 20);
+    read
+}
+
+/// For writes that are acknowledged to callers.
+pub(crate) fn write(durability: Durability) -> WriteOptions {
+    let mut write = WriteOptions::default();
+    write.set_sync(match durability {
+        Durability::Process => false,
+        Durability::Sync => true,
+    });
+    write
+}

@@ -1,0 +1,337 @@
+//! The store: RocksDB, the catalogue and the mark together.
+
+mod generations;
+mod pending;
+mod read;
+mod scan;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use asof_core::definition::StoredShape;
+use asof_core::key::EntityKey;
+use asof_core::online::{
+    Counts, Found, Generation, GenerationState, OnlineRow, OnlineStore, StoreError, ViewAddress, ViewSlot,
+    ViewState,
+};
+use asof_core::row::{RowSchema, StoredRow};
+use asof_core::time::Timestamp;
+use rocksdb::{ColumnFamily, DB, WriteBatch};
+
+use crate::catalogue::Catalogue;
+use crate::directory::{self, Contents};
+use crate::failure;
+use crate::keys::{Cell, DueKey, Family, RowKey};
+use crate::mark::{self, Left, Mark};
+use crate::options::{self, Durability, RocksOptions};
+
+/// An online store in a directory of its own, for one process at a time.
+pub struct RocksStore {
+    db: DB,
+    path: PathBuf,
+    durability: Durability,
+    mark: Mark,
+    recovery: Recovery,
+    /// What was last written of it; held for moments only.
+    catalogue: RwLock<Catalogue>,
+    /// Held alone by what changes the catalogue, from its decision until it is written; shared by writes
+    /// of rows, so that no row is written to a generation that is being given up.
+    changes: RwLock<()>,
+}
+
+/// What opening a store found of the writes that were acknowledged before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// All are there.
+    Complete,
+    /// The end of the log is gone, with this many changes: after a power cut, under
+    /// [`Durability::Process`] only.
+    Lost(u64),
+    /// The mark that would tell is gone or damaged.
+    Unknown,
+}
+
+impl RocksStore {
+    /// Opens the store at `path`, which is created where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Held`] where another process, or this one, has it open; [`StoreError::Newer`];
+    /// [`StoreError::Damaged`] where files do not fit together, or where the directory holds something
+    /// else, and under [`Durability::Sync`] also where acknowledged writes are missing.
+    pub fn open(path: &Path, options: &RocksOptions) -> Result<Self, StoreError> {
+        let contents = directory::prepare(path)?;
+        let db = open_database(path, options, contents)?;
+        directory::hold(path)?;
+        let catalogue = load_catalogue(&db, path)?;
+        let recovery = check_mark(&db, path, options.durability, &catalogue)?;
+        let mark = Mark::start(path, db.latest_sequence_number())
+            .map_err(|error| failure::of_io(&path.join(mark::NAME), &error))?;
+        let store = Self {
+            db,
+            path: path.to_owned(),
+            durability: options.durability,
+            mark,
+            recovery,
+            catalogue: RwLock::new(catalogue),
+            changes: RwLock::new(()),
+        };
+        store.remove_given_up();
+        Ok(store)
+    }
+
+    /// What opening it found of the writes that were acknowledged before.
+    pub fn recovery(&self) -> Recovery {
+        self.recovery
+    }
+
+    /// The directory it is in.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn catalogue(&self) -> RwLockReadGuard<'_, Catalogue> {
+        self.catalogue.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {
+        handle(&self.db, &self.path, family)
+    }
+
+    /// Writes a batch so that it survives what the store's durability names.
+    fn commit(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        self.db
+            .write_opt(batch, &options::write(self.durability))
+            .map_err(|error| failure::of(&self.path, error))?;
+        self.mark
+            .advance(self.db.latest_sequence_number())
+            .map_err(|error| failure::of_io(&self.path.join(mark::NAME), &error))
+    }
+
+    /// Puts rows into a batch: those that are due compete, others become pending.
+    fn put_rows(
+        &self,
+        batch: &mut WriteBatch,
+        slot: ViewSlot,
+        generation: Generation,
+        now: Timestamp,
+        rows: &[OnlineRow],
+    ) -> Result<(), StoreError> {
+        let (row_family, due_family) = (self.family(Family::Rows)?, self.family(Family::Due)?);
+        for row in rows {
+            let cell = Cell {
+                entity: slot.entity,
+                key: row.key.as_bytes(),
+                view: slot.view,
+                generation,
+            };
+            if row.order.due() <= now {
+                batch.merge_cf(row_family, RowKey::Row(cell).to_bytes(), &row.bytes);
+            } else {
+                let order = row.order;
+                batch.put_cf(row_family, RowKey::Pending(cell, order).to_bytes(), &row.bytes);
+                batch.put_cf(due_family, DueKey { cell, order }.to_bytes(), []);
+            }
+        }
+        Ok(())
+    }
+
+    /// A stored row, checked.
+    fn parse<'a>(&self, cell: &Cell<'_>, bytes: &'a [u8]) -> Result<StoredRow<'a>, StoreError> {
+        StoredRow::parse(bytes).map_err(|error| self.damaged(cell, &error.to_string()))
+    }
+
+    /// Names a cell without showing the key, which is the user's data.
+    fn damaged(&self, cell: &Cell<'_>, reason: &str) -> StoreError {
+        let view = self.catalogue().views.get(&cell.view).map_or_else(
+            || format!("number {}", cell.view),
+            |view| view.address.view.to_string(),
+        );
+        StoreError::Damaged {
+            place: format!(
+                "{}, view {view}, generation {}, key with CRC-32C {:08x}",
+                self.path.display(),
+                cell.generation.0,
+                crc32c::crc32c(cell.key)
+            ),
+            reason: reason.into(),
+        }
+    }
+
+    fn damaged_key(&self, key: &[u8]) -> StoreError {
+        StoreError::Damaged {
+            place: self.place(),
+            reason: format!("a key of {} bytes is not one of the store's", key.len()),
+        }
+    }
+}
+
+impl OnlineStore for RocksStore {
+    fn open_view(&self, address: &ViewAddress) -> Result<ViewSlot, StoreError> {
+        self.open_slot(address)
+    }
+
+    fn views(&self) -> Result<Vec<(ViewAddress, ViewSlot, ViewState)>, StoreError> {
+        let catalogue = self.catalogue();
+        let views = catalogue.views.values();
+        Ok(views
+            .map(|view| (view.address.clone(), view.slot, view.state.clone()))
+            .collect())
+    }
+
+    fn view_state(&self, slot: ViewSlot) -> Result<ViewState, StoreError> {
+        Ok(self.catalogue().view(slot)?.state.clone())
+    }
+
+    fn begin_generation(
+        &self,
+        slot: ViewSlot,
+        shape: StoredShape,
+        schema: RowSchema,
+    ) -> Result<Generation, StoreError> {
+        let begun = self.begin(slot, shape, schema)?;
+        self.remove_given_up();
+        Ok(begun)
+    }
+
+    fn write(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        now: Timestamp,
+        rows: &[OnlineRow],
+        state: Option<&GenerationState>,
+    ) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        self.put_rows(&mut batch, slot, generation, now, rows)?;
+        match state {
+            Some(state) => self.commit_with_state(batch, slot, generation, state),
+            None => {
+                let _shared = self.changes.read().unwrap_or_else(PoisonError::into_inner);
+                self.catalogue().live(slot, generation)?;
+                self.commit(batch)
+            }
+        }
+    }
+
+    fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
+        self.switch(slot, generation)?;
+        self.remove_given_up();
+        Ok(())
+    }
+
+    fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError> {
+        self.merge_due(slot, generation, now)
+    }
+
+    fn read(
+        &self,
+        entity: u32,
+        key: &EntityKey,
+        views: &[(u32, Generation)],
+        at: Timestamp,
+        visit: &mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.read_key(entity, key, views, at, visit)
+    }
+
+    fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
+        self.count_rows(slot, generation)
+    }
+
+    fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError> {
+        self.drop_slot(slot)
+    }
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+impl fmt::Debug for RocksStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RocksStore")
+            .field("path", &self.path)
+            .field("durability", &self.durability)
+            .field("recovery", &self.recovery)
+            .finish_non_exhaustive()
+    }
+}
+
+fn open_database(path: &Path, options: &RocksOptions, contents: Contents) -> Result<DB, StoreError> {
+    let database = options::database(options, contents == Contents::New);
+    DB::open_cf_descriptors(&database, path, options::families(options)).map_err(|error| {
+        if failure::is_lock(&error) {
+            return StoreError::Held {
+                place: path.display().to_string(),
+                reason: directory::holder(path),
+            };
+        }
+        match contents {
+            Contents::New => failure::of(path, error),
+            Contents::Store => failure::on_open(path, error),
+        }
+    })
+}
+
+fn handle<'a>(db: &'a DB, path: &Path, family: Family) -> Result<&'a ColumnFamily, StoreError> {
+    db.cf_handle(family.name()).ok_or_else(|| StoreError::Damaged {
+        place: path.display().to_string(),
+        reason: format!("there is no column family {:?}", family.name()),
+    })
+}
+
+fn load_catalogue(db: &DB, path: &Path) -> Result<Catalogue, StoreError> {
+    let mut catalogue = Catalogue::default();
+    let family = handle(db, path, Family::Catalogue)?;
+    let mut entries = db.raw_iterator_cf_opt(family, options::scan((Vec::new(), vec![u8::MAX])));
+    entries.seek_to_first();
+    while let Some((key, value)) = entries.item() {
+        catalogue.load(key, value).map_err(|error| StoreError::Damaged {
+            place: path.display().to_string(),
+            reason: error.to_string(),
+        })?;
+        entries.next();
+    }
+    entries.status().map_err(|error| failure::of(path, error))?;
+    drop(entries);
+    debug_assert!(
+        catalogue
+            .views
+            .keys()
+            .all(|view| *view < catalogue.counters.next_view)
+    );
+    Ok(catalogue)
+}
+
+/// Compares what is there with what was acknowledged.
+fn check_mark(
+    db: &DB,
+    path: &Path,
+    durability: Durability,
+    catalogue: &Catalogue,
+) -> Result<Recovery, StoreError> {
+    let place = path.join(mark::NAME);
+    let there = db.latest_sequence_number();
+    let recovery = match mark::left(path).map_err(|error| failure::of_io(&place, &error))? {
+        Left::At(sequence) if sequence <= there => Recovery::Complete,
+        Left::At(sequence) => Recovery::Lost(sequence - there),
+        // A creation that was killed before its first write.
+        Left::Missing if *catalogue == Catalogue::default() => Recovery::Complete,
+        Left::Missing | Left::Unreadable => Recovery::Unknown,
+    };
+    let place = place.display().to_string();
+    let reason = match recovery {
+        Recovery::Complete => return Ok(recovery),
+        Recovery::Lost(changes) => format!("{changes} changes that were acknowledged are gone from the log"),
+        Recovery::Unknown => "the mark of the last acknowledged write is gone or damaged".into(),
+    };
+    match durability {
+        Durability::Process => {
+            tracing::warn!(%place, %reason, "the online store may have lost writes: materialize again");
+            Ok(recovery)
+        }
+        Durability::Sync => Err(StoreError::Damaged { place, reason }),
+    }
+}

@@ -1,0 +1,89 @@
+//! What is at the path that is opened.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use asof_core::online::{OnlineStore, StoreError};
+
+use crate::{harness, kills};
+
+#[test]
+fn a_store_is_held_by_one_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = harness::open(directory.path()).unwrap();
+    let refused = harness::open(directory.path()).unwrap_err().to_string();
+    assert!(refused.contains("this process has it open already"), "{refused}");
+    drop(store);
+    harness::open(directory.path()).unwrap();
+}
+
+#[test]
+fn a_holder_that_lives_is_named_and_one_that_died_is_not_in_the_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = kills::Child::start(directory.path());
+    child.next_acknowledged().unwrap();
+    let refused = harness::open(directory.path()).unwrap_err();
+    assert!(matches!(refused, StoreError::Held { .. }), "{refused:?}");
+    let named = format!("process {} holds it", child.id());
+    assert!(refused.to_string().contains(&named), "{refused}");
+    child.kill();
+    harness::open(directory.path()).unwrap();
+
+    // The note of a process that is gone, beside a store that is free.
+    let mut gone = Command::new("true").stdout(Stdio::null()).spawn().unwrap();
+    let id = gone.id();
+    gone.wait().unwrap();
+    fs::write(directory.path().join("asof.holder"), id.to_string()).unwrap();
+    harness::open(directory.path()).unwrap();
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    harness::open(directory.path()).unwrap();
+    fs::write(
+        directory.path().join("asof.format"),
+        "asof online store, format 9\n",
+    )
+    .unwrap();
+    let newer = StoreError::Newer {
+        place: directory.path().display().to_string(),
+        found: 9,
+        known: 1,
+    };
+    assert_eq!(harness::open(directory.path()).unwrap_err(), newer);
+}
+
+#[test]
+fn something_else_at_the_path_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notes");
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("diary.txt"), "dear diary").unwrap();
+    let refused = harness::open(&path).unwrap_err().to_string();
+    assert!(
+        refused.contains("asof.format") && refused.contains("diary.txt"),
+        "{refused}"
+    );
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "nothing was added");
+
+    let refused = harness::open(&path.join("diary.txt")).unwrap_err();
+    assert!(matches!(refused, StoreError::Failed { .. }), "{refused:?}");
+    let refused = harness::open(&path.join("diary.txt/store")).unwrap_err();
+    assert!(refused.to_string().contains("diary.txt"), "{refused}");
+}
+
+#[test]
+fn a_creation_that_was_killed_is_begun_again() {
+    let directory = tempfile::tempdir().unwrap();
+    // What RocksDB has made when it is killed before the store's first file that counts.
+    fs::write(
+        directory.path().join("asof.format"),
+        "asof online store, format 1\n",
+    )
+    .unwrap();
+    fs::write(directory.path().join("MANIFEST-000001"), "torn").unwrap();
+    fs::write(directory.path().join("LOCK"), "").unwrap();
+    let store = harness::open(directory.path()).unwrap();
+    assert_eq!(store.views().unwrap(), []);
+}

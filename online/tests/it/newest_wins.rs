@@ -1,0 +1,146 @@
+//! I6: within a generation a key's row never goes back, whoever writes in whatever order; I20: whatever
+//! the writers' clocks say.
+
+use std::thread;
+use std::time::Instant;
+
+use asof_core::key::EntityKey;
+use asof_core::online::conformance::{key, nonce, order, read_one, row};
+use asof_core::online::memory::MemoryStore;
+use asof_core::online::{OnlineRow, OnlineStore};
+use asof_core::time::Timestamp;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+
+use crate::harness;
+
+const WRITERS: u64 = 8;
+const KEYS: usize = 2_000;
+const NOW: i64 = 1_000;
+
+/// Rows in a small space of times, so that every kind of tie and of pending row comes up. The nonce
+/// follows from the order, as a retry of a row is the same row.
+fn random_rows(random: &mut StdRng, keys: &[EntityKey], count: usize) -> Vec<OnlineRow> {
+    (0..count)
+        .map(|_| {
+            let (event, created) = (random.random_range(900..1_020), random.random_range(900..1_020));
+            let seq = random.random_range(0..4);
+            let key = &keys[random.random_range(0..keys.len())];
+            row(
+                key,
+                order(event, created, seq),
+                event * 1_000_000 + created * 10 + seq as i64,
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn writers_in_any_order_leave_what_the_twin_has() {
+    let seed = harness::seed();
+    let rows_each = harness::scale("ASOF_CASES", 1_000_000) / WRITERS as usize;
+    let directory = tempfile::tempdir().unwrap();
+    let store = harness::open(directory.path()).unwrap();
+    let (slot, generation) = harness::serving(&store, "v");
+    let twin = MemoryStore::new();
+    assert_eq!(harness::serving(&twin, "v").1, generation);
+    let twin_slot = twin.views().unwrap()[0].1;
+    let keys: Vec<_> = (0..KEYS).map(|k| key(&k.to_string())).collect();
+    let deadline = Instant::now() + std::time::Duration::from_secs(10);
+    let unlimited = std::env::var("ASOF_CASES").is_ok();
+
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let (store, twin, keys) = (&store, &twin, &keys);
+            scope.spawn(move || {
+                let mut random = StdRng::seed_from_u64(seed ^ writer);
+                let mut written = 0;
+                while written < rows_each && (unlimited || Instant::now() < deadline) {
+                    let mut rows = random_rows(&mut random, keys, 250);
+                    // The clock of a writer jumps.
+                    let now = Timestamp::from_micros(NOW + random.random_range(-30..=0));
+                    twin.write(twin_slot, generation, now, &rows, None).unwrap();
+                    rows.shuffle(&mut random);
+                    store.write(slot, generation, now, &rows, None).unwrap();
+                    if random.random_ratio(1, 20) {
+                        store.write(slot, generation, now, &rows, None).unwrap();
+                        twin.write(twin_slot, generation, now, &rows, None).unwrap();
+                    }
+                    written += rows.len();
+                }
+            });
+        }
+    });
+
+    let agree = |at: i64| {
+        for key in &keys {
+            let here = read_one(&store, slot, generation, key, at).unwrap();
+            let there = read_one(&twin, twin_slot, generation, key, at).unwrap();
+            assert_eq!(here, there, "at {at}, seed {seed}");
+        }
+    };
+    // Back and forth.
+    for at in [NOW, NOW + 19, NOW + 7, NOW - 10, NOW + 20] {
+        agree(at);
+    }
+    assert_eq!(store.count(slot, generation), twin.count(twin_slot, generation));
+    for now in [NOW, NOW - 5, NOW + 10, NOW + 10, NOW + 20] {
+        let now = Timestamp::from_micros(now);
+        assert_eq!(
+            store.apply_due(slot, generation, now),
+            twin.apply_due(twin_slot, generation, now)
+        );
+    }
+    agree(NOW);
+    assert_eq!(store.count(slot, generation), twin.count(twin_slot, generation));
+}
+
+/// What a reader has seen is never followed by something older, while writers write.
+#[test]
+fn a_reader_never_sees_a_key_go_back() {
+    let seed = harness::seed();
+    let directory = tempfile::tempdir().unwrap();
+    let store = harness::open(directory.path()).unwrap();
+    let (slot, generation) = harness::serving(&store, "v");
+    let keys: Vec<_> = (0..20).map(|k| key(&k.to_string())).collect();
+    let now = Timestamp::from_micros(NOW);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let (store, keys) = (&store, &keys);
+                scope.spawn(move || {
+                    let mut random = StdRng::seed_from_u64(seed ^ writer);
+                    for _ in 0..1_500 {
+                        let key = &keys[random.random_range(0..keys.len())];
+                        let event = random.random_range(0..NOW);
+                        let rows = [row(key, order(event, 0, writer), event)];
+                        store.write(slot, generation, now, &rows, None).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let mut last = vec![(None, false); keys.len()];
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            for (key, last) in keys.iter().zip(&mut last) {
+                let seen = read_one(&store, slot, generation, key, NOW).unwrap();
+                assert!(seen >= *last, "{seen:?} after {last:?}, seed {seed}");
+                *last = seen;
+            }
+        }
+    });
+    let mut rows = 0;
+    store
+        .read(
+            slot.entity,
+            &keys[0],
+            &[(slot.view, generation)],
+            now,
+            &mut |_, found| {
+                rows += i64::from(found.winner.is_some_and(|row| nonce(row.body) > 0));
+                Ok(())
+            },
+        )
+        .unwrap();
+    assert_eq!(rows, 1);
+}
