@@ -11,7 +11,8 @@ pub(crate) fn of(path: &Path, error: rocksdb::Error) -> StoreError {
     let kind = error.kind();
     let reason = error.into_string();
     let named = named_file(&reason);
-    let place = named.clone().unwrap_or_else(|| path.display().to_string());
+    let place = named.map_or_else(|| path.to_owned(), |name| path.join(name));
+    let place = place.display().to_string();
     if is_full(&reason) {
         StoreError::Full { place, reason }
     } else if kind == ErrorKind::Corruption || (is_missing(&reason) && named.is_some()) {
@@ -71,13 +72,12 @@ fn is_missing(reason: &str) -> bool {
     reason.contains("No such file or directory")
 }
 
-/// The database file that a message of RocksDB names.
-fn named_file(reason: &str) -> Option<String> {
+/// The database file that a message of RocksDB names, without its directory.
+fn named_file(reason: &str) -> Option<&str> {
     reason
         .split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '(' | ')'))
-        .map(|word| word.trim_matches([':', '.', ';']))
-        .find(|word| is_database_file(word.rsplit('/').next().unwrap_or_default()))
-        .map(str::to_owned)
+        .filter_map(|word| word.trim_matches([':', '.', ';']).rsplit('/').next())
+        .find(|name| is_database_file(name))
 }
 
 fn is_database_file(name: &str) -> bool {
@@ -99,15 +99,15 @@ mod tests {
     #[test]
     fn files_are_found_in_messages() {
         let check = |message: &str, expect: Option<&str>| {
-            assert_eq!(named_file(message).as_deref(), expect, "{message}");
+            assert_eq!(named_file(message), expect, "{message}");
         };
         check(
             "Corruption: block checksum mismatch: stored = 1, computed = 2 in /a b/000012.sst offset 0 size 3",
-            Some("b/000012.sst"),
+            Some("000012.sst"),
         );
         check(
             "IO error: No such file or directory: While open a file for random read: /s/000008.sst: gone",
-            Some("/s/000008.sst"),
+            Some("000008.sst"),
         );
         check(
             "Corruption: CURRENT file does not end with newline",

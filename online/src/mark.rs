@@ -4,8 +4,12 @@
 //! can: it holds the sequence number that the store had reached when it last acknowledged a write. A store
 //! that opens with a lower one has lost writes.
 //!
-//! `asof.mark`: the number (8 bytes, big-endian) and its CRC-32C (4 bytes, big-endian), written in place
-//! after the write and before it is acknowledged. It is not synced: it survives what the process does not,
+//! Nor can RocksDB tell that its MANIFEST, the list of its files, was cut between two entries: it deletes
+//! the tables that are not listed any more. So the mark also holds how long the list was.
+//!
+//! `asof.mark`: the sequence number, the number in the MANIFEST's name, its length in bytes (8 bytes each,
+//! big-endian) and the CRC-32C of them (4 bytes, big-endian), written in place after a write and before it
+//! is acknowledged. It is not synced: it survives what the process does not,
 //! and after a power cut an older mark raises no false alarm.
 
 use std::fs::{File, OpenOptions};
@@ -26,14 +30,30 @@ pub(crate) struct Mark {
 #[derive(Debug)]
 struct Inner {
     file: File,
-    sequence: u64,
+    /// The MANIFEST of this opening, which only grows.
+    list: File,
+    reached: Reached,
+}
+
+/// How far a store had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub(crate) sequence: u64,
+    pub(crate) list: List,
+}
+
+/// The MANIFEST, by number and length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct List {
+    pub(crate) number: u64,
+    pub(crate) length: u64,
 }
 
 /// What the file said when the store was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Left {
-    /// The sequence number that was reached.
-    At(u64),
+    /// What was reached.
+    At(Reached),
     /// There is no file.
     Missing,
     /// There is one, with something else in it.
@@ -49,21 +69,43 @@ pub(crate) fn left(path: &Path) -> io::Result<Left> {
         Err(error) => return Err(error),
     };
     Ok(match parse(&bytes) {
-        Some(sequence) => Left::At(sequence),
+        Some(reached) => Left::At(reached),
         None => Left::Unreadable,
     })
 }
 
+/// The MANIFEST that CURRENT names, if both are there.
+pub(crate) fn list(path: &Path) -> Option<List> {
+    let (number, file) = open_list(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    Some(List { number, length })
+}
+
+fn open_list(path: &Path) -> io::Result<(u64, File)> {
+    let name = std::fs::read_to_string(path.join("CURRENT"))?;
+    let number = name
+        .trim_end()
+        .strip_prefix("MANIFEST-")
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "CURRENT names no MANIFEST"))?;
+    Ok((number, File::open(path.join(name.trim_end()))?))
+}
+
 impl Mark {
-    /// Starts a mark at `sequence`.
+    /// Starts a mark at `sequence`, once the database is open.
     pub(crate) fn start(path: &Path, sequence: u64) -> io::Result<Self> {
+        let (number, list) = open_list(path)?;
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .open(path.join(NAME))?;
         file.set_len(LEN as u64)?;
-        let mut inner = Inner { file, sequence };
+        let reached = Reached {
+            sequence,
+            list: List { number, length: 0 },
+        };
+        let mut inner = Inner { file, list, reached };
         inner.write()?;
         // Once, so that the file itself outlives a power cut.
         inner.file.sync_all()?;
@@ -75,8 +117,8 @@ impl Mark {
     /// Moves the mark on to `sequence`, if it is not beyond it.
     pub(crate) fn advance(&self, sequence: u64) -> io::Result<()> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if sequence > inner.sequence {
-            inner.sequence = sequence;
+        if sequence > inner.reached.sequence {
+            inner.reached.sequence = sequence;
             inner.write()?;
         }
         Ok(())
@@ -85,19 +127,57 @@ impl Mark {
 
 impl Inner {
     fn write(&mut self) -> io::Result<()> {
+        self.reached.list.length = self.list.metadata()?.len();
         self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(&to_bytes(self.sequence))
+        self.file.write_all(&self.reached.to_bytes())
     }
 }
 
-const LEN: usize = 12;
+const LEN: usize = 28;
 
-fn to_bytes(sequence: u64) -> Vec<u8> {
-    let sequence = sequence.to_be_bytes();
-    [&sequence[..], &crc32c::crc32c(&sequence).to_be_bytes()[..]].concat()
+impl Reached {
+    fn to_bytes(self) -> Vec<u8> {
+        let numbers = [self.sequence, self.list.number, self.list.length].map(u64::to_be_bytes);
+        let crc = crc32c::crc32c(numbers.as_flattened()).to_be_bytes();
+        [numbers.as_flattened(), &crc].concat()
+    }
 }
 
-fn parse(bytes: &[u8]) -> Option<u64> {
-    let (sequence, crc) = bytes.split_first_chunk::<8>()?;
-    (crc == crc32c::crc32c(sequence).to_be_bytes()).then_some(u64::from_be_bytes(*sequence))
+fn parse(bytes: &[u8]) -> Option<Reached> {
+    let (numbers, crc) = bytes.split_last_chunk::<4>()?;
+    let ([sequence, number, length], []) = numbers.as_chunks::<8>() else {
+        return None;
+    };
+    let reached = Reached {
+        sequence: u64::from_be_bytes(*sequence),
+        list: List {
+            number: u64::from_be_bytes(*number),
+            length: u64::from_be_bytes(*length),
+        },
+    };
+    (*crc == crc32c::crc32c(numbers).to_be_bytes()).then_some(reached)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_round_trip_and_damage_is_seen() {
+        let reached = Reached {
+            sequence: 7,
+            list: List {
+                number: 24,
+                length: u64::MAX,
+            },
+        };
+        let bytes = reached.to_bytes();
+        assert_eq!((bytes.len(), parse(&bytes)), (LEN, Some(reached)));
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            assert_eq!(parse(&flipped), None);
+            assert_eq!(parse(&bytes[..at]), None);
+        }
+    }
 }

@@ -62,10 +62,13 @@ impl RocksStore {
     /// else, and under [`Durability::Sync`] also where acknowledged writes are missing.
     pub fn open(path: &Path, options: &RocksOptions) -> Result<Self, StoreError> {
         let contents = directory::prepare(path)?;
+        let left = mark::left(path).map_err(|error| failure::of_io(&path.join(mark::NAME), &error))?;
+        // RocksDB deletes what is not listed when it opens.
+        check_list(path, left)?;
         let db = open_database(path, options, contents)?;
         directory::hold(path)?;
         let catalogue = load_catalogue(&db, path)?;
-        let recovery = check_mark(&db, path, options.durability, &catalogue)?;
+        let recovery = check_mark(&db, path, left, options.durability, &catalogue)?;
         let mark = Mark::start(path, db.latest_sequence_number())
             .map_err(|error| failure::of_io(&path.join(mark::NAME), &error))?;
         let store = Self {
@@ -305,23 +308,45 @@ fn load_catalogue(db: &DB, path: &Path) -> Result<Catalogue, StoreError> {
     Ok(catalogue)
 }
 
+/// Refuses a MANIFEST that is shorter than it was, or older.
+///
+/// One that another process holds has grown at most.
+fn check_list(path: &Path, left: Left) -> Result<(), StoreError> {
+    let (Left::At(before), Some(now)) = (left, mark::list(path)) else {
+        return Ok(());
+    };
+    if (now.number, now.length) >= (before.list.number, before.list.length) {
+        return Ok(());
+    }
+    Err(StoreError::Damaged {
+        place: path
+            .join(format!("MANIFEST-{:06}", now.number))
+            .display()
+            .to_string(),
+        reason: format!(
+            "it has {} bytes, expected {} or more of MANIFEST-{:06}; restore the directory from a copy",
+            now.length, before.list.length, before.list.number
+        ),
+    })
+}
+
 /// Compares what is there with what was acknowledged.
 fn check_mark(
     db: &DB,
     path: &Path,
+    left: Left,
     durability: Durability,
     catalogue: &Catalogue,
 ) -> Result<Recovery, StoreError> {
-    let place = path.join(mark::NAME);
     let there = db.latest_sequence_number();
-    let recovery = match mark::left(path).map_err(|error| failure::of_io(&place, &error))? {
-        Left::At(sequence) if sequence <= there => Recovery::Complete,
-        Left::At(sequence) => Recovery::Lost(sequence - there),
+    let recovery = match left {
+        Left::At(before) if before.sequence <= there => Recovery::Complete,
+        Left::At(before) => Recovery::Lost(before.sequence - there),
         // A creation that was killed before its first write.
         Left::Missing if *catalogue == Catalogue::default() => Recovery::Complete,
         Left::Missing | Left::Unreadable => Recovery::Unknown,
     };
-    let place = place.display().to_string();
+    let place = path.join(mark::NAME).display().to_string();
     let reason = match recovery {
         Recovery::Complete => return Ok(recovery),
         Recovery::Lost(changes) => format!("{changes} changes that were acknowledged are gone from the log"),

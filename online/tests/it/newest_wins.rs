@@ -47,7 +47,7 @@ fn writers_in_any_order_leave_what_the_twin_has() {
     assert_eq!(harness::serving(&twin, "v").1, generation);
     let twin_slot = twin.views().unwrap()[0].1;
     let keys: Vec<_> = (0..KEYS).map(|k| key(&k.to_string())).collect();
-    let deadline = Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = Instant::now() + std::time::Duration::from_secs(5);
     let unlimited = std::env::var("ASOF_CASES").is_ok();
 
     thread::scope(|scope| {
