@@ -1,1 +1,23 @@
-//! server
+//! The server: the online store, the registry and the jobs behind gRPC and HTTP on one port.
+//!
+//! ```text
+//! serve(parts, listening, shutdown)
+//!   lifecycle   accepts, limits, drains
+//!   grpc, http  check arguments, one call, convert
+//!   features    the read path
+//! ```
+
+pub mod app;
+pub mod error;
+pub mod features;
+pub mod jobs;
+pub mod lifecycle;
+pub mod metrics;
+pub mod registry_watch;
+
+mod deadline;
+mod grpc;
+mod http;
+
+pub use app::{ServeParts, serve};
+pub use lifecycle::{BindError, Drained, Limits, Listening};

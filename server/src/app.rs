@@ -1,0 +1,102 @@
+//! The wiring: what the parts of a server share, and how they are put on one port.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use asof_core::online::OnlineStore;
+use asof_core::registry::{RegistryError, RegistryStore};
+use asof_core::time::Clock;
+use asof_registry::ProjectConfig;
+use tokio_util::sync::CancellationToken;
+
+use crate::features::FeatureReader;
+use crate::jobs::Jobs;
+use crate::lifecycle::{Drained, Limits, Listening};
+use crate::metrics::Metrics;
+use crate::registry_watch::RegistryWatch;
+use crate::{deadline, grpc, http};
+
+/// What a server is made of.
+pub struct ServeParts<S, R, J> {
+    /// The project's configuration.
+    pub config: ProjectConfig,
+    /// Where features are read.
+    pub store: Arc<S>,
+    /// Where definitions and runs are kept.
+    pub registry: Arc<R>,
+    /// Who runs jobs.
+    pub jobs: Arc<J>,
+    /// What time it is; a [`FixedClock`](asof_core::time::FixedClock) for `--now`.
+    pub clock: Arc<dyn Clock>,
+    /// How much is allowed.
+    pub limits: Limits,
+}
+
+/// What all services share.
+pub(crate) struct App<S, R, J> {
+    pub(crate) config: ProjectConfig,
+    pub(crate) store: Arc<S>,
+    pub(crate) watch: Arc<RegistryWatch<R>>,
+    pub(crate) reader: FeatureReader<S, R>,
+    pub(crate) jobs: Arc<J>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Cancelled when the server starts to drain.
+    pub(crate) stopping: CancellationToken,
+}
+
+/// Serves until `shutdown` is ready, then drains: nothing new is accepted, and open connections have
+/// [`Limits::drain`] to end.
+///
+/// # Errors
+///
+/// The registry cannot be read at the start.
+pub async fn serve<S, R, J>(
+    parts: ServeParts<S, R, J>,
+    listening: Listening,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<Drained, RegistryError>
+where
+    S: OnlineStore + 'static,
+    R: RegistryStore + 'static,
+    J: Jobs,
+{
+    let ServeParts {
+        config,
+        store,
+        registry,
+        jobs,
+        clock,
+        limits,
+    } = parts;
+    let watch = Arc::new(RegistryWatch::open(registry, config.project.clone()).await?);
+    let stopping = CancellationToken::new();
+    let app = Arc::new(App {
+        reader: FeatureReader::new(store.clone(), watch.clone(), clock.clone()),
+        config,
+        store,
+        watch: watch.clone(),
+        jobs,
+        clock,
+        metrics: Arc::new(Metrics::new()),
+        stopping: stopping.clone(),
+    });
+    let metrics = app.metrics.clone();
+    let (routes, health) = grpc::routes(&app).await;
+    let router = routes.merge(http::routes(app));
+    let router = http::with_fallback(router);
+    let router = router.layer(axum::middleware::from_fn_with_state(
+        limits.deadline,
+        deadline::enforce,
+    ));
+    let shutdown = async {
+        shutdown.await;
+        stopping.cancel();
+        grpc::stop(&health).await;
+    };
+    let serving = listening.serve(router, limits, metrics, shutdown);
+    tokio::select! {
+        drained = serving => Ok(drained),
+        () = watch.poll() => Ok(Drained::default()),
+    }
+}

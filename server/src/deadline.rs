@@ -1,0 +1,71 @@
+//! Deadlines: the caller's `grpc-timeout`, and the server's own where that is sooner.
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tonic::{Code, Status};
+
+use crate::http::{self, is_grpc};
+
+const HEADER: &str = "grpc-timeout";
+
+/// Answers with DEADLINE_EXCEEDED, and drops the work, where the time is over.
+pub(crate) async fn enforce(State(longest): State<Duration>, request: Request, next: Next) -> Response {
+    let grpc = is_grpc(request.headers());
+    let asked = request
+        .headers()
+        .get(HEADER)
+        .and_then(|value| parse(value.as_bytes()));
+    let limit = asked.map_or(longest, |asked| asked.min(longest));
+    let over = || {
+        let message = format!("the request took longer than its deadline of {limit:?}");
+        if grpc {
+            Status::deadline_exceeded(message).into_http()
+        } else {
+            http::refusal(Code::DeadlineExceeded, message).into_response()
+        }
+    };
+    if limit.is_zero() {
+        return over();
+    }
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => over(),
+    }
+}
+
+/// At most eight digits and a unit, as the gRPC specification has it.
+fn parse(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(count * 3600),
+        b'M' => Duration::from_secs(count * 60),
+        b'S' => Duration::from_secs(count),
+        b'm' => Duration::from_millis(count),
+        b'u' => Duration::from_micros(count),
+        b'n' => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_grpc_writes_them() {
+        assert_eq!(parse(b"2S"), Some(Duration::from_secs(2)));
+        assert_eq!(parse(b"1500m"), Some(Duration::from_millis(1500)));
+        assert_eq!(parse(b"0n"), Some(Duration::ZERO));
+        assert_eq!(parse(b"1H"), Some(Duration::from_secs(3600)));
+        for wrong in ["", "S", "123456789S", "-1S", "1", "1s", "1.5S"] {
+            assert_eq!(parse(wrong.as_bytes()), None, "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Everything that a call can be refused for, and the one map from it to gRPC and HTTP.
+
+use asof_core::key::ColumnMismatch;
+use asof_core::online::StoreError;
+use asof_core::registry::RegistryError;
+use asof_core::service::PlanError;
+use asof_core::time::Timestamp;
+use asof_registry::{ApplyError, NotFound, Problems};
+use tonic::Code;
+
+/// Why a call was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The features that were asked for cannot be read.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A field of the request is not as it must be.
+    #[error("{field}: {problem}")]
+    Argument {
+        /// The field's path, such as `keys["origin"][3]`.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A view cannot answer now.
+    #[error(transparent)]
+    NotServed(#[from] NotServed),
+    /// The online store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The registry failed.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// No such definition.
+    #[error(transparent)]
+    NotDefined(#[from] NotFound),
+    /// No such version.
+    #[error("the registry has no version {0}")]
+    NoVersion(u64),
+    /// Definition files are wrong.
+    #[error(transparent)]
+    Definitions(#[from] Problems),
+    /// A plan was not applied.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// A job could not be started.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// A mistake of ours.
+    #[error("a bug in asof: {0}")]
+    Bug(String),
+}
+
+/// Why a view cannot answer now, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotServed {
+    /// Nothing was ever stored for it.
+    #[error("view {view:?} was never materialized: run `asof materialize {view}`")]
+    Never {
+        /// The view.
+        view: String,
+    },
+    /// Its first generation is not complete.
+    #[error(
+        "view {view:?} is being materialized for the first time: wait for that run, or run `asof materialize {view}` if it stopped"
+    )]
+    FirstBuild {
+        /// The view.
+        view: String,
+    },
+    /// Its rows were stored under other definitions.
+    #[error("view {view:?} was redefined since it was materialized: run `asof materialize {view}`")]
+    Redefined {
+        /// The view.
+        view: String,
+    },
+    /// What is stored lacks a feature, as it is defined now.
+    #[error(
+        "feature \"{view}:{feature}\" is not in what was materialized of its view: run `asof materialize {view}`"
+    )]
+    Feature {
+        /// The view.
+        view: String,
+        /// The feature.
+        feature: String,
+    },
+    /// A feature is only in the generation that is being built.
+    #[error(
+        "feature \"{view}:{feature}\" is only in the generation that is being built: wait for that run, or run `asof materialize {view}` if it stopped"
+    )]
+    FeatureBuilding {
+        /// The view.
+        view: String,
+        /// The feature.
+        feature: String,
+    },
+    /// What is stored is of a later time than the clock's.
+    #[error(
+        "view {view:?} was materialized as of {as_of}, after the server's clock at {now}: serve with a later --now, or run `asof materialize {view} --as-of {now} --full`"
+    )]
+    Later {
+        /// The view.
+        view: String,
+        /// As of when it was materialized.
+        as_of: Timestamp,
+        /// What the clock says.
+        now: Timestamp,
+    },
+}
+
+/// Why a job was not started, or did not end well.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JobError {
+    /// What was asked for does not exist.
+    #[error("{0}")]
+    Unknown(String),
+    /// What was asked for cannot be done.
+    #[error("{0}")]
+    Refused(String),
+    /// It cannot be done as things stand.
+    #[error("{0}")]
+    NotNow(String),
+    /// Somebody else is at it.
+    #[error("{0}")]
+    Busy(String),
+    /// Data that is needed cannot be read.
+    #[error("{0}")]
+    Data(String),
+    /// Something that is needed cannot be reached.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl ServerError {
+    /// The error of one field.
+    pub(crate) fn argument(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Argument {
+            field: field.into(),
+            problem: problem.into(),
+        }
+    }
+
+    /// The gRPC code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Plan(error) => plan_code(error),
+            Self::Argument { .. } | Self::Definitions(_) => Code::InvalidArgument,
+            Self::NotServed(_) => Code::FailedPrecondition,
+            Self::Store(error) => store_code(error),
+            Self::Registry(error) | Self::Apply(ApplyError::Registry(error)) => registry_code(error),
+            Self::NotDefined(_) | Self::NoVersion(_) => Code::NotFound,
+            Self::Apply(ApplyError::Breaking(_)) => Code::FailedPrecondition,
+            Self::Job(error) => job_code(error),
+            Self::Bug(_) => Code::Internal,
+        }
+    }
+}
+
+impl From<ColumnMismatch> for ServerError {
+    fn from(mismatch: ColumnMismatch) -> Self {
+        Self::Bug(mismatch.to_string())
+    }
+}
+
+impl From<ServerError> for tonic::Status {
+    fn from(error: ServerError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+fn plan_code(error: &PlanError) -> Code {
+    match error {
+        PlanError::UnknownService { .. }
+        | PlanError::UnknownView { .. }
+        | PlanError::UnknownFeature { .. } => Code::NotFound,
+        PlanError::NotAFeature(_)
+        | PlanError::UnknownKeyColumn { .. }
+        | PlanError::DuplicateColumn(_)
+        | PlanError::ConflictingKeyType { .. }
+        | PlanError::Empty => Code::InvalidArgument,
+    }
+}
+
+fn store_code(error: &StoreError) -> Code {
+    match error {
+        StoreError::Damaged { .. } => Code::DataLoss,
+        StoreError::Newer { .. } => Code::FailedPrecondition,
+        StoreError::Full { .. } => Code::ResourceExhausted,
+        StoreError::Held { .. } | StoreError::Failed { .. } | StoreError::NoGeneration { .. } => {
+            Code::Unavailable
+        }
+    }
+}
+
+fn registry_code(error: &RegistryError) -> Code {
+    match error {
+        RegistryError::Conflict { .. } => Code::Aborted,
+        RegistryError::Damaged { .. } => Code::DataLoss,
+        RegistryError::Newer { .. } => Code::FailedPrecondition,
+        RegistryError::Unavailable { .. } => Code::Unavailable,
+    }
+}
+
+fn job_code(error: &JobError) -> Code {
+    match error {
+        JobError::Unknown(_) => Code::NotFound,
+        JobError::Refused(_) => Code::InvalidArgument,
+        JobError::NotNow(_) => Code::FailedPrecondition,
+        JobError::Busy(_) => Code::Aborted,
+        JobError::Data(_) => Code::DataLoss,
+        JobError::Unavailable(_) => Code::Unavailable,
+    }
+}

@@ -1,0 +1,199 @@
+//! HTTP on the same port: features as JSON, health, and metrics.
+//!
+//! `POST /v1/get-features` takes
+//!
+//! ```json
+//! { "service": "delay_model_v1", "keys": { "origin": ["JFK", null], "tailnum": ["N14228", "N24211"] } }
+//! ```
+//!
+//! or `"features": ["view:feature", "view:*"]` instead of `"service"`. Key values are, by the key's type:
+//! integers (also `1.0`, and text, `"9007199254740993"`), `true` and `false`, text, dates `"2013-01-31"`,
+//! times `"2013-01-31T12:00:00Z"`, decimals as text or integers, bytes as base64; `null` finds nothing. It
+//! answers
+//!
+//! ```json
+//! { "service": "delay_model_v1", "service_version": 1, "registry_version": 3, "as_of": "2013-06-01T00:00:00Z",
+//!   "rows": 2,
+//!   "columns": [ { "name": "airport_weather__temp", "values": [39.02, null], "statuses": ["PRESENT", "NOT_FOUND"] } ],
+//!   "views": [ { "view": "airport_weather", "prefix": null, "event_times": ["2013-05-31T23:00:00Z", null],
+//!               "materialized_to": "2013-06-01T00:00:00Z" } ] }
+//! ```
+//!
+//! where integers are JSON integers with all their digits, decimals and `json` documents are text, bytes are
+//! base64, and `NaN`, `Infinity` and `-Infinity` are text. Errors are
+//! `{ "error": { "code": "NOT_FOUND", "message": "…" } }` with the HTTP status that goes with the gRPC code.
+
+mod request;
+mod response;
+
+use std::sync::Arc;
+
+use asof_core::online::OnlineStore;
+use asof_core::registry::RegistryStore;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use tonic::Code;
+
+use crate::app::App;
+use crate::error::ServerError;
+use crate::grpc::MAX_REQUEST_BYTES;
+use crate::jobs::Jobs;
+use crate::metrics::code_name;
+
+const JSON: &str = "application/json";
+/// The text format of Prometheus, in the version that prometheus-client writes.
+const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The routes that are not gRPC.
+pub(crate) fn routes<S, R, J>(app: Arc<App<S, R, J>>) -> Router
+where
+    S: OnlineStore + 'static,
+    R: RegistryStore + 'static,
+    J: Jobs,
+{
+    Router::new()
+        .route("/v1/get-features", post(get_features::<S, R, J>))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready::<S, R, J>))
+        .route("/metrics", get(metrics::<S, R, J>))
+        .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
+        .with_state(app)
+}
+
+/// Answers what no route answers: in gRPC to gRPC clients, in HTTP to others.
+pub(crate) fn with_fallback(router: Router) -> Router {
+    router.reset_fallback().fallback(|request: Request| async move {
+        let path: String = request.uri().path().chars().take(200).collect();
+        if is_grpc(request.headers()) {
+            return tonic::Status::unimplemented(format!("there is no call {path}")).into_http();
+        }
+        let message = format!(
+            "there is no {path} here; there are POST /v1/get-features, /healthz, /readyz and /metrics"
+        );
+        refusal(Code::NotFound, message).into_response()
+    })
+}
+
+/// Whether a request is a gRPC call.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
+}
+
+/// An error as JSON, with the status that goes with its code.
+pub(crate) fn refusal(code: Code, message: String) -> impl IntoResponse {
+    #[derive(Serialize)]
+    struct Refusal {
+        error: Error,
+    }
+    #[derive(Serialize)]
+    struct Error {
+        code: &'static str,
+        message: String,
+    }
+    let error = Error {
+        code: code_name(code),
+        message,
+    };
+    (http_status(code), axum::Json(Refusal { error }))
+}
+
+async fn get_features<S, R, J>(
+    State(app): State<Arc<App<S, R, J>>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Response
+where
+    S: OnlineStore + 'static,
+    R: RegistryStore + 'static,
+    J: Jobs,
+{
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            let message = format!("the request has more than {MAX_REQUEST_BYTES} bytes");
+            return refusal(Code::OutOfRange, message).into_response();
+        }
+        Err(rejection) => {
+            let message = format!("the request could not be read: {}", rejection.body_text());
+            return refusal(Code::InvalidArgument, message).into_response();
+        }
+    };
+    let timing = app.metrics.start("POST /v1/get-features");
+    let result = answer(&app, &body).await;
+    timing.ended(result.as_ref().err().map_or(Code::Ok, ServerError::code));
+    match result {
+        Ok(text) => ([(CONTENT_TYPE, JSON)], text).into_response(),
+        Err(error) => refusal(error.code(), error.to_string()).into_response(),
+    }
+}
+
+async fn answer<S, R, J>(app: &App<S, R, J>, body: &[u8]) -> Result<Vec<u8>, ServerError>
+where
+    S: OnlineStore + 'static,
+    R: RegistryStore + 'static,
+{
+    let (selection, keys) = request::parse(body)?;
+    let prepared = app.reader.prepare(selection)?;
+    let keys = request::keys(&prepared.plan, keys)?;
+    let answer = app.reader.read(prepared.clone(), keys).await?;
+    app.metrics
+        .answered(&answer, prepared.plan.columns.iter().map(|column| column.read));
+    response::to_json(&prepared, &answer)
+}
+
+async fn ready<S, R, J>(State(app): State<Arc<App<S, R, J>>>) -> Response
+where
+    S: OnlineStore + 'static,
+    R: RegistryStore + 'static,
+    J: Jobs,
+{
+    if app.stopping.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n").into_response();
+    }
+    match app.store.views() {
+        Ok(_) => "ready\n".into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn metrics<S, R, J>(State(app): State<Arc<App<S, R, J>>>) -> Response
+where
+    S: OnlineStore + 'static,
+    R: RegistryStore + 'static,
+    J: Jobs,
+{
+    match app
+        .metrics
+        .render(&*app.store, &app.watch.current(), app.clock.now())
+    {
+        Ok(text) => ([(CONTENT_TYPE, METRICS)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// The HTTP status that goes with a gRPC code.
+fn http_status(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        Code::InvalidArgument | Code::FailedPrecondition => StatusCode::BAD_REQUEST,
+        Code::OutOfRange => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    }
+}

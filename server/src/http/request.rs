@@ -1,0 +1,319 @@
+//! The JSON of a request. It is read into just the shape it must have: nothing nests, no name comes twice,
+//! and no number passes through a float that it is not.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, PrimitiveArray, StringArray,
+};
+use asof_core::data_type::{DataType, KeyType};
+use asof_core::service::ReadPlan;
+use asof_core::time::Timestamp;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chrono::NaiveDate;
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+
+use crate::error::ServerError;
+use crate::features::Selection;
+use crate::features::keys::{Given, Keys, Number, integer_array};
+
+/// The days from 0001-01-01 of the common era, as chrono counts them, to 1970-01-01.
+const EPOCH_FROM_CE: i32 = 719_163;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    #[serde(default)]
+    service: String,
+    #[serde(default)]
+    features: Vec<String>,
+    keys: Columns,
+}
+
+/// Key columns in the order in which they came.
+pub(crate) struct Columns(Vec<(String, Vec<Cell>)>);
+
+/// One key value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cell {
+    Null,
+    Bool(bool),
+    Integer(i128),
+    Float(f64),
+    Text(String),
+}
+
+/// Reads the body of a request.
+///
+/// # Errors
+///
+/// Text that is not the JSON of a request, with line and column.
+pub(crate) fn parse(body: &[u8]) -> Result<(Selection, Columns), ServerError> {
+    let body: Body =
+        serde_json::from_slice(body).map_err(|error| ServerError::argument("body", error.to_string()))?;
+    Ok((Selection::of(body.service, body.features)?, body.keys))
+}
+
+/// The keys that `plan` needs.
+pub(crate) fn keys(plan: &ReadPlan, columns: Columns) -> Result<Keys, ServerError> {
+    let given = columns.0.into_iter().map(|(name, cells)| Given {
+        name,
+        length: cells.len(),
+        values: cells,
+    });
+    Keys::collect(plan, given.collect(), |key_type, cells, path| {
+        array(key_type, &cells, path)
+    })
+}
+
+fn array(key_type: &KeyType, cells: &[Cell], path: &str) -> Result<ArrayRef, ServerError> {
+    Ok(match key_type.data_type() {
+        DataType::Bool => Arc::new(BooleanArray::from(each(
+            key_type,
+            cells,
+            path,
+            |cell| match cell {
+                Cell::Bool(value) => Ok(*value),
+                _ => Err(None),
+            },
+        )?)),
+        DataType::Int32 | DataType::Int64 => {
+            let mut integers = Vec::with_capacity(cells.len());
+            for (at, cell) in cells.iter().enumerate() {
+                integers.push(integer(key_type, cell, &format!("{path}[{at}]"))?);
+            }
+            integer_array(key_type, integers, path)?
+        }
+        DataType::Date => Arc::new(Date32Array::from(each(
+            key_type,
+            cells,
+            path,
+            |cell| match cell {
+                Cell::Text(text) => {
+                    date(text).ok_or_else(|| Some("is not a date such as \"2013-01-31\"".into()))
+                }
+                _ => Err(None),
+            },
+        )?)),
+        DataType::Timestamp => {
+            let times = each(key_type, cells, path, |cell| match cell {
+                Cell::Text(text) => Timestamp::parse(text)
+                    .map(Timestamp::micros)
+                    .map_err(|error| Some(format!("is no time: {error}"))),
+                _ => Err(None),
+            })?;
+            let array: PrimitiveArray<TimestampMicrosecondType> = times.into();
+            Arc::new(array.with_data_type(key_type.data_type().to_arrow()))
+        }
+        DataType::Decimal { precision, scale } => {
+            let decimals = each(key_type, cells, path, |cell| {
+                let unscaled = match cell {
+                    Cell::Text(text) => decimal(text, *precision, *scale),
+                    Cell::Integer(integer) => decimal(&integer.to_string(), *precision, *scale),
+                    _ => return Err(None),
+                };
+                unscaled.ok_or_else(|| Some(format!("is not exactly a value of {key_type}")))
+            })?;
+            let array = Decimal128Array::from(decimals).with_precision_and_scale(*precision, *scale);
+            Arc::new(array.map_err(|error| ServerError::Bug(error.to_string()))?)
+        }
+        DataType::String => Arc::new(StringArray::from(each(
+            key_type,
+            cells,
+            path,
+            |cell| match cell {
+                Cell::Text(text) => Ok(text.as_str()),
+                _ => Err(None),
+            },
+        )?)),
+        DataType::Bytes => {
+            let bytes = each(key_type, cells, path, |cell| match cell {
+                Cell::Text(text) => STANDARD.decode(text).map_err(|_| Some("is not base64".into())),
+                _ => Err(None),
+            })?;
+            Arc::new(bytes.iter().map(Option::as_deref).collect::<BinaryArray>())
+        }
+        DataType::Float32
+        | DataType::Float64
+        | DataType::List(_)
+        | DataType::Embedding(_)
+        | DataType::Struct(_)
+        | DataType::Map(_)
+        | DataType::Json => return Err(ServerError::Bug(format!("a key of type {key_type}"))),
+    })
+}
+
+/// Converts each value that is not null. `convert` says what is wrong with a value, or nothing where its
+/// kind alone is wrong.
+fn each<'a, T>(
+    key_type: &KeyType,
+    cells: &'a [Cell],
+    path: &str,
+    convert: impl Fn(&'a Cell) -> Result<T, Option<String>>,
+) -> Result<Vec<Option<T>>, ServerError> {
+    let mut values = Vec::with_capacity(cells.len());
+    for (at, cell) in cells.iter().enumerate() {
+        if *cell == Cell::Null {
+            values.push(None);
+            continue;
+        }
+        let value = convert(cell).map_err(|problem| {
+            let problem = problem.unwrap_or_else(|| format!("is {}, the key is {key_type}", cell.kind()));
+            ServerError::argument(format!("{path}[{at}]"), problem)
+        })?;
+        values.push(Some(value));
+    }
+    Ok(values)
+}
+
+fn integer(key_type: &KeyType, cell: &Cell, path: &str) -> Result<Option<i64>, ServerError> {
+    let wrong = || ServerError::argument(path, format!("is {}, the key is {key_type}", cell.kind()));
+    let number = match cell {
+        Cell::Null => return Ok(None),
+        Cell::Integer(integer) => Number::Exact(*integer),
+        Cell::Float(float) => Number::Float(*float),
+        Cell::Text(text) => Number::Exact(text.parse().map_err(|_| wrong())?),
+        Cell::Bool(_) => return Err(wrong()),
+    };
+    number.integer(key_type, path).map(Some)
+}
+
+fn date(text: &str) -> Option<i32> {
+    use chrono::Datelike;
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+    date.num_days_from_ce().checked_sub(EPOCH_FROM_CE)
+}
+
+/// The value of `text` times 10^scale, exactly.
+fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let scale = usize::try_from(scale).ok()?;
+    let fraction = if fraction.len() > scale {
+        fraction.trim_end_matches('0')
+    } else {
+        fraction
+    };
+    let digits = format!("{whole}{fraction:0<scale$}");
+    let is_number = !whole.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number || fraction.len() > scale || digits.trim_start_matches('0').len() > usize::from(precision) {
+        return None;
+    }
+    let unscaled: i128 = digits.parse().ok()?;
+    Some(if unsigned.len() == text.len() {
+        unscaled
+    } else {
+        -unscaled
+    })
+}
+
+impl Cell {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "true or false",
+            Self::Integer(_) | Self::Float(_) => "a number",
+            Self::Text(_) => "text",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Cell {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CellVisitor;
+        impl Visitor<'_> for CellVisitor {
+            type Value = Cell;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key value: text, a number, true, false or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<Cell, E> {
+                Ok(Cell::Null)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Cell, E> {
+                Ok(Cell::Bool(value))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Cell, E> {
+                Ok(Cell::Integer(value.into()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Cell, E> {
+                Ok(Cell::Integer(value.into()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Cell, E> {
+                Ok(Cell::Float(value))
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Cell, E> {
+                Ok(Cell::Text(value.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(CellVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Columns {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ColumnsVisitor;
+        impl<'de> Visitor<'de> for ColumnsVisitor {
+            type Value = Columns;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of key columns, each a list of values")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Columns, A::Error> {
+                let mut columns = Vec::new();
+                let mut seen = HashSet::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if !seen.insert(name.clone()) {
+                        let name: String = name.chars().take(64).collect();
+                        return Err(de::Error::custom(format!("duplicate key column {name:?}")));
+                    }
+                    columns.push((name, map.next_value()?));
+                }
+                Ok(Columns(columns))
+            }
+        }
+        deserializer.deserialize_map(ColumnsVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_exact_or_refused() {
+        let check = |text: &str, expect: Option<i128>| assert_eq!(decimal(text, 5, 2), expect, "{text:?}");
+        check("12.5", Some(1250));
+        check("-0.01", Some(-1));
+        check("7", Some(700));
+        check("007.500", Some(750));
+        check("999.99", Some(99_999));
+        check("1000", None);
+        check("0.001", None);
+        check("1e2", None);
+        check("", None);
+        check(".5", None);
+        check("+1", None);
+        check("--1", None);
+    }
+
+    #[test]
+    fn dates_count_from_the_epoch() {
+        assert_eq!(date("1970-01-01"), Some(0));
+        assert_eq!(date("2013-01-01"), Some(15_706));
+        assert_eq!(date("1969-12-31"), Some(-1));
+        assert_eq!(date("2013-02-30"), None);
+    }
+}

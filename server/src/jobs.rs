@@ -1,0 +1,30 @@
+//! The jobs that a server runs, as its services call them.
+
+use asof_core::registry::Run;
+use asof_core::time::Timestamp;
+use async_trait::async_trait;
+
+use crate::error::JobError;
+
+/// What to materialize.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Materialization {
+    /// The views; all where none is named.
+    pub views: Vec<String>,
+    /// As of which instant; the clock where absent.
+    pub as_of: Option<Timestamp>,
+    /// Whether to build the views anew.
+    pub full: bool,
+    /// Whether to return when the runs have ended, rather than when they have started.
+    pub wait: bool,
+}
+
+/// Whoever runs jobs.
+///
+/// A run that was started goes on when the caller goes away. A run that ends badly is not an error of
+/// [`Jobs::materialize`]: its entry in the ledger says so.
+#[async_trait]
+pub trait Jobs: Send + Sync + 'static {
+    /// Starts one run for each view, and returns them as they stand.
+    async fn materialize(&self, what: Materialization) -> Result<Vec<Run>, JobError>;
+}

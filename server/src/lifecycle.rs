@@ -1,0 +1,168 @@
+//! The life of the port: bind, accept with limits, drain.
+
+mod connection;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+/// How much callers may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Open connections; more wait to be accepted.
+    pub connections: usize,
+    /// Calls at once on one connection.
+    pub streams: u32,
+    /// How long a new connection may say nothing, or an HTTP/1 request may take to send its head.
+    pub first_byte: Duration,
+    /// The longest that a call may take.
+    pub deadline: Duration,
+    /// How long open connections have to end when the server stops.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            streams: 256,
+            first_byte: Duration::from_secs(5),
+            deadline: Duration::from_secs(60),
+            drain: Duration::from_secs(9),
+        }
+    }
+}
+
+/// How a server stopped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that did not end in time and were cut.
+    pub cut: usize,
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Not a loopback address.
+    #[error(
+        "{address} is reachable from other machines, which needs TLS and a token, and this version has neither: listen on 127.0.0.1"
+    )]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Somebody listens there already.
+    #[error(
+        "{address} is in use by another process: stop it, or listen elsewhere with --listen 127.0.0.1:PORT"
+    )]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The system refused otherwise.
+    #[error("cannot listen on {address}: {reason}")]
+    Refused {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        reason: io::Error,
+    },
+}
+
+/// A port that is listened on.
+#[derive(Debug)]
+pub struct Listening {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listening {
+    /// Listens on a loopback address; port 0 takes any that is free.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`].
+    pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
+        if !address.ip().is_loopback() {
+            return Err(BindError::NotLoopback { address });
+        }
+        let refused = |reason: io::Error| match reason.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse { address },
+            _ => BindError::Refused { address, reason },
+        };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where, with the port that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) async fn serve(
+        self,
+        router: axum::Router,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Drained {
+        let stop = CancellationToken::new();
+        let slots = Arc::new(Semaphore::new(limits.connections));
+        let mut open = JoinSet::new();
+        {
+            let mut shutdown = std::pin::pin!(shutdown);
+            loop {
+                let (stream, slot) = tokio::select! {
+                    () = &mut shutdown => break,
+                    accepted = accept(&self.listener, &slots) => accepted,
+                };
+                while open.try_join_next().is_some() {}
+                let (router, stop, counted) = (router.clone(), stop.clone(), metrics.connection());
+                open.spawn(async move {
+                    connection::serve(stream, router, limits, stop).await;
+                    drop((slot, counted));
+                });
+            }
+        }
+        drop(self.listener);
+        stop.cancel();
+        drain(open, limits.drain).await
+    }
+}
+
+/// The next connection, once there is room for it. Failures to accept are of that connection, or of the
+/// moment: neither ends the server.
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    // The semaphore is never closed.
+    let slot = slots.clone().acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, slot),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn drain(mut open: JoinSet<()>, limit: Duration) -> Drained {
+    let all = async { while open.join_next().await.is_some() {} };
+    if tokio::time::timeout(limit, all).await.is_ok() {
+        return Drained::default();
+    }
+    let cut = open.len();
+    tracing::warn!(cut, "connections did not end in time and are cut");
+    open.shutdown().await;
+    Drained { cut }
+}

@@ -1,0 +1,87 @@
+//! One connection, from its first byte to its end.
+
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::Limits;
+
+/// What an HTTP/2 client says first.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The most bytes of the headers of one HTTP/2 request.
+const MAX_HEADER_BYTES: u32 = 64 * 1024;
+/// The most bytes of the head of one HTTP/1 request.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// How often an idle HTTP/2 client is asked whether it is still there, and how long it has to say so.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a preface that came in part is looked at again.
+const PREFACE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Serves one connection until it ends; asks it to end when `stop` is cancelled.
+pub(crate) async fn serve(stream: TcpStream, router: axum::Router, limits: Limits, stop: CancellationToken) {
+    let spoke = tokio::select! {
+        spoke = has_begun(&stream, limits.first_byte) => spoke,
+        () = stop.cancelled() => false,
+    };
+    if !spoke {
+        return;
+    }
+    // Small answers must not wait for more to send; where the system refuses, they are late and right.
+    let _ = stream.set_nodelay(true);
+    let builder = builder(limits);
+    let service = TowerToHyperService::new(router);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+fn builder(limits: Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.first_byte)
+        .max_buf_size(MAX_HEAD_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}
+
+/// Whether the client has said in time which protocol it speaks: something other than the start of the
+/// HTTP/2 preface, or all of it.
+async fn has_begun(stream: &TcpStream, limit: Duration) -> bool {
+    let until = Instant::now() + limit;
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let Ok(Ok(length @ 1..)) = timeout_at(until, stream.peek(&mut first)).await else {
+            return false;
+        };
+        let said = first.get(..length).unwrap_or_default();
+        if length == PREFACE.len() || !PREFACE.starts_with(said) {
+            return true;
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+        sleep(PREFACE_INTERVAL).await;
+    }
+}

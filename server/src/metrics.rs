@@ -1,0 +1,265 @@
+//! What Prometheus reads at `/metrics`.
+
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use asof_core::online::{OnlineStore, StoreError, ViewState};
+use asof_core::registry::Version;
+use asof_core::time::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use tonic::Code;
+
+use crate::features::Answer;
+
+/// Upper bounds of the latency histogram, in seconds: from 100 µs to about 3 s by factors of two.
+const BUCKETS: [f64; 16] = [
+    0.0001, 0.0002, 0.0004, 0.0008, 0.0016, 0.0032, 0.0064, 0.0128, 0.0256, 0.0512, 0.1024, 0.2048, 0.4096,
+    0.8192, 1.6384, 3.2768,
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Call {
+    method: &'static str,
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Method {
+    method: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ViewStatus {
+    view: String,
+    status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct View {
+    view: String,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// The server's metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Call, Counter>,
+    durations: Family<Method, Histogram>,
+    values: Family<ViewStatus, Counter>,
+    lags: Family<View, Seconds>,
+    materialized: Family<View, Seconds>,
+    version: Gauge<i64>,
+    connections: Gauge<i64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("asof");
+        let requests = Family::<Call, Counter>::default();
+        registry.register("requests", "Requests by method and gRPC code", requests.clone());
+        let durations = Family::<Method, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
+        registry.register(
+            "request_duration_seconds",
+            "Time to answer requests",
+            durations.clone(),
+        );
+        let values = Family::<ViewStatus, Counter>::default();
+        registry.register(
+            "feature_values",
+            "Feature values served, by view and status",
+            values.clone(),
+        );
+        let lags = Family::<View, Seconds>::default();
+        registry.register(
+            "view_lag_seconds",
+            "The server's clock less the instant to which the view is materialized",
+            lags.clone(),
+        );
+        let materialized = Family::<View, Seconds>::default();
+        registry.register(
+            "view_materialized_timestamp_seconds",
+            "The instant to which the view is materialized, since the Unix epoch",
+            materialized.clone(),
+        );
+        let version = Gauge::default();
+        registry.register(
+            "registry_version",
+            "The registry version in force",
+            version.clone(),
+        );
+        let connections = Gauge::default();
+        registry.register("connections", "Open connections", connections.clone());
+        Self {
+            registry,
+            requests,
+            durations,
+            values,
+            lags,
+            materialized,
+            version,
+            connections,
+        }
+    }
+
+    /// Counts a call from now on until it is told how it ended, or dropped.
+    pub(crate) fn start(&self, method: &'static str) -> Timing<'_> {
+        Timing {
+            metrics: self,
+            method,
+            started: Instant::now(),
+            code: Code::Cancelled,
+        }
+    }
+
+    /// Counts an open connection until dropped.
+    pub(crate) fn connection(&self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
+    }
+
+    /// Counts the values of an answer.
+    pub(crate) fn answered(&self, answer: &Answer, reads: impl Iterator<Item = usize>) {
+        for (column, read) in answer.columns.iter().zip(reads) {
+            let Some(view) = answer.views.get(read) else {
+                continue;
+            };
+            for status in asof_core::status::Status::ALL {
+                let count = column.statuses.iter().filter(|other| **other == status).count();
+                if count > 0 {
+                    let labels = ViewStatus {
+                        view: view.view.clone(),
+                        status: status.as_str(),
+                    };
+                    self.values.get_or_create(&labels).inc_by(count as u64);
+                }
+            }
+        }
+    }
+
+    /// The metrics as Prometheus reads them, those of the views taken now.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot say how its views stand.
+    pub fn render<S: OnlineStore + ?Sized>(
+        &self,
+        store: &S,
+        version: &Version,
+        now: Timestamp,
+    ) -> Result<String, StoreError> {
+        self.version
+            .set(i64::try_from(version.number).unwrap_or(i64::MAX));
+        self.lags.clear();
+        self.materialized.clear();
+        for (address, _, state) in store.views()? {
+            let defined = version.definitions.views.contains_key(&address.view);
+            if let (Some(as_of), true) = (materialized_to(&state), defined) {
+                let view = View {
+                    view: address.view.to_string(),
+                };
+                self.lags
+                    .get_or_create(&view)
+                    .set(seconds(now.micros()) - seconds(as_of.micros()));
+                self.materialized
+                    .get_or_create(&view)
+                    .set(seconds(as_of.micros()));
+            }
+        }
+        let mut text = String::new();
+        encode(&mut text, &self.registry).map_err(|error| StoreError::Failed {
+            place: "the metrics".into(),
+            reason: error.to_string(),
+        })?;
+        Ok(text)
+    }
+}
+
+/// The instant up to which what is served is complete.
+pub(crate) fn materialized_to(state: &ViewState) -> Option<Timestamp> {
+    state.serving.as_ref().and_then(|serving| serving.as_of)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge of seconds needs no microseconds"
+)]
+fn seconds(micros: i64) -> f64 {
+    micros as f64 / 1e6
+}
+
+/// One call that is being answered; counted as CANCELLED where it is dropped before it ended.
+pub(crate) struct Timing<'a> {
+    metrics: &'a Metrics,
+    method: &'static str,
+    started: Instant,
+    code: Code,
+}
+
+impl Timing<'_> {
+    pub(crate) fn ended(mut self, code: Code) {
+        self.code = code;
+    }
+}
+
+impl Drop for Timing<'_> {
+    fn drop(&mut self) {
+        let elapsed: Duration = self.started.elapsed();
+        let call = Call {
+            method: self.method,
+            code: code_name(self.code),
+        };
+        self.metrics.requests.get_or_create(&call).inc();
+        let method = Method { method: self.method };
+        self.metrics
+            .durations
+            .get_or_create(&method)
+            .observe(elapsed.as_secs_f64());
+    }
+}
+
+/// See [`Metrics::connection`].
+pub(crate) struct OpenConnection(Gauge<i64>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// The name of a gRPC code, as its specification spells it.
+pub(crate) fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
