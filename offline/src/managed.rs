@@ -15,6 +15,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType as ArrowType, Field, Schema};
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake::kernel::{StructField, StructType};
+use deltalake::logstore::LogStore;
 use deltalake::protocol::SaveMode;
 use deltalake::{DeltaTable, DeltaTableError};
 use url::Url;
@@ -69,6 +70,27 @@ fn delta_error(source: &Source, error: &DeltaTableError) -> OfflineError {
         place: format!("managed table {}", source.name),
         reason: first_line(&error.to_string()),
     }
+}
+
+/// The version of an application's last transaction in a table's log.
+async fn transaction(table: &DeltaTable, source: &Source, app: &str) -> Result<Option<i64>> {
+    let log: &dyn LogStore = &*table.log_store();
+    let state = table.snapshot().map_err(|error| delta_error(source, &error))?;
+    state
+        .transaction_version(log, app)
+        .await
+        .map_err(|error| delta_error(source, &error))
+}
+
+/// The seq that the next row of a table will have, counted from 1.
+pub(crate) async fn next_seq(table: &DeltaTable, source: &Source) -> Result<u64> {
+    let next = transaction(table, source, SEQ_APP).await?.unwrap_or(1);
+    u64::try_from(next).map_err(|_| {
+        OfflineError::Data(format!(
+            "managed table {}: its log has a next seq of {next}",
+            source.name
+        ))
+    })
 }
 
 fn fields(schema: &[(String, DataType)]) -> Result<Vec<StructField>> {

@@ -29,8 +29,17 @@ pub struct Snapshot {
     pub files: Vec<SourceFile>,
     /// The version of the Delta table, where it is one.
     pub version: Option<u64>,
+    pub(crate) next_seq: Option<u64>,
     pub(crate) schema: SchemaRef,
     pub(crate) kind: Kind,
+}
+
+impl Snapshot {
+    /// The seq that the next row of a managed table will have: all rows here have lower ones. `None` for a
+    /// source read in place.
+    pub fn next_seq(&self) -> Option<u64> {
+        self.next_seq
+    }
 }
 
 /// What the files are.
@@ -79,10 +88,15 @@ impl Engine {
             Kind::Delta(table) | Kind::Managed(table) => table.version(),
             Kind::Parquet | Kind::Csv => None,
         };
+        let next_seq = match &kind {
+            Kind::Managed(table) => Some(managed::next_seq(table, source).await?),
+            Kind::Parquet | Kind::Csv | Kind::Delta(_) => None,
+        };
         let mut snapshot = Snapshot {
             source: name.to_owned(),
             files,
             version,
+            next_seq,
             schema: SchemaRef::new(Schema::empty()),
             kind,
         };
@@ -111,6 +125,7 @@ impl Engine {
             source: source.to_owned(),
             files: vec![file.clone()],
             version: None,
+            next_seq: None,
             schema: SchemaRef::new(Schema::empty()),
             kind: match format {
                 Format::Parquet => Kind::Parquet,

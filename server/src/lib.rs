@@ -8,10 +8,12 @@
 //! ```
 
 pub mod app;
+pub mod clock;
 pub mod error;
 pub mod features;
 pub mod jobs;
 pub mod lifecycle;
+pub mod materialize;
 pub mod metrics;
 pub mod registry_watch;
 

@@ -10,7 +10,6 @@ use datafusion::arrow::datatypes::Schema;
 use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
 use deltalake::kernel::{Action, Add, Transaction};
-use deltalake::logstore::LogStore;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use futures::StreamExt;
 use parquet::arrow::ArrowWriter;
@@ -21,7 +20,7 @@ use asof_core::data_type::DataType;
 use asof_core::definition::{Location, Source};
 use asof_core::time::Timestamp;
 
-use super::{SEQ_APP, delta_error, directory, open, stored_type, table_schema};
+use super::{SEQ_APP, delta_error, directory, next_seq, open, stored_type, table_schema, transaction};
 use crate::column;
 use crate::digest::Digest;
 use crate::engine::Engine;
@@ -96,7 +95,9 @@ impl Engine {
                     version,
                 });
             }
-            let first = transaction(&table, source, SEQ_APP).await?.unwrap_or(1);
+            let first = next_seq(&table, source).await?;
+            let first = i64::try_from(first)
+                .map_err(|_| OfflineError::Internal("the table's seqs are used up".into()))?;
             let written = self.write_rows(source, schema, &files, first).await?;
             match commit(&table, source, &written, &id, request.at).await {
                 Ok(version) => {
@@ -412,15 +413,6 @@ async fn commit(
         }) => Err(Commit::Again),
         Err(error) => Err(failed(&error)),
     }
-}
-
-async fn transaction(table: &DeltaTable, source: &Source, app: &str) -> Result<Option<i64>> {
-    let log: &dyn LogStore = &*table.log_store();
-    let state = table.snapshot().map_err(|error| delta_error(source, &error))?;
-    state
-        .transaction_version(log, app)
-        .await
-        .map_err(|error| delta_error(source, &error))
 }
 
 fn id_app(id: &str) -> String {

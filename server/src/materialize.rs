@@ -1,0 +1,459 @@
+//! Materialization: the rows of a view's source into the online store, up to an instant.
+//!
+//! A run from (what was accepted so far, t0) to (what is there now, t1) takes the rows that are new and
+//! those that fell due after t0, so that late rows arrive and nothing is skipped. Rows that have happened
+//! by t1 and become known later are stored as pending. All of it goes into the generation that serves, as
+//! long as what is there only grew; otherwise everything is read into a new generation, which takes over
+//! at once when it is whole.
+//!
+//! A run may be killed anywhere: what it wrote is overtaken by the same or newer rows of the next run, and
+//! the instant up to which a generation is complete moves only with the last write of a run.
+
+mod chunk;
+mod error;
+mod progress;
+
+pub use error::MaterializeError;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use asof_core::definition::{BoundView, Definitions};
+use asof_core::name::ProjectName;
+use asof_core::online::{Counts, GenerationState, OnlineStore, ViewAddress, ViewSlot, ViewState, row_schema};
+use asof_core::registry::{NewRun, RegistryStore, Run, RunEnd, RunKind, RunState};
+use asof_core::time::{Clock, Timestamp};
+use asof_offline::{Engine, RowReader, Scan, Snapshot, SourceRows};
+use async_trait::async_trait;
+
+use crate::error::JobError;
+use crate::jobs::{Jobs, Materialization};
+use chunk::Chunk;
+use progress::Mark;
+
+/// Moves rows from sources to the online store.
+pub struct Materializer<S, R> {
+    inner: Arc<Inner<S, R>>,
+}
+
+impl<S, R> Clone for Materializer<S, R> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+struct Inner<S, R> {
+    engine: Engine,
+    store: Arc<S>,
+    registry: Arc<R>,
+    project: ProjectName,
+    clock: Arc<dyn Clock>,
+    /// The views that are being materialized: one run at a time for each.
+    busy: Mutex<HashSet<String>>,
+}
+
+/// One view to materialize.
+#[derive(Debug, Clone, Copy)]
+pub struct ViewRequest<'a> {
+    /// The definitions in force.
+    pub definitions: &'a Definitions,
+    /// The view.
+    pub view: &'a str,
+    /// As of which instant.
+    pub as_of: Timestamp,
+    /// Whether to read everything into a new generation.
+    pub full: bool,
+}
+
+/// What a run did to a view.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Materialized {
+    /// Rows read from the source.
+    pub rows_read: u64,
+    /// Rows written: new ones, and those that fell due.
+    pub rows_written: u64,
+    /// Rows skipped because their key or event time is null.
+    pub rows_skipped: u64,
+    /// Keys and pending rows that the generation holds, counted by reading all of it.
+    pub counts: Counts,
+}
+
+/// Who is told how many rows of a view have been read.
+pub type OnRows<'a> = &'a (dyn Fn(&str, u64) + Send + Sync);
+
+/// What a run has to read, and where it goes.
+struct Work {
+    slot: ViewSlot,
+    state: GenerationState,
+    /// The mark of the run that was completed last, in the generation that serves.
+    before: Option<(Mark, Timestamp)>,
+    building: bool,
+}
+
+impl<S: OnlineStore, R: RegistryStore> Materializer<S, R> {
+    /// For one project.
+    pub fn new(
+        engine: Engine,
+        store: Arc<S>,
+        registry: Arc<R>,
+        project: ProjectName,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let busy = Mutex::new(HashSet::new());
+        Self {
+            inner: Arc::new(Inner {
+                engine,
+                store,
+                registry,
+                project,
+                clock,
+                busy,
+            }),
+        }
+    }
+
+    /// Materializes one view and enters the run in the ledger.
+    ///
+    /// Returns the ledger's entry and, where the run ended well, what it did.
+    pub async fn run(
+        &self,
+        request: ViewRequest<'_>,
+        on_rows: OnRows<'_>,
+    ) -> Result<(u64, Result<Materialized, MaterializeError>), MaterializeError> {
+        let id = self.inner.start(&request).await?;
+        let result = self.inner.materialize(request, on_rows).await;
+        self.inner.end(id, &result).await?;
+        Ok((id, result))
+    }
+}
+
+impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
+    async fn start(&self, request: &ViewRequest<'_>) -> Result<u64, MaterializeError> {
+        let run = NewRun {
+            kind: RunKind::Materialize,
+            subject: request.view.to_owned(),
+            started_at: self.clock.now(),
+            pid: std::process::id(),
+            as_of: Some(request.as_of),
+        };
+        Ok(self.registry.start_run(&self.project, run).await?)
+    }
+
+    async fn end(
+        &self,
+        id: u64,
+        result: &Result<Materialized, MaterializeError>,
+    ) -> Result<(), MaterializeError> {
+        let state = match result {
+            Ok(_) => RunState::Done,
+            Err(error) => {
+                let text = error.to_string();
+                RunState::Failed {
+                    error: text.lines().next().unwrap_or_default().to_owned(),
+                }
+            }
+        };
+        let done = result.as_ref().ok().copied().unwrap_or_default();
+        let end = RunEnd {
+            finished_at: self.clock.now(),
+            state,
+            rows_read: done.rows_read,
+            rows_written: done.rows_written,
+            rows_skipped: done.rows_skipped,
+        };
+        Ok(self.registry.end_run(&self.project, id, end).await?)
+    }
+
+    async fn materialize(
+        &self,
+        request: ViewRequest<'_>,
+        on_rows: OnRows<'_>,
+    ) -> Result<Materialized, MaterializeError> {
+        let _busy = Busy::enter(&self.busy, request.view)?;
+        let bound = request
+            .definitions
+            .bound_view(request.view)
+            .ok_or_else(|| MaterializeError::unknown(request.view, request.definitions))?;
+        let snapshot = Arc::new(self.engine.snapshot(&bound).await?);
+        let reader = Arc::new(RowReader::bind(&bound, &snapshot)?);
+        let mut work = self.plan(&bound, &snapshot, request)?;
+        let done = self
+            .read_all(&bound, &snapshot, &reader, &mut work, request, on_rows)
+            .await?;
+        self.complete(&snapshot, work, request.as_of, done)
+    }
+
+    /// Decides into which generation the rows go, and which of them are new to it.
+    fn plan(
+        &self,
+        bound: &BoundView,
+        snapshot: &Snapshot,
+        request: ViewRequest<'_>,
+    ) -> Result<Work, MaterializeError> {
+        let slot = self.store.open_view(&ViewAddress::of(&self.project, bound))?;
+        let shape = bound.stored_shape();
+        let schema = row_schema(bound);
+        let ViewState { serving, building } = self.store.view_state(slot)?;
+        if let Some(serving) = serving.filter(|serving| !request.full && serving.shape.serves(&shape)) {
+            let before = Mark::parse(&serving.progress)?;
+            let as_of = serving.as_of.unwrap_or(Timestamp::MIN);
+            if request.as_of < as_of {
+                return Err(MaterializeError::Earlier {
+                    view: request.view.to_owned(),
+                    asked: request.as_of,
+                    last: as_of,
+                });
+            }
+            if before.grew_into(snapshot) {
+                let mut state = GenerationState { shape, ..serving };
+                if state.schemas.last() != Some(&schema) {
+                    state.schemas.push(schema);
+                }
+                return Ok(Work {
+                    slot,
+                    state,
+                    before: Some((before, as_of)),
+                    building: false,
+                });
+            }
+        }
+        // A build that was cut short goes on where its source is still the same; its rows are written
+        // again, which changes nothing.
+        let mark = Mark::begun(snapshot);
+        let same = |state: &GenerationState| {
+            state.shape == shape && state.schemas.last() == Some(&schema) && state.progress == mark
+        };
+        if let Some(state) = building.filter(|state| !request.full && same(state)) {
+            return Ok(Work {
+                slot,
+                state,
+                before: None,
+                building: true,
+            });
+        }
+        let generation = self.store.begin_generation(slot, shape.clone(), schema.clone())?;
+        let state = GenerationState {
+            generation,
+            shape,
+            schemas: vec![schema],
+            as_of: None,
+            progress: mark,
+        };
+        self.store
+            .write(slot, generation, request.as_of, &[], Some(&state))?;
+        Ok(Work {
+            slot,
+            state,
+            before: None,
+            building: true,
+        })
+    }
+
+    async fn read_all(
+        &self,
+        bound: &BoundView,
+        snapshot: &Arc<Snapshot>,
+        reader: &Arc<RowReader>,
+        work: &mut Work,
+        request: ViewRequest<'_>,
+        on_rows: OnRows<'_>,
+    ) -> Result<Materialized, MaterializeError> {
+        let mut done = Materialized::default();
+        let mut chunk = Chunk::new(bound, &work.state);
+        let mut scan = Scan::start(&self.engine, snapshot, reader, 0..snapshot.files.len());
+        while let Some(rows) = scan.next().await? {
+            done.rows_read += rows.heads.len() as u64;
+            done.rows_skipped += rows.skipped;
+            let wanted = wanted(&rows, work.before.as_ref(), request.as_of);
+            done.rows_written += chunk.add(&rows, wanted, request.as_of)?;
+            if chunk.is_full() {
+                self.flush(&mut chunk, work, request.as_of)?;
+            }
+            on_rows(request.view, done.rows_read);
+        }
+        self.flush(&mut chunk, work, request.as_of)?;
+        Ok(done)
+    }
+
+    /// Writes a chunk and reads it back: a run is done only when its rows are seen to be there.
+    fn flush(&self, chunk: &mut Chunk, work: &Work, as_of: Timestamp) -> Result<(), MaterializeError> {
+        let rows = chunk.take();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let Work { slot, state, .. } = work;
+        // A schema that is new to the generation goes in with the first rows that it wrote.
+        self.store
+            .write(*slot, state.generation, as_of, &rows, Some(state))?;
+        for row in rows.iter().filter(|row| row.order.due() <= as_of) {
+            let mut stored = None;
+            self.store.read(
+                slot.entity,
+                &row.key,
+                &[(slot.view, state.generation)],
+                as_of,
+                &mut |_, found| {
+                    stored = found.winner.map(|winner| winner.order);
+                    Ok(())
+                },
+            )?;
+            if stored < Some(row.order) {
+                return Err(MaterializeError::NotReadBack {
+                    place: self.store.place(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the mark and the instant, in one write, and lets a new generation take over.
+    fn complete(
+        &self,
+        snapshot: &Snapshot,
+        work: Work,
+        as_of: Timestamp,
+        done: Materialized,
+    ) -> Result<Materialized, MaterializeError> {
+        let Work {
+            slot,
+            mut state,
+            building,
+            ..
+        } = work;
+        self.store.apply_due(slot, state.generation, as_of)?;
+        state.as_of = Some(as_of);
+        state.progress = Mark::done(snapshot);
+        self.store
+            .write(slot, state.generation, as_of, &[], Some(&state))?;
+        if building {
+            self.store.serve(slot, state.generation)?;
+        }
+        let counts = self.store.count(slot, state.generation)?;
+        Ok(Materialized { counts, ..done })
+    }
+}
+
+/// The rows of a batch that a run takes: what has happened by its instant, and is new or was not due
+/// before.
+fn wanted<'a>(
+    rows: &'a SourceRows,
+    before: Option<&'a (Mark, Timestamp)>,
+    as_of: Timestamp,
+) -> impl Iterator<Item = usize> + 'a {
+    rows.heads.iter().enumerate().filter_map(move |(place, head)| {
+        let known =
+            before.is_some_and(|(mark, last)| mark.has(rows.file, head.order) && head.order.due() <= *last);
+        (head.order.event_time <= as_of && !known).then_some(place)
+    })
+}
+
+/// Marks a view as being materialized, until dropped.
+struct Busy<'a> {
+    views: &'a Mutex<HashSet<String>>,
+    view: String,
+}
+
+impl<'a> Busy<'a> {
+    fn enter(views: &'a Mutex<HashSet<String>>, view: &str) -> Result<Self, MaterializeError> {
+        let mut busy = views.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if busy.insert(view.to_owned()) {
+            return Ok(Self {
+                views,
+                view: view.to_owned(),
+            });
+        }
+        Err(MaterializeError::Busy {
+            view: view.to_owned(),
+        })
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.views
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .remove(&self.view);
+    }
+}
+
+#[async_trait]
+impl<S: OnlineStore + 'static, R: RegistryStore + 'static> Jobs for Materializer<S, R> {
+    async fn materialize(&self, what: Materialization) -> Result<Vec<Run>, JobError> {
+        let unavailable =
+            |error: asof_core::registry::RegistryError| JobError::Unavailable(error.to_string());
+        let inner = &self.inner;
+        let head = inner.registry.head(&inner.project).await.map_err(unavailable)?;
+        let definitions = head
+            .map(|version| version.definitions)
+            .ok_or_else(|| JobError::from(MaterializeError::Nothing))?;
+        let views = views(&definitions, &what.views)?;
+        let as_of = what.as_of.unwrap_or_else(|| inner.clock.now());
+        let mut started = Vec::new();
+        for view in views {
+            let request = ViewRequest {
+                definitions: &definitions,
+                view: &view,
+                as_of,
+                full: what.full,
+            };
+            let id = inner.start(&request).await?;
+            started.push((id, view));
+        }
+        let ids: Vec<u64> = started.iter().map(|(id, _)| *id).collect();
+        let inner = Arc::clone(&self.inner);
+        let work = tokio::spawn(async move {
+            for (id, view) in started {
+                let request = ViewRequest {
+                    definitions: &definitions,
+                    view: &view,
+                    as_of,
+                    full: what.full,
+                };
+                let result = inner.materialize(request, &|_, _| {}).await;
+                if let Err(error) = &result {
+                    tracing::error!(view, run = id, %error, "materialization failed");
+                }
+                if let Err(error) = inner.end(id, &result).await {
+                    tracing::error!(view, run = id, %error, "the end of a run could not be entered in the ledger");
+                }
+            }
+        });
+        if what.wait {
+            work.await
+                .map_err(|error| JobError::Unavailable(format!("the run was cut short: {error}")))?;
+        }
+        let limit = u32::try_from(ids.len()).unwrap_or(u32::MAX).saturating_add(100);
+        let runs = self
+            .inner
+            .registry
+            .runs(&self.inner.project, None, limit)
+            .await
+            .map_err(unavailable)?;
+        let mut runs: Vec<Run> = runs.into_iter().filter(|run| ids.contains(&run.id)).collect();
+        runs.sort_by_key(|run| run.id);
+        Ok(runs)
+    }
+}
+
+/// The views to materialize: those named, or all.
+pub fn views(definitions: &Definitions, named: &[String]) -> Result<Vec<String>, MaterializeError> {
+    if definitions.views.is_empty() {
+        return Err(MaterializeError::Nothing);
+    }
+    if named.is_empty() {
+        return Ok(definitions.views.keys().map(ToString::to_string).collect());
+    }
+    let mut views: Vec<String> = Vec::new();
+    for view in named {
+        if !definitions.views.contains_key(view.as_str()) {
+            return Err(MaterializeError::unknown(view, definitions));
+        }
+        if !views.contains(view) {
+            views.push(view.clone());
+        }
+    }
+    Ok(views)
+}

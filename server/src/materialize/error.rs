@@ -1,0 +1,106 @@
+//! Why a view was not materialized.
+
+use asof_core::definition::Definitions;
+use asof_core::key::ColumnMismatch;
+use asof_core::online::StoreError;
+use asof_core::registry::RegistryError;
+use asof_core::service::{did_you_mean, nearest};
+use asof_core::time::Timestamp;
+use asof_offline::OfflineError;
+
+use crate::error::JobError;
+
+/// Why a view was not materialized, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum MaterializeError {
+    /// No such view.
+    #[error("unknown view {name:?}{}; the views are {known}", did_you_mean(.nearest))]
+    Unknown {
+        /// As asked.
+        name: String,
+        /// A view of nearly that name.
+        nearest: Option<String>,
+        /// The views there are.
+        known: String,
+    },
+    /// Nothing is defined.
+    #[error("no views are defined: write some in features/*.toml and run `asof apply`")]
+    Nothing,
+    /// The store is ahead already.
+    #[error(
+        "view {view} is materialized as of {last} already, later than {asked}: give --as-of {last} or later, or --full to build it anew"
+    )]
+    Earlier {
+        /// The view.
+        view: String,
+        /// The instant asked for.
+        asked: Timestamp,
+        /// The instant it stands at.
+        last: Timestamp,
+    },
+    /// Another run is at it.
+    #[error("view {view} is being materialized by another run: wait for it to end (`asof runs`)")]
+    Busy {
+        /// The view.
+        view: String,
+    },
+    /// What was written is not there.
+    #[error(
+        "the online store at {place} did not give back a row that it had taken: run this again, and check the disk"
+    )]
+    NotReadBack {
+        /// Where the store is.
+        place: String,
+    },
+    /// A mark that this version did not write.
+    #[error(
+        "the online store holds a mark of progress that cannot be read: {0}: build the view anew with --full"
+    )]
+    Mark(String),
+    /// The source cannot be read.
+    #[error(transparent)]
+    Offline(#[from] OfflineError),
+    /// The online store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The registry failed.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A mistake of ours.
+    #[error("internal error: {0}")]
+    Bug(String),
+}
+
+impl MaterializeError {
+    pub(super) fn unknown(name: &str, definitions: &Definitions) -> Self {
+        let known: Vec<&str> = definitions.views.keys().map(|view| view.as_str()).collect();
+        Self::Unknown {
+            name: name.chars().take(64).collect(),
+            nearest: nearest(name, definitions.views.keys()),
+            known: known.join(", "),
+        }
+    }
+}
+
+impl From<ColumnMismatch> for MaterializeError {
+    fn from(mismatch: ColumnMismatch) -> Self {
+        Self::Bug(mismatch.to_string())
+    }
+}
+
+impl From<MaterializeError> for JobError {
+    fn from(error: MaterializeError) -> Self {
+        let text = error.to_string();
+        match error {
+            MaterializeError::Unknown { .. } => Self::Unknown(text),
+            MaterializeError::Nothing => Self::NotNow(text),
+            MaterializeError::Earlier { .. } => Self::Refused(text),
+            MaterializeError::Busy { .. } => Self::Busy(text),
+            MaterializeError::Offline(_) | MaterializeError::Mark(_) => Self::Data(text),
+            MaterializeError::NotReadBack { .. }
+            | MaterializeError::Store(_)
+            | MaterializeError::Registry(_)
+            | MaterializeError::Bug(_) => Self::Unavailable(text),
+        }
+    }
+}
