@@ -323,10 +323,12 @@ mod tests {
             let generation = Generation(generation);
             let cell = Cell { entity, key: key.as_bytes(), view, generation };
             for row_key in [RowKey::Row(cell), RowKey::Pending(cell, order)] {
-                prop_assert_eq!(RowKey::parse(&row_key.to_bytes()), Some(row_key));
+                let bytes = row_key.to_bytes();
+                prop_assert_eq!(RowKey::parse(&bytes), Some(row_key));
             }
             let due_key = DueKey { cell, order };
-            prop_assert_eq!(DueKey::parse(&due_key.to_bytes()), Some(due_key));
+            let bytes = due_key.to_bytes();
+            prop_assert_eq!(DueKey::parse(&bytes), Some(due_key));
             for catalogue_key in [
                 CatalogueKey::Counters,
                 CatalogueKey::Entity(entity),

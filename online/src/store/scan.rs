@@ -11,6 +11,9 @@ use crate::options;
 /// How many rows are removed in one step.
 const STEP: usize = 10_000;
 
+/// Takes a stored key, the same taken apart, and the row.
+type Visit<'v> = dyn FnMut(&[u8], RowKey<'_>, &[u8]) -> Result<(), StoreError> + 'v;
+
 impl RocksStore {
     pub(super) fn count_rows(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
         let mut counts = Counts::default();
@@ -53,12 +56,7 @@ impl RocksStore {
     }
 
     /// Visits the rows and pending rows of one generation, in key order.
-    fn scan(
-        &self,
-        slot: ViewSlot,
-        generation: Generation,
-        visit: &mut dyn FnMut(&[u8], RowKey<'_>, &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, slot: ViewSlot, generation: Generation, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         let rows = self.family(Family::Rows)?;
         let range = keys::entity_range(slot.entity);
         let mut rows = self.db.raw_iterator_cf_opt(rows, options::scan(range));

@@ -1,7 +1,12 @@
 //! The RocksDB store against its contract, its twin, kills and damage.
 #![allow(
     clippy::disallowed_methods,
-    reason = "the environment scales the tests, and they measure real time"
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests, also where they are not in a test function: they fail by panicking, and are scaled by the environment"
 )]
 
 mod conformance;
