@@ -1,0 +1,155 @@
+//! Callers that mean no good, or are gone: limits, time-outs, and a clean stop.
+
+use std::time::{Duration, Instant};
+
+use asof_server::{BindError, Limits, Listening};
+use prost::Message;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tonic::Code;
+
+use crate::harness::{Server, of_features, row, text_column};
+
+fn impatient() -> Limits {
+    Limits {
+        first_byte: Duration::from_millis(300),
+        drain: Duration::from_millis(500),
+        ..Limits::default()
+    }
+}
+
+/// How long the server keeps a connection on which `said` and nothing more is said, and what it answers.
+async fn closed_after(server: &Server, said: &[u8]) -> (Duration, Vec<u8>) {
+    let started = Instant::now();
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(said).await.unwrap();
+    let mut answer = Vec::new();
+    let closed = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+    assert!(closed.is_ok(), "still open after 5 s");
+    (started.elapsed(), answer)
+}
+
+#[tokio::test]
+async fn silent_and_half_silent_connections_are_closed() {
+    let server = Server::empty(impatient()).await;
+    for said in ["", "PRI * HT", "GET /healthz HTTP/1.1\r\nhost:"] {
+        let (after, _) = closed_after(&server, said.as_bytes()).await;
+        assert!(
+            after >= Duration::from_millis(250) && after < Duration::from_secs(2),
+            "{said:?}: {after:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn garbage_and_tls_are_answered_and_closed_at_once() {
+    let server = Server::empty(Limits::default()).await;
+    let tls_hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaaaaaaaaaaa";
+    for said in [
+        &b"\0\0\0 garbage \r\n\r\n"[..],
+        tls_hello,
+        b"GET / SPDY/9\r\n\r\n",
+    ] {
+        let (after, answer) = closed_after(&server, said).await;
+        assert!(after < Duration::from_secs(2), "{after:?}");
+        assert!(
+            answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"),
+            "{answer:?}"
+        );
+    }
+    // And everybody else is served.
+    assert_eq!(crate::json::http(&server, "GET", "/healthz", "").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_message_above_the_limit_names_both_sizes() {
+    let server = Server::start().await;
+    let long = "k".repeat(5 * 1024 * 1024);
+    let request = of_features(&["lasting:code"], vec![text_column("origin", &[Some(&long)])]);
+    let error = server.online().await.get_features(request).await.unwrap_err();
+    assert_eq!(error.code(), Code::OutOfRange);
+    let text = error.message();
+    assert!(
+        text.contains("the limit is: 4194304 bytes") && text.contains("found 52429"),
+        "{text}"
+    );
+}
+
+/// Calls GetFeatures with a deadline that the client leaves to the server, and gives the head of the answer.
+async fn with_deadline(server: &Server, timeout: &str, keys: usize) -> String {
+    let keys = vec![text_column("origin", &vec![Some("slow"); keys])];
+    let message = of_features(&["lasting:code"], keys).encode_to_vec();
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let head = format!(
+        "POST /asof.v1.OnlineService/GetFeatures HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc\r\n\
+         te: trailers\r\ngrpc-timeout: {timeout}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n\0",
+        message.len() + 5
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    stream.write_all(&[&length[..], &message].concat()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn deadlines_are_kept() {
+    let server = Server::start().await;
+    server.load("lasting", 0, &[row("JFK", 0, 1)], true).await;
+    let in_time = with_deadline(&server, "10S", 1).await;
+    assert!(!in_time.contains("grpc-status: 4"), "{in_time}");
+    let past = with_deadline(&server, "0n", 1).await;
+    assert!(past.contains("grpc-status: 4"), "{past}");
+    // 1,000 keys of 20 ms each would take 20 s.
+    let started = Instant::now();
+    let soon = with_deadline(&server, "200m", 1000).await;
+    assert!(soon.contains("grpc-status: 4"), "{soon}");
+    assert!(
+        soon.contains("grpc-message: the%20request%20took%20longer%20than%20its%20deadline%20of%20200ms"),
+        "{soon}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(2));
+    // The read behind it stopped as well: the server, which waits for it, ends at once.
+    assert_eq!(server.stop().await.cut, 0);
+}
+
+#[tokio::test]
+async fn the_server_stops_in_time_with_mute_clients() {
+    let server = Server::empty(impatient()).await;
+    let address = server.address;
+    let mute = TcpStream::connect(address).await.unwrap();
+    let idle = server.channel().await;
+    let mut half = TcpStream::connect(address).await.unwrap();
+    half.write_all(b"POST /v1/get-features HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let started = Instant::now();
+    let drained = server.stop().await;
+    // The request whose body never ends is cut, and nothing else has to be.
+    assert_eq!(drained.cut, 1);
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+    assert!(
+        TcpStream::connect(address).await.is_err(),
+        "nobody listens any more"
+    );
+    drop((mute, idle, half));
+}
+
+#[tokio::test]
+async fn addresses_that_cannot_be_listened_on_say_why() {
+    let taken = Listening::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let error = Listening::bind(taken.address()).await.unwrap_err();
+    let expect = format!(
+        "{} is in use by another process: stop it, or listen elsewhere with --listen 127.0.0.1:PORT",
+        taken.address()
+    );
+    assert_eq!(error.to_string(), expect);
+    let error = Listening::bind("0.0.0.0:0".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(error, BindError::NotLoopback { .. }));
+}

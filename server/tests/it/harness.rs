@@ -1,0 +1,433 @@
+//! A server with a store, a registry and a clock that tests hold in their hands.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arrow_array::{ArrayRef, Float64Array, Int64Array};
+use asof_core::definition::{BoundView, StoredShape};
+use asof_core::key::{EntityKey, KeyValue, encode};
+use asof_core::name::ProjectName;
+use asof_core::online::memory::MemoryStore;
+use asof_core::online::{
+    Counts, Found, Generation, GenerationState, OnlineRow, OnlineStore, StoreError, ViewAddress, ViewSlot,
+    ViewState, row_schema,
+};
+use asof_core::order::RowOrder;
+use asof_core::registry::{RegistryStore, Run, RunKind, RunState};
+use asof_core::row::{RowEncoder, RowSchema};
+use asof_core::time::{Clock, Timestamp};
+use asof_proto::v1;
+use asof_proto::v1::online_service_client::OnlineServiceClient;
+use asof_registry::{MemoryRegistry, ProjectConfig};
+use asof_server::error::JobError;
+use asof_server::jobs::{Jobs, Materialization};
+use asof_server::{Drained, Limits, Listening, ServeParts, serve};
+use tokio::sync::oneshot;
+use tonic::transport::Channel;
+
+pub(crate) const DEFINITIONS: &str = r#"
+[[entity]]
+name = "airport"
+keys = { origin = "string" }
+
+[[entity]]
+name = "leg"
+keys = { tail = "string", number = "int64" }
+
+[[source]]
+name = "weather"
+path = "weather.parquet"
+event_time = "t"
+created_time = "c"
+
+[[source]]
+name = "legs"
+path = "legs.parquet"
+event_time = "t"
+
+[[view]]
+name = "fleeting"
+entity = "airport"
+source = "weather"
+ttl = "10us"
+owner = "ops@example.com"
+[view.features]
+temp = "float64"
+code = "int64"
+
+[[view]]
+name = "lasting"
+entity = "airport"
+source = "weather"
+[view.features]
+temp = "float64"
+code = "int64"
+
+[[view]]
+name = "leg_facts"
+entity = "leg"
+source = "legs"
+[view.features]
+temp = "float64"
+code = "int64"
+
+[[service]]
+name = "model_v1"
+features = [
+  "fleeting:*", "lasting:code",
+  { view = "lasting", features = ["code"], keys = { origin = "dest" }, prefix = "dest" },
+]
+
+[[service]]
+name = "legs_v1"
+features = ["leg_facts:code"]
+"#;
+
+/// A clock that stands where a test puts it.
+#[derive(Debug, Default)]
+pub(crate) struct HandClock(AtomicI64);
+
+impl HandClock {
+    pub(crate) fn set(&self, micros: i64) {
+        self.0.store(micros, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// The memory store, counting changes, and damaged or slow for keys that say so.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    inner: MemoryStore,
+    changes: AtomicU64,
+}
+
+impl Store {
+    fn changed<T>(&self, result: T) -> T {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        result
+    }
+}
+
+impl OnlineStore for Store {
+    fn open_view(&self, address: &ViewAddress) -> Result<ViewSlot, StoreError> {
+        self.changed(self.inner.open_view(address))
+    }
+
+    fn views(&self) -> Result<Vec<(ViewAddress, ViewSlot, ViewState)>, StoreError> {
+        self.inner.views()
+    }
+
+    fn view_state(&self, slot: ViewSlot) -> Result<ViewState, StoreError> {
+        self.inner.view_state(slot)
+    }
+
+    fn begin_generation(
+        &self,
+        slot: ViewSlot,
+        shape: StoredShape,
+        schema: RowSchema,
+    ) -> Result<Generation, StoreError> {
+        self.changed(self.inner.begin_generation(slot, shape, schema))
+    }
+
+    fn write(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        now: Timestamp,
+        rows: &[OnlineRow],
+        state: Option<&GenerationState>,
+    ) -> Result<(), StoreError> {
+        self.changed(self.inner.write(slot, generation, now, rows, state))
+    }
+
+    fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
+        self.changed(self.inner.serve(slot, generation))
+    }
+
+    fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError> {
+        self.inner.apply_due(slot, generation, now)
+    }
+
+    fn read(
+        &self,
+        entity: u32,
+        key: &EntityKey,
+        views: &[(u32, Generation)],
+        at: Timestamp,
+        visit: &mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        if *key == text_key("damaged") {
+            return Err(StoreError::Damaged {
+                place: "000017.sst".into(),
+                reason: "block checksum mismatch".into(),
+            });
+        }
+        if *key == text_key("slow") {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.inner.read(entity, key, views, at, visit)
+    }
+
+    fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
+        self.inner.count(slot, generation)
+    }
+
+    fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError> {
+        self.changed(self.inner.drop_view(slot))
+    }
+
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+
+    fn changes(&self) -> Option<u64> {
+        Some(self.changes.load(Ordering::SeqCst))
+    }
+}
+
+/// Says that it has started what it was asked for.
+pub(crate) struct Starter;
+
+#[tonic::async_trait]
+impl Jobs for Starter {
+    async fn materialize(&self, what: Materialization) -> Result<Vec<Run>, JobError> {
+        if what.views.iter().any(|view| view == "busy") {
+            return Err(JobError::Busy(
+                "view \"busy\" is being materialized by process 7".into(),
+            ));
+        }
+        let run = |(at, view): (usize, &String)| Run {
+            id: at as u64 + 1,
+            kind: RunKind::Materialize,
+            subject: view.clone(),
+            started_at: Timestamp::EPOCH,
+            finished_at: None,
+            pid: 7,
+            state: RunState::Running,
+            as_of: what.as_of,
+            rows_read: 0,
+            rows_written: 0,
+            rows_skipped: 0,
+        };
+        Ok(what.views.iter().enumerate().map(run).collect())
+    }
+}
+
+/// One row of a view with the features `temp` and `code`.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) key: EntityKey,
+    pub(crate) order: RowOrder,
+    pub(crate) deleted: bool,
+    pub(crate) temp: Option<f64>,
+    pub(crate) code: Option<i64>,
+}
+
+pub(crate) fn text_key(text: &str) -> EntityKey {
+    encode(&[Some(KeyValue::String(text.into()))]).unwrap()
+}
+
+pub(crate) fn row(key: &str, event: i64, code: i64) -> Row {
+    Row {
+        key: text_key(key),
+        order: RowOrder {
+            event_time: Timestamp::from_micros(event),
+            created_time: Timestamp::from_micros(event),
+            seq: 0,
+        },
+        deleted: false,
+        temp: Some(0.5),
+        code: Some(code),
+    }
+}
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Arc<Store>,
+    pub(crate) registry: MemoryRegistry,
+    pub(crate) clock: Arc<HandClock>,
+    stop: Option<oneshot::Sender<()>>,
+    ended: tokio::task::JoinHandle<Drained>,
+}
+
+pub(crate) fn project() -> ProjectName {
+    ProjectName::parse("flights").unwrap()
+}
+
+pub(crate) fn files(text: &str) -> Vec<v1::DefinitionFile> {
+    vec![v1::DefinitionFile {
+        path: "features/all.toml".into(),
+        content: text.as_bytes().to_vec(),
+    }]
+}
+
+impl Server {
+    /// A server without definitions.
+    pub(crate) async fn empty(limits: Limits) -> Self {
+        let (store, clock, registry) = (
+            Arc::new(Store::default()),
+            Arc::new(HandClock::default()),
+            MemoryRegistry::new(),
+        );
+        let parts = ServeParts {
+            config: ProjectConfig::new(std::path::Path::new("."), project()),
+            store: store.clone(),
+            registry: Arc::new(registry.clone()),
+            jobs: Arc::new(Starter),
+            clock: clock.clone(),
+            limits,
+        };
+        let listening = Listening::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listening.address();
+        let (stop, stopped) = oneshot::channel();
+        let ended = tokio::spawn(async move {
+            serve(parts, listening, async { drop(stopped.await) })
+                .await
+                .unwrap()
+        });
+        Self {
+            address,
+            store,
+            registry,
+            clock,
+            stop: Some(stop),
+            ended,
+        }
+    }
+
+    /// A server with [`DEFINITIONS`], and nothing stored.
+    pub(crate) async fn start() -> Self {
+        let server = Self::empty(Limits::default()).await;
+        server.apply(DEFINITIONS, 0).await;
+        server
+    }
+
+    pub(crate) async fn apply(&self, text: &str, expected_version: u64) {
+        let request = v1::ApplyRequest {
+            files: files(text),
+            expected_version,
+            allow_breaking: true,
+        };
+        let channel = self.channel().await;
+        let mut client = v1::registry_service_client::RegistryServiceClient::new(channel);
+        client.apply(request).await.unwrap();
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        let endpoint = Channel::from_shared(format!("http://{}", self.address)).unwrap();
+        endpoint.connect().await.unwrap()
+    }
+
+    pub(crate) async fn online(&self) -> OnlineServiceClient<Channel> {
+        OnlineServiceClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn bound(&self, view: &str) -> BoundView {
+        let version = self.registry.head(&project()).await.unwrap().unwrap();
+        version.definitions.bound_view(view).unwrap()
+    }
+
+    /// Builds a generation of `view` as of `as_of` and, where `serve`, lets it serve.
+    pub(crate) async fn load(&self, view: &str, as_of: i64, rows: &[Row], serve: bool) {
+        let bound = self.bound(view).await;
+        let slot = self
+            .store
+            .open_view(&ViewAddress::of(&project(), &bound))
+            .unwrap();
+        let schema = row_schema(&bound);
+        let generation = self
+            .store
+            .begin_generation(slot, bound.stored_shape(), schema.clone())
+            .unwrap();
+        let state = GenerationState {
+            generation,
+            shape: bound.stored_shape(),
+            schemas: vec![schema.clone()],
+            as_of: Some(Timestamp::from_micros(as_of)),
+            progress: Vec::new(),
+        };
+        let rows = stored(&schema, rows);
+        let now = Timestamp::from_micros(as_of);
+        self.store
+            .write(slot, generation, now, &rows, Some(&state))
+            .unwrap();
+        if serve {
+            self.store.serve(slot, generation).unwrap();
+        }
+    }
+
+    /// Asks the server to stop, and waits until it has.
+    pub(crate) async fn stop(mut self) -> Drained {
+        drop(self.stop.take());
+        self.ended.await.unwrap()
+    }
+}
+
+fn stored(schema: &RowSchema, rows: &[Row]) -> Vec<OnlineRow> {
+    let arrays: Vec<ArrayRef> = schema
+        .fields
+        .iter()
+        .map(|field| -> ArrayRef {
+            match field.name.as_str() {
+                "temp" => Arc::new(rows.iter().map(|row| row.temp).collect::<Float64Array>()),
+                _ => Arc::new(rows.iter().map(|row| row.code).collect::<Int64Array>()),
+            }
+        })
+        .collect();
+    let encoder = RowEncoder::try_new(schema, 0, &arrays).unwrap();
+    let encode = |(at, row): (usize, &Row)| {
+        let mut bytes = Vec::new();
+        encoder.encode(at, row.order, row.deleted, &mut bytes);
+        OnlineRow {
+            key: row.key.clone(),
+            order: row.order,
+            bytes,
+        }
+    };
+    rows.iter().enumerate().map(encode).collect()
+}
+
+/// A column of text, where `None` is null.
+pub(crate) fn text_column(name: &str, values: &[Option<&str>]) -> v1::Column {
+    let array: ArrayRef = Arc::new(values.iter().copied().collect::<arrow_array::StringArray>());
+    column(name, "string", &array)
+}
+
+pub(crate) fn column(name: &str, data_type: &str, array: &ArrayRef) -> v1::Column {
+    let data_type = asof_core::data_type::DataType::parse(data_type).unwrap();
+    v1::Column {
+        name: name.into(),
+        values: Some(asof_proto::convert::to_proto(&data_type, array).unwrap()),
+    }
+}
+
+pub(crate) fn of_features(features: &[&str], keys: Vec<v1::Column>) -> v1::GetFeaturesRequest {
+    v1::GetFeaturesRequest {
+        service: String::new(),
+        features: features.iter().map(ToString::to_string).collect(),
+        keys,
+    }
+}
+
+pub(crate) fn of_service(service: &str, keys: Vec<v1::Column>) -> v1::GetFeaturesRequest {
+    v1::GetFeaturesRequest {
+        service: service.into(),
+        features: Vec::new(),
+        keys,
+    }
+}
+
+/// The array of a column of an answer.
+pub(crate) fn array(column: &v1::FeatureColumn) -> ArrayRef {
+    asof_proto::convert::from_proto(column.values.as_ref().unwrap())
+        .unwrap()
+        .array
+}

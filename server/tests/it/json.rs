@@ -1,0 +1,153 @@
+//! Features as JSON, and what is refused of it.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::{Server, row};
+
+/// Sends one HTTP/1 request and gives the status line's code and the body.
+pub(crate) async fn http(server: &Server, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // A server that refuses early may close before it has read everything.
+    let _ = stream.write_all(body.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+async fn check(server: &Server, body: &str, status: u16, expect: &str) {
+    let answer = http(server, "POST", "/v1/get-features", body).await;
+    assert_eq!(
+        answer,
+        (status, expect.to_owned()),
+        "{}",
+        body.get(..200).unwrap_or(body)
+    );
+}
+
+fn invalid(message: &str) -> String {
+    serde_json::json!({ "error": { "code": "INVALID_ARGUMENT", "message": message } }).to_string()
+}
+
+#[tokio::test]
+async fn features_come_as_exact_json() {
+    let server = Server::start().await;
+    server.clock.set(1_500_000);
+    let rows = [row("JFK", 1_000_000, 9_007_199_254_740_993), row("", 0, i64::MIN)];
+    server.load("lasting", 1_000_000, &rows, true).await;
+    check(
+        &server,
+        r#"{"features": ["lasting:code", "lasting:temp"], "keys": {"origin": ["JFK", null, ""]}}"#,
+        200,
+        concat!(
+            r#"{"service":null,"service_version":null,"registry_version":1,"as_of":"1970-01-01T00:00:01.500Z","rows":3,"#,
+            r#""columns":[{"name":"lasting__code","values":[9007199254740993,null,-9223372036854775808],"#,
+            r#""statuses":["PRESENT","NOT_FOUND","PRESENT"]},"#,
+            r#"{"name":"lasting__temp","values":[0.5,null,0.5],"statuses":["PRESENT","NOT_FOUND","PRESENT"]}],"#,
+            r#""views":[{"view":"lasting","prefix":null,"#,
+            r#""event_times":["1970-01-01T00:00:01Z",null,"1970-01-01T00:00:00Z"],"#,
+            r#""materialized_to":"1970-01-01T00:00:01Z"}]}"#
+        ),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn integer_keys_are_exact_or_refused() {
+    let server = Server::start().await;
+    server.load("leg_facts", 0, &[], true).await;
+    let body = |number: &str| {
+        format!(r#"{{"service": "legs_v1", "keys": {{"tail": ["a"], "number": [{number}]}}}}"#)
+    };
+    for good in [
+        "1",
+        "1.0",
+        "-9223372036854775808",
+        "9007199254740993",
+        "\"9007199254740993\"",
+        "null",
+    ] {
+        let (status, answer) = http(&server, "POST", "/v1/get-features", &body(good)).await;
+        assert_eq!(status, 200, "{good}: {answer}");
+    }
+    let bad = [
+        ("1.5", "keys[\"number\"][0]: is 1.5, not a value of int64"),
+        (
+            "9007199254740994.0",
+            "keys[\"number\"][0]: is a floating-point number beyond 2^53, which may not be exact: give an integer",
+        ),
+        (
+            "9223372036854775808",
+            "keys[\"number\"][0]: is 9223372036854775808, out of range for int64",
+        ),
+        ("true", "keys[\"number\"][0]: is true or false, the key is int64"),
+        ("\"one\"", "keys[\"number\"][0]: is text, the key is int64"),
+        ("1e400", "body: number out of range at line 1 column 63"),
+        ("NaN", "body: expected value at line 1 column 59"),
+    ];
+    for (number, message) in bad {
+        check(&server, &body(number), 400, &invalid(message)).await;
+    }
+}
+
+#[tokio::test]
+async fn malformed_bodies_are_refused_with_line_and_column() {
+    let server = Server::start().await;
+    let nested = format!("{{\"keys\": {{\"origin\": {}", "[".repeat(10_000));
+    let value = "a key value: text, a number, true, false or null";
+    let cases = [
+        ("", "body: EOF while parsing a value at line 1 column 0".to_owned()),
+        (
+            r#"{"keys": {"a": [1], "a": [2]}}"#,
+            "body: duplicate key column \"a\" at line 1 column 23".to_owned(),
+        ),
+        (r#"{"service": "a", "service": "b"}"#, "body: duplicate field `service` at line 1 column 26".to_owned()),
+        (
+            r#"{"entities": {}}"#,
+            "body: unknown field `entities`, expected one of `service`, `features`, `keys` at line 1 column 11".to_owned(),
+        ),
+        (
+            nested.as_str(),
+            format!("body: invalid type: sequence, expected {value} at line 1 column 22"),
+        ),
+        (r#"{"service": "model_v1"}"#, "body: missing field `keys` at line 1 column 23".to_owned()),
+    ];
+    for (body, message) in cases {
+        check(&server, body, 400, &invalid(&message)).await;
+    }
+    let deep = format!("{{\"keys\": {}", "{\"a\": ".repeat(10_000));
+    let (status, _) = http(&server, "POST", "/v1/get-features", &deep).await;
+    assert_eq!(status, 400);
+}
+
+#[tokio::test]
+async fn statuses_and_messages_go_with_the_grpc_codes() {
+    let server = Server::start().await;
+    let keys = r#""keys": {"origin": ["JFK"]}"#;
+    let unknown = r#"{"error":{"code":"NOT_FOUND","message":"unknown service \"x\""}}"#;
+    check(&server, &format!(r#"{{"service": "x", {keys}}}"#), 404, unknown).await;
+    let never = r#"{"error":{"code":"FAILED_PRECONDITION","message":"view \"lasting\" was never materialized: run `asof materialize lasting`"}}"#;
+    check(
+        &server,
+        &format!(r#"{{"features": ["lasting:code"], {keys}}}"#),
+        400,
+        never,
+    )
+    .await;
+    let (status, body) = http(&server, "GET", "/nowhere", "").await;
+    assert_eq!(
+        (status, body.contains("there is no /nowhere here")),
+        (404, true),
+        "{body}"
+    );
+    let large = " ".repeat(4 * 1024 * 1024 + 1);
+    let refused = r#"{"error":{"code":"OUT_OF_RANGE","message":"the request has more than 4194304 bytes"}}"#;
+    check(&server, &large, 413, refused).await;
+}

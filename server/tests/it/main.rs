@@ -1,0 +1,9 @@
+//! The real server on 127.0.0.1, asked by real clients, over the memory store.
+
+mod abuse;
+mod errors;
+mod harness;
+mod json;
+mod registry;
+mod statuses;
+mod surfaces;
