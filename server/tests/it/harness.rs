@@ -101,11 +101,13 @@ impl Clock for HandClock {
     }
 }
 
-/// The memory store, counting changes, and damaged or slow for keys that say so.
+/// The memory store, counting changes and reads, and damaged or slow for keys that say so.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     inner: MemoryStore,
     changes: AtomicU64,
+    /// How many keys were looked at.
+    pub(crate) reads: AtomicU64,
 }
 
 impl Store {
@@ -164,6 +166,7 @@ impl OnlineStore for Store {
         at: Timestamp,
         visit: &mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         if *key == text_key("damaged") {
             return Err(StoreError::Damaged {
                 place: "000017.sst".into(),
