@@ -286,7 +286,7 @@ async fn a_service_answers_under_its_own_columns_and_says_its_versions() {
             "fleeting__temp",
             "fleeting__code",
             "lasting__code",
-            "dest__lasting__code"
+            "dest_lasting__code"
         ]
     );
     let statuses: Vec<_> = answer
