@@ -28,4 +28,5 @@ pub use manifest::Origin;
 pub use rows::{RowHead, RowReader, SourceRows};
 pub use scan::Scan;
 pub use snapshot::Snapshot;
+pub use spine::{Batches, Spine};
 pub use summary::{ExtractSummary, FeatureSummary, StatusCounts, ViewSummary};

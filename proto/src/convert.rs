@@ -4,9 +4,11 @@
 //! [`from_proto`] reads what anybody may have written, and refuses whatever does not fit together.
 
 mod from_proto;
+mod run;
 mod to_proto;
 
 pub use from_proto::{Received, from_proto};
+pub use run::run_to_proto;
 pub use to_proto::{bitmap, to_proto};
 
 /// Why a message's values cannot be read.

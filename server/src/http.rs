@@ -7,7 +7,7 @@
 //! ```
 //!
 //! or `"features": ["view:feature", "view:*"]` instead of `"service"`. Key values are, by the key's type:
-//! integers (also `1.0`, and text, `"9007199254740993"`), `true` and `false`, text, dates `"2013-01-31"`,
+//! integers (also `1.0`, and text, `"9007199254740993"`), `true` and `false` (also as text), text, dates `"2013-01-31"`,
 //! times `"2013-01-31T12:00:00Z"`, decimals as text or integers, bytes as base64; `null` finds nothing. It
 //! answers
 //!
@@ -43,6 +43,7 @@ use tonic::Code;
 
 use crate::app::App;
 use crate::error::ServerError;
+use crate::features::{Answer, FeatureReader, Prepared};
 use crate::grpc::MAX_REQUEST_BYTES;
 use crate::jobs::Jobs;
 use crate::metrics::code_name;
@@ -139,13 +140,42 @@ where
     S: OnlineStore + 'static,
     R: RegistryStore + 'static,
 {
-    let (selection, keys) = request::parse(body)?;
-    let prepared = app.reader.prepare(selection)?;
-    let keys = request::keys(&prepared.plan, keys)?;
-    let answer = app.reader.read(prepared.clone(), keys).await?;
+    let (prepared, answer) = read_json(&app.reader, body).await?;
     app.metrics
         .answered(&answer, prepared.plan.columns.iter().map(|column| column.read));
     response::to_json(&prepared, &answer)
+}
+
+/// Answers a request of `POST /v1/get-features` without a server: JSON in, JSON out.
+///
+/// # Errors
+///
+/// Those of the call.
+pub async fn get_features_json<S, R>(
+    reader: &FeatureReader<S, R>,
+    body: &[u8],
+) -> Result<Vec<u8>, ServerError>
+where
+    S: OnlineStore + 'static,
+    R: RegistryStore + 'static,
+{
+    let (prepared, answer) = read_json(reader, body).await?;
+    response::to_json(&prepared, &answer)
+}
+
+async fn read_json<S, R>(
+    reader: &FeatureReader<S, R>,
+    body: &[u8],
+) -> Result<(Arc<Prepared>, Answer), ServerError>
+where
+    S: OnlineStore + 'static,
+    R: RegistryStore + 'static,
+{
+    let (selection, keys) = request::parse(body)?;
+    let prepared = reader.prepare(selection)?;
+    let keys = request::keys(&prepared.plan, keys)?;
+    let answer = reader.read(prepared.clone(), keys).await?;
+    Ok((prepared, answer))
 }
 
 async fn ready<S, R, J>(State(app): State<Arc<App<S, R, J>>>) -> Response

@@ -16,10 +16,12 @@ pub mod lifecycle;
 pub mod materialize;
 pub mod metrics;
 pub mod registry_watch;
+pub mod status;
 
 mod deadline;
 mod grpc;
 mod http;
 
 pub use app::{ServeParts, serve};
+pub use http::get_features_json;
 pub use lifecycle::{BindError, Drained, Limits, Listening};

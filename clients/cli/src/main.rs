@@ -1,2 +1,61 @@
-//! placeholder
-fn main() {}
+//! The `asof` binary: parse, run one command, tell how it ended.
+
+mod args;
+mod commands;
+mod exit;
+mod output;
+mod progress;
+mod project;
+mod remote;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, LogFormat};
+use exit::Failure;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    start_logging(&args);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return Failure::unavailable(format!("threads cannot be started: {error}")).report(false);
+        }
+    };
+    let json = args.json;
+    let result = runtime.block_on(async {
+        match args.command.handles_interrupts() {
+            true => commands::run(args).await,
+            false => interruptible(commands::run(args)).await,
+        }
+    });
+    // Work that an interrupt left behind on other threads is not waited for.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(json),
+    }
+}
+
+/// Runs until the end or until Ctrl-C, which drops the work: it leaves nothing half done behind.
+async fn interruptible(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::select! {
+        result = work => result,
+        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+    }
+}
+
+fn start_logging(args: &Args) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(&args.log).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // Only the first call in a process counts, and this is it.
+    let _ = match args.log_format {
+        LogFormat::Text => builder.with_ansi(output::color_of_stderr()).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}

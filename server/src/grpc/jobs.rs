@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use asof_core::definition::BoundView;
-use asof_core::online::{OnlineStore, ViewAddress, ViewState};
-use asof_core::registry::{RegistryStore, Run, RunKind, RunState};
+use asof_core::online::OnlineStore;
+use asof_core::registry::RegistryStore;
 use asof_core::time::Timestamp;
+use asof_proto::convert::run_to_proto;
 use asof_proto::v1;
 use asof_proto::v1::job_service_server::JobService;
 use tonic::{Request, Response, Status};
@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use crate::app::App;
 use crate::error::ServerError;
 use crate::jobs::{Jobs, Materialization};
-use crate::metrics::materialized_to;
+use crate::status::status;
 
 /// How many runs are listed where the caller does not say, and at most.
 const DEFAULT_RUNS: u32 = 100;
@@ -87,78 +87,15 @@ where
         &self,
         _request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
-        let call = async { self.0.status() };
+        let call = async {
+            let app = &self.0;
+            status(
+                &*app.store,
+                app.watch.project(),
+                &app.watch.current(),
+                app.clock.now(),
+            )
+        };
         self.0.call("asof.v1.JobService/GetStatus", call).await
-    }
-}
-
-impl<S: OnlineStore, R: RegistryStore, J> App<S, R, J> {
-    fn status(&self) -> Result<v1::GetStatusResponse, ServerError> {
-        let version = self.watch.current();
-        let now = self.clock.now();
-        let states = self.store.views()?;
-        let project = self.watch.project();
-        let mut views = Vec::new();
-        for name in version.definitions.views.keys() {
-            let Some(bound) = version.definitions.bound_view(name.as_str()) else {
-                continue;
-            };
-            let address = ViewAddress::of(project, &bound);
-            let state = states.iter().find(|(other, _, _)| *other == address);
-            let state = state.map(|(_, _, state)| state.clone()).unwrap_or_default();
-            views.push(view_status(&bound, &state, now));
-        }
-        Ok(v1::GetStatusResponse {
-            project: project.to_string(),
-            registry_version: version.number,
-            now_micros: now.micros(),
-            views,
-        })
-    }
-}
-
-fn view_status(bound: &BoundView, state: &ViewState, now: Timestamp) -> v1::ViewStatus {
-    let shape = bound.stored_shape();
-    let to = materialized_to(state);
-    v1::ViewStatus {
-        view: bound.view.name.to_string(),
-        serving_generation: state.serving.as_ref().map_or(0, |serving| serving.generation.0),
-        materialized_to_micros: to.map(Timestamp::micros),
-        lag_micros: to.map(|to| now.micros().saturating_sub(to.micros())),
-        building_generation: state
-            .building
-            .as_ref()
-            .map_or(0, |building| building.generation.0),
-        current: state
-            .serving
-            .as_ref()
-            .is_some_and(|serving| serving.shape.serves(&shape)),
-    }
-}
-
-fn run_to_proto(run: Run) -> v1::Run {
-    let kind = match run.kind {
-        RunKind::Ingest => v1::RunKind::Ingest,
-        RunKind::Materialize => v1::RunKind::Materialize,
-        RunKind::Extract => v1::RunKind::Extract,
-    };
-    let (state, error) = match run.state {
-        RunState::Running => (v1::RunState::Running, String::new()),
-        RunState::Done => (v1::RunState::Done, String::new()),
-        RunState::Failed { error } => (v1::RunState::Failed, error),
-    };
-    v1::Run {
-        id: run.id,
-        kind: kind.into(),
-        subject: run.subject,
-        started_at_micros: run.started_at.micros(),
-        finished_at_micros: run.finished_at.map(Timestamp::micros),
-        pid: run.pid,
-        state: state.into(),
-        error,
-        as_of_micros: run.as_of.map(Timestamp::micros),
-        rows_read: run.rows_read,
-        rows_written: run.rows_written,
-        rows_skipped: run.rows_skipped,
     }
 }

@@ -79,6 +79,8 @@ fn array(key_type: &KeyType, cells: &[Cell], path: &str) -> Result<ArrayRef, Ser
             path,
             |cell| match cell {
                 Cell::Bool(value) => Ok(*value),
+                Cell::Text(text) if text == "true" => Ok(true),
+                Cell::Text(text) if text == "false" => Ok(false),
                 _ => Err(None),
             },
         )?)),

@@ -1,0 +1,230 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// A feature store: every value is the value as of a moment.
+#[derive(Debug, Parser)]
+#[command(name = "asof", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    after_help = "A first look: `asof init shop && cd shop && asof apply --yes && asof list`.\n\
+    Exit codes: 0 done; 1 a bug; 2 usage; 3 invalid definition; 4 data; 5 unavailable, locked, conflict or \
+    full disk; 130 interrupted."
+)]
+pub struct Args {
+    /// The project's directory: the one with asof.toml
+    #[arg(long, global = true, default_value = ".", value_name = "DIR")]
+    pub project: PathBuf,
+    /// Work through a running server, such as http://127.0.0.1:2763
+    #[arg(long, global = true, value_name = "URL")]
+    pub server: Option<String>,
+    /// Print JSON, for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Which log lines go to stderr, such as info or asof_server=debug
+    #[arg(
+        long,
+        global = true,
+        default_value = "warn",
+        value_name = "FILTER",
+        env = "ASOF_LOG"
+    )]
+    pub log: String,
+    /// The form of log lines
+    #[arg(long, global = true, default_value = "text", value_name = "FORM")]
+    pub log_format: LogFormat,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a starter project that runs
+    Init(InitArgs),
+    /// Show what applying the definition files would change
+    Plan,
+    /// Make the definition files the registry's newest version
+    Apply(ApplyArgs),
+    /// List what is registered
+    List(ListArgs),
+    /// Show one definition, as a file would write it
+    Show(ShowArgs),
+    /// Find definitions by words in names, descriptions, owners and tags
+    Search(SearchArgs),
+    /// Append files to a managed source
+    Ingest(IngestArgs),
+    /// Write a training dataset: a spine and its features, as of each row's time
+    Extract(ExtractArgs),
+    /// Move what is new to the online store
+    Materialize(MaterializeArgs),
+    /// Read the features of one entity from the online store
+    Get(GetArgs),
+    /// Serve features over gRPC and HTTP
+    Serve(ServeArgs),
+    /// Show how the views stand
+    Status,
+    /// Show what ran
+    Runs(RunsArgs),
+    /// Run the quickstart on the flights example
+    Demo,
+}
+
+impl Command {
+    /// Whether the command itself sees to Ctrl-C.
+    pub fn handles_interrupts(&self) -> bool {
+        matches!(self, Self::Serve(_))
+    }
+}
+
+/// `init`
+#[derive(Debug, clap::Args)]
+pub struct InitArgs {
+    /// The directory of the new project; made where it does not exist
+    #[arg(default_value = ".")]
+    pub directory: PathBuf,
+}
+
+/// `apply`
+#[derive(Debug, clap::Args)]
+pub struct ApplyArgs {
+    /// Apply without asking
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Apply even where it changes columns of a service
+    #[arg(long)]
+    pub allow_breaking: bool,
+}
+
+/// `list`
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// Only these: entities, sources, views, features or services
+    pub kind: Option<String>,
+}
+
+/// `show`
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// A name, such as airport_weather or airport_weather:temp, or a kind and a name
+    #[arg(required = true, num_args = 1..=2, value_names = ["KIND", "NAME"])]
+    pub what: Vec<String>,
+}
+
+/// `search`
+#[derive(Debug, clap::Args)]
+pub struct SearchArgs {
+    /// Words, all of which must be there
+    #[arg(required = true)]
+    pub words: Vec<String>,
+}
+
+/// `ingest`
+#[derive(Debug, clap::Args)]
+pub struct IngestArgs {
+    /// The managed source
+    pub source: String,
+    /// Parquet or CSV files, in the order in which their rows are accepted
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// What tells this ingest from others: repeated with one id it changes nothing [default: the files' contents]
+    #[arg(long)]
+    pub id: Option<String>,
+}
+
+/// `extract`
+#[derive(Debug, clap::Args)]
+pub struct ExtractArgs {
+    /// The service whose features are extracted
+    #[arg(long, required_unless_present = "features", conflicts_with = "features")]
+    pub service: Option<String>,
+    /// Single features instead: view:feature or view:*, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    pub features: Vec<String>,
+    /// The rows to find features for: a Parquet, CSV or Arrow file with keys and a time in each row
+    #[arg(long, value_name = "FILE")]
+    pub spine: PathBuf,
+    /// The spine's column of times
+    #[arg(long, default_value = "event_timestamp", value_name = "C")]
+    pub time_column: String,
+    /// The dataset to write: .parquet, .csv or .arrow
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// The zone of spine times that carry none, such as America/New_York
+    #[arg(long, value_name = "Z")]
+    pub timezone: Option<String>,
+    /// Use what became known only later, too
+    #[arg(long)]
+    pub as_corrected: bool,
+    /// Add a status column for each feature and an event-time column for each view
+    #[arg(long)]
+    pub status: bool,
+    /// Replace the output where it exists
+    #[arg(long)]
+    pub overwrite: bool,
+    /// The most memory to use for what grows with the data, in MiB
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<usize>,
+}
+
+/// `materialize`
+#[derive(Debug, clap::Args)]
+pub struct MaterializeArgs {
+    /// The views; all where none is named
+    pub views: Vec<String>,
+    /// As of which instant, such as 2013-06-01T12:00:00Z [default: now]
+    #[arg(long, value_name = "T")]
+    pub as_of: Option<String>,
+    /// Read everything into a new generation
+    #[arg(long)]
+    pub full: bool,
+}
+
+/// `get`
+#[derive(Debug, clap::Args)]
+pub struct GetArgs {
+    /// The service
+    #[arg(long, required_unless_present = "features", conflicts_with = "features")]
+    pub service: Option<String>,
+    /// Single features instead: view:feature or view:*, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    pub features: Vec<String>,
+    /// A key column, as often as there are columns
+    #[arg(long = "key", value_name = "NAME=VALUE", required = true)]
+    pub keys: Vec<String>,
+    /// Freeze the clock, such as 2013-06-01T12:00:00Z
+    #[arg(long, value_name = "T")]
+    pub now: Option<String>,
+}
+
+/// `serve`
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    /// Where to listen [default: what asof.toml says, or 127.0.0.1:2763]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Freeze the clock, such as 2013-06-01T12:00:00Z
+    #[arg(long, value_name = "T")]
+    pub now: Option<String>,
+}
+
+/// `runs`
+#[derive(Debug, clap::Args)]
+pub struct RunsArgs {
+    /// Only those of this view, source or service
+    pub subject: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+}

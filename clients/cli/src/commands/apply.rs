@@ -1,0 +1,155 @@
+//! `asof plan` and `asof apply`.
+
+use std::io::{BufRead, IsTerminal};
+
+use asof_core::registry::RegistryStore;
+use asof_core::time::Clock;
+use asof_offline::RowReader;
+use asof_proto::v1;
+use asof_registry::{Authored, Plan, Sign, SqliteRegistry};
+use asof_server::clock::SystemClock;
+use serde_json::json;
+
+use crate::args::ApplyArgs;
+use crate::commands::Global;
+use crate::exit::Failure;
+use crate::output;
+use crate::project::Project;
+use crate::remote::{Remote, to_wire};
+
+pub(super) async fn plan(global: &Global) -> Result<(), Failure> {
+    let project = Project::open(&global.project)?;
+    if let Some(remote) = global.remote().await? {
+        let files = to_wire(project.files()?);
+        let answer = remote
+            .registry()
+            .plan(v1::PlanRequest { files })
+            .await?
+            .into_inner();
+        if global.json {
+            output::json(&json!({
+                "base_version": answer.base_version, "changes": answer.changes, "text": answer.text,
+                "broken_services": answer.broken_services,
+            }));
+        } else {
+            output::line(answer.text);
+        }
+        return Ok(());
+    }
+    let registry = project.registry().await?;
+    let plan = make(&project, &registry).await?;
+    show(global, &plan)
+}
+
+pub(super) async fn apply(global: &Global, args: &ApplyArgs) -> Result<(), Failure> {
+    let project = Project::open(&global.project)?;
+    if let Some(remote) = global.remote().await? {
+        return apply_remotely(global, args, &project, &remote).await;
+    }
+    let registry = project.registry().await?;
+    let plan = make(&project, &registry).await?;
+    if !global.json {
+        show(global, &plan)?;
+    }
+    if !plan.is_empty() && (args.allow_breaking || plan.breaking().is_empty()) {
+        confirm(args.yes)?;
+    }
+    let version = asof_registry::apply(&registry, &plan, args.allow_breaking, SystemClock.now()).await?;
+    if global.json {
+        output::json(&json!({
+            "version": version.number, "changed": !plan.is_empty(), "digest": version.digest, "plan": plan.report(),
+        }));
+    } else if !plan.is_empty() {
+        output::line(format!("Applied: the registry is at v{}.", version.number));
+    }
+    Ok(())
+}
+
+/// The plan of the project's files, whose sources are looked at as well.
+async fn make(project: &Project, registry: &SqliteRegistry) -> Result<Plan, Failure> {
+    let authored = Authored::parse(&project.config, &project.files()?)?;
+    let head = registry.head(project.name()).await?;
+    let plan = asof_registry::plan(head.as_ref(), authored)?;
+    let engine = project.engine(None)?;
+    let definitions = plan.definitions();
+    for name in definitions.views.keys() {
+        if let Some(bound) = definitions.bound_view(name.as_str()) {
+            let snapshot = engine.snapshot(&bound).await?;
+            RowReader::bind(&bound, &snapshot)?;
+        }
+    }
+    Ok(plan)
+}
+
+fn show(global: &Global, plan: &Plan) -> Result<(), Failure> {
+    if global.json {
+        output::json(&json!(plan.report()));
+        return Ok(());
+    }
+    let color = output::color_of_stdout();
+    for line in plan.lines() {
+        let ansi = match line.sign {
+            Sign::Add => "32",
+            Sign::Change => "33",
+            Sign::Remove | Sign::Breaking => "31",
+            Sign::Note => "36",
+            Sign::Summary => "1",
+        };
+        output::line(output::paint(&line.to_string(), ansi, color));
+    }
+    Ok(())
+}
+
+fn confirm(yes: bool) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Failure::usage(
+            "nobody is there to confirm: give --yes to apply without asking",
+        ));
+    }
+    output::print("Apply this? [y/N] ");
+    let mut answer = String::new();
+    let read = stdin.lock().read_line(&mut answer);
+    match (read, answer.trim().to_ascii_lowercase().as_str()) {
+        (Ok(_), "y" | "yes") => Ok(()),
+        _ => Err(Failure::usage("not applied: nothing has changed")),
+    }
+}
+
+async fn apply_remotely(
+    global: &Global,
+    args: &ApplyArgs,
+    project: &Project,
+    remote: &Remote,
+) -> Result<(), Failure> {
+    let files = to_wire(project.files()?);
+    let planned = remote
+        .registry()
+        .plan(v1::PlanRequest { files: files.clone() })
+        .await?
+        .into_inner();
+    if !global.json {
+        output::line(&planned.text);
+    }
+    if planned.changes && (args.allow_breaking || planned.broken_services.is_empty()) {
+        confirm(args.yes)?;
+    }
+    let request = v1::ApplyRequest {
+        files,
+        expected_version: planned.base_version,
+        allow_breaking: args.allow_breaking,
+    };
+    let applied = remote.registry().apply(request).await?.into_inner();
+    let version = applied.version.unwrap_or_default();
+    if global.json {
+        output::json(&json!({
+            "version": version.number, "changed": applied.changed, "digest": version.digest, "text": applied.text,
+        }));
+    } else if applied.changed {
+        output::line(format!("Applied: the registry is at v{}.", version.number));
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! The demo's prediction service: a server of its own, asked over gRPC.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use asof_core::data_type::DataType;
+use asof_core::service::ReadPlan;
+use asof_core::status::Status;
+use asof_core::time::Timestamp;
+use asof_proto::convert::{from_proto, to_proto};
+use asof_proto::v1;
+use asof_proto::v1::online_service_client::OnlineServiceClient;
+use asof_registry::SqliteRegistry;
+use asof_server::materialize::Materializer;
+use asof_server::{Limits, Listening, ServeParts, serve};
+
+use super::agree::{KEYS, broken};
+use super::frozen;
+use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::project::Project;
+
+/// The features that the demo shows.
+const SHOWN: [&str; 4] = [
+    "airport_weather__temp",
+    "plane_specs__seats",
+    "plane_last_landing__arr_delay",
+    "carrier_last_landing__arr_delay",
+];
+/// How many flights it shows.
+const FLIGHTS: usize = 5;
+
+/// What was served.
+pub(super) struct Served {
+    /// In the order of the service.
+    pub(super) columns: Vec<ServedColumn>,
+    /// How long the call took.
+    pub(super) took: std::time::Duration,
+}
+
+/// One feature of what was served.
+pub(super) struct ServedColumn {
+    pub(super) name: String,
+    pub(super) values: ArrayRef,
+    pub(super) statuses: Vec<Status>,
+}
+
+/// Serves the project on a free port and asks about all flights in one call.
+pub(super) async fn ask(
+    project: &Project,
+    registry: Arc<SqliteRegistry>,
+    plan: &ReadPlan,
+    moment: Timestamp,
+    flights: &[ArrayRef],
+) -> Result<Served, Failure> {
+    let store = project.store()?;
+    let clock = frozen(moment);
+    let jobs = Materializer::new(
+        project.engine(None)?,
+        Arc::clone(&store),
+        Arc::clone(&registry),
+        project.name().clone(),
+        Arc::clone(&clock),
+    );
+    let listening = Listening::bind(([127, 0, 0, 1], 0).into()).await?;
+    let url = format!("http://{}", listening.address());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let parts = ServeParts {
+        config: project.config.clone(),
+        store,
+        registry,
+        jobs: Arc::new(jobs),
+        clock,
+        limits: Limits::default(),
+    };
+    let server = tokio::spawn(serve(parts, listening, async {
+        let _ = stopped.await;
+    }));
+    let answer = call(&url, flights).await;
+    drop(stop);
+    server
+        .await
+        .map_err(|error| Failure::new(Exit::Bug, error.to_string()))??;
+    let (answer, took) = answer?;
+    let columns = plan
+        .columns
+        .iter()
+        .zip(answer.columns)
+        .map(|(wanted, column)| served_column(plan, wanted, column))
+        .collect::<Result<_, _>>()?;
+    Ok(Served { columns, took })
+}
+
+async fn call(
+    url: &str,
+    flights: &[ArrayRef],
+) -> Result<(v1::GetFeaturesResponse, std::time::Duration), Failure> {
+    let unreachable = |error: tonic::transport::Error| Failure::unavailable(format!("{url}: {error}"));
+    let mut client = OnlineServiceClient::connect(url.to_owned())
+        .await
+        .map_err(unreachable)?
+        .max_decoding_message_size(64 << 20);
+    let keys = KEYS
+        .iter()
+        .zip(flights)
+        .map(|(name, values)| {
+            let values = to_proto(&DataType::String, values).map_err(|error| broken(&error.to_string()))?;
+            Ok(v1::Column {
+                name: (*name).to_owned(),
+                values: Some(values),
+            })
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let request = v1::GetFeaturesRequest {
+        service: super::SERVICE.to_owned(),
+        features: Vec::new(),
+        keys,
+    };
+    let started = std::time::Instant::now();
+    let answer = client.get_features(request).await?.into_inner();
+    Ok((answer, started.elapsed()))
+}
+
+fn served_column(
+    plan: &ReadPlan,
+    wanted: &asof_core::service::OutputColumn,
+    column: v1::FeatureColumn,
+) -> Result<ServedColumn, Failure> {
+    let bug = |what: &str| Failure::new(Exit::Bug, format!("column {}: {what}", wanted.name));
+    if column.name != wanted.name {
+        return Err(bug(&format!("came as {}", column.name)));
+    }
+    let values = column.values.ok_or_else(|| bug("came without values"))?;
+    let received = from_proto(&values).map_err(|error| bug(&error.to_string()))?;
+    let (_, feature) = plan.feature(wanted).ok_or_else(|| bug("is not in the plan"))?;
+    if received.array.data_type() != &feature.data_type.to_arrow() {
+        return Err(bug(&format!("came as {}", received.array.data_type())));
+    }
+    let statuses = column.statuses.iter().map(|code| Status::from_code(*code));
+    let statuses = statuses
+        .collect::<Option<_>>()
+        .ok_or_else(|| bug("came with an unknown status"))?;
+    Ok(ServedColumn {
+        name: column.name,
+        values: received.array,
+        statuses,
+    })
+}
+
+/// Some of what was served, for people.
+pub(super) fn print(served: &Served, flights: &[ArrayRef]) {
+    let rows = flights.first().map_or(0, |column| column.len());
+    let shown: Vec<&ServedColumn> = SHOWN
+        .iter()
+        .filter_map(|name| served.columns.iter().find(|column| column.name == *name))
+        .collect();
+    let headings: Vec<&str> = KEYS
+        .into_iter()
+        .chain(shown.iter().map(|column| column.name.as_str()))
+        .collect();
+    // Flights spread over the day show more than the first few.
+    let step = (rows / FLIGHTS).max(1);
+    let table = (0..rows).step_by(step).take(FLIGHTS).map(|row| {
+        let keys = flights.iter().map(|column| key(column, row));
+        keys.chain(shown.iter().map(|column| cell(column, row))).collect()
+    });
+    output::table(&headings, table.collect());
+    output::line(format!(
+        "\n{} flights × {} features in one call of {:.1} ms.",
+        output::count(rows as u64),
+        served.columns.len(),
+        served.took.as_secs_f64() * 1_000.0
+    ));
+}
+
+fn key(column: &ArrayRef, row: usize) -> String {
+    match column.as_string_opt::<i32>() {
+        Some(texts) if !texts.is_null(row) => texts.value(row).to_owned(),
+        _ => "null".to_owned(),
+    }
+}
+
+fn cell(column: &ServedColumn, row: usize) -> String {
+    let status = column.statuses.get(row).copied().unwrap_or(Status::NotFound);
+    if status != Status::Present {
+        return status.to_string();
+    }
+    ArrayFormatter::try_new(&column.values, &FormatOptions::default()).map_or_else(
+        |error| error.to_string(),
+        |formatter| formatter.value(row).to_string(),
+    )
+}

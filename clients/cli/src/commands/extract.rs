@@ -1,0 +1,159 @@
+//! `asof extract`: a training dataset.
+
+use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
+use asof_core::service::ReadPlan;
+use asof_core::status::Status;
+use asof_core::time::{Clock, Zone};
+use asof_offline::{ExtractRequest, ExtractSummary};
+use asof_server::clock::SystemClock;
+use serde_json::{Value, json};
+
+use crate::args::ExtractArgs;
+use crate::commands::Global;
+use crate::exit::Failure;
+use crate::output;
+use crate::progress::Line;
+
+pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failure> {
+    let project = global.local_only("extract")?;
+    let registry = project.registry().await?;
+    let version = project.head(&registry).await?;
+    let plan = match &args.service {
+        Some(service) => ReadPlan::of_service(&version.definitions, service)?,
+        None => ReadPlan::of_features(&version.definitions, args.features.iter().map(String::as_str))?,
+    };
+    let timezone = args.timezone.as_deref().map(Zone::parse).transpose()?;
+    let engine = project.engine(args.memory.map(|mib| mib << 20))?;
+    let subject = args.service.clone().unwrap_or_else(|| args.features.join(","));
+    let run = NewRun {
+        kind: RunKind::Extract,
+        subject,
+        started_at: SystemClock.now(),
+        pid: std::process::id(),
+        as_of: None,
+    };
+    let id = registry.start_run(project.name(), run).await?;
+    let progress = Line::new();
+    let request = ExtractRequest {
+        plan: &plan,
+        origin: project.origin(&version, args.service.as_deref()),
+        spine: &args.spine,
+        time_column: &args.time_column,
+        timezone,
+        as_corrected: args.as_corrected,
+        status: args.status,
+        out: &args.out,
+        overwrite: args.overwrite,
+        clock: &SystemClock,
+        progress: &progress,
+    };
+    let result = engine.extract(request).await;
+    progress.clear();
+    let end = RunEnd {
+        finished_at: SystemClock.now(),
+        state: match &result {
+            Ok(_) => RunState::Done,
+            Err(error) => RunState::Failed {
+                error: error.to_string(),
+            },
+        },
+        rows_read: result
+            .as_ref()
+            .map_or(0, |done| done.views.iter().map(|view| view.source_rows).sum()),
+        rows_written: result.as_ref().map_or(0, |done| done.rows),
+        rows_skipped: result
+            .as_ref()
+            .map_or(0, |done| done.views.iter().map(|view| view.skipped_rows).sum()),
+    };
+    registry.end_run(project.name(), id, end).await?;
+    let summary = result?;
+    if global.json {
+        output::json(&to_json(id, &summary));
+    } else {
+        print(&summary);
+    }
+    Ok(())
+}
+
+fn to_json(run: u64, summary: &ExtractSummary) -> Value {
+    let views: Vec<Value> = summary
+        .views
+        .iter()
+        .map(|view| {
+            json!({
+                "view": view.label, "source_rows": view.source_rows, "skipped_rows": view.skipped_rows,
+                "repeated_rows": view.repeated_rows, "held_back_winners": view.held_back_winners,
+            })
+        })
+        .collect();
+    let features: Vec<Value> = summary
+        .features
+        .iter()
+        .map(|feature| {
+            let counts: serde_json::Map<String, Value> = Status::ALL
+                .iter()
+                .map(|status| (status.as_str().to_lowercase(), json!(feature.counts.get(*status))))
+                .collect();
+            json!({ "column": feature.column, "type": feature.data_type, "counts": counts })
+        })
+        .collect();
+    json!({
+        "run": run, "output": summary.output, "manifest": summary.manifest, "rows": summary.rows,
+        "columns": summary.columns, "bytes": summary.bytes, "digest": summary.digest, "views": views,
+        "features": features,
+    })
+}
+
+/// The summary of an extract, for people.
+pub(super) fn print(summary: &ExtractSummary) {
+    output::line(format!(
+        "{}: {} rows, {} columns, {}",
+        summary.output.display(),
+        output::count(summary.rows),
+        summary.columns,
+        output::bytes(summary.bytes)
+    ));
+    output::line(format!(
+        "{}: from what and how it was made",
+        summary.manifest.display()
+    ));
+    output::line("");
+    let headings = [
+        "feature",
+        "type",
+        "present",
+        "null",
+        "not found",
+        "expired",
+        "held back",
+    ];
+    let rows = summary.features.iter().map(|feature| {
+        let counts = Status::ALL
+            .iter()
+            .map(|status| output::count(feature.counts.get(*status)));
+        [feature.column.clone(), feature.data_type.clone()]
+            .into_iter()
+            .chain(counts)
+            .collect()
+    });
+    output::table(&headings, rows.collect());
+    for view in &summary.views {
+        let told = [
+            (
+                view.skipped_rows,
+                "rows of its source have a null key or event time and were skipped",
+            ),
+            (
+                view.repeated_rows,
+                "rows of its source repeat an event id and were ignored",
+            ),
+            (
+                view.held_back_winners,
+                "rows would have another value, had they been asked with what became known later",
+            ),
+        ];
+        for (count, what) in told.iter().filter(|(count, _)| *count > 0) {
+            output::line(format!("note: {}: {} {what}", view.label, output::count(*count)));
+        }
+    }
+}

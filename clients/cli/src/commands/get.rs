@@ -1,0 +1,109 @@
+//! `asof get`: the features of one entity, from the online store.
+
+use std::sync::Arc;
+
+use asof_server::features::FeatureReader;
+use asof_server::get_features_json;
+use asof_server::registry_watch::RegistryWatch;
+use serde_json::{Map, Value, json};
+
+use crate::args::GetArgs;
+use crate::commands::Global;
+use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::project::{Project, clock};
+
+pub(super) async fn run(global: &Global, args: &GetArgs) -> Result<(), Failure> {
+    let request = request(args)?;
+    let remote = global.remote_or_running().await?;
+    let answer = match (remote, &args.now) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::usage(
+                "a running server has a clock of its own: give --now to `asof serve`, or stop the server first",
+            ));
+        }
+        (Some(remote), None) => remote.get_features(&request).await?,
+        (None, now) => locally(global, &request, now.as_deref()).await?,
+    };
+    if global.json {
+        output::json(&answer);
+        return Ok(());
+    }
+    print(&answer);
+    Ok(())
+}
+
+/// The request of the JSON call. Key values are sent as text: the server reads them by the keys' types.
+fn request(args: &GetArgs) -> Result<Value, Failure> {
+    let mut keys = Map::new();
+    for key in &args.keys {
+        let (name, value) = key.split_once('=').ok_or_else(|| {
+            Failure::usage(format!(
+                "--key {key:?} is not NAME=VALUE: write it as --key origin=JFK"
+            ))
+        })?;
+        if keys.insert(name.to_owned(), json!([value])).is_some() {
+            return Err(Failure::usage(format!("key {name:?} is given twice")));
+        }
+    }
+    Ok(match &args.service {
+        Some(service) => json!({ "service": service, "keys": keys }),
+        None => json!({ "features": args.features, "keys": keys }),
+    })
+}
+
+async fn locally(global: &Global, request: &Value, now: Option<&str>) -> Result<Value, Failure> {
+    let project = Project::open(&global.project)?;
+    let clock = clock(now)?;
+    let registry = Arc::new(project.registry().await?);
+    project.head(&registry).await?;
+    let store = project.store()?;
+    let watch = Arc::new(RegistryWatch::open(registry, project.name().clone()).await?);
+    let reader = FeatureReader::new(store, watch, clock);
+    let body = get_features_json(&reader, request.to_string().as_bytes()).await?;
+    serde_json::from_slice(&body).map_err(|error| Failure::new(Exit::Bug, error.to_string()))
+}
+
+fn print(answer: &Value) {
+    let at = |value: &Value, place: &str| value.pointer(place).cloned().unwrap_or(Value::Null);
+    let list = |name: &str| {
+        answer
+            .get(name)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let text = |value: Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let rows = list("columns")
+        .iter()
+        .map(|column| {
+            vec![
+                text(at(column, "/name")),
+                text(at(column, "/values/0")),
+                text(at(column, "/statuses/0")),
+            ]
+        })
+        .collect();
+    output::table(&["feature", "value", "status"], rows);
+    output::line("");
+    let rows = list("views")
+        .iter()
+        .map(|view| {
+            let name = match text(at(view, "/prefix")) {
+                prefix if prefix.is_empty() => text(at(view, "/view")),
+                prefix => format!("{prefix}_{}", text(at(view, "/view"))),
+            };
+            vec![
+                name,
+                text(at(view, "/event_times/0")),
+                text(at(view, "/materialized_to")),
+            ]
+        })
+        .collect();
+    output::table(&["view", "event time", "materialized to"], rows);
+    output::line(format!("\nAs of {}.", text(at(answer, "/as_of"))));
+}

@@ -1,0 +1,102 @@
+//! `asof status`: how the views stand.
+
+use asof_core::time::{Clock, Timestamp};
+use asof_proto::v1;
+use asof_server::clock::SystemClock;
+use asof_server::status::status;
+use serde_json::{Value, json};
+
+use crate::commands::Global;
+use crate::exit::Failure;
+use crate::output;
+use crate::project::Project;
+
+pub(super) async fn run(global: &Global) -> Result<(), Failure> {
+    let status = match global.remote_or_running().await? {
+        Some(remote) => remote
+            .jobs()
+            .get_status(v1::GetStatusRequest {})
+            .await?
+            .into_inner(),
+        None => {
+            let project = Project::open(&global.project)?;
+            let registry = project.registry().await?;
+            let version = project.head(&registry).await?;
+            let store = project.store()?;
+            status(&*store, project.name(), &version, SystemClock.now())?
+        }
+    };
+    if global.json {
+        output::json(&to_json(&status));
+    } else {
+        print(&status);
+    }
+    Ok(())
+}
+
+fn print(status: &v1::GetStatusResponse) {
+    output::line(format!(
+        "Project {} at registry v{}, {}",
+        status.project,
+        status.registry_version,
+        Timestamp::from_micros(status.now_micros)
+    ));
+    output::line("");
+    let row = |view: &v1::ViewStatus| {
+        let time = |micros: i64| Timestamp::from_micros(micros).to_string();
+        vec![
+            view.view.clone(),
+            advice(view),
+            view.materialized_to_micros.map(time).unwrap_or_default(),
+            view.lag_micros.map(lag).unwrap_or_default(),
+        ]
+    };
+    output::table(
+        &["view", "state", "materialized to", "behind"],
+        status.views.iter().map(row).collect(),
+    );
+}
+
+/// How a view stands, and what to type next where something is to be done.
+fn advice(view: &v1::ViewStatus) -> String {
+    let name = &view.view;
+    match (view.serving_generation, view.building_generation, view.current) {
+        (0, 0, _) => format!("never materialized: asof materialize {name}"),
+        (0, _, _) => format!("first build not complete: asof materialize {name}"),
+        (_, _, false) => format!("redefined since: asof materialize {name}"),
+        (_, building, true) if building != 0 => "serving, a new generation is being built".to_owned(),
+        (_, _, true) => "serving".to_owned(),
+    }
+}
+
+/// A length of time in its two greatest units.
+fn lag(micros: i64) -> String {
+    let seconds = micros / 1_000_000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        _ if seconds < 0 => "ahead of the clock".to_owned(),
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, minutes) => format!("{minutes}m {}s", seconds % 60),
+        (0, hours, minutes) => format!("{hours}h {minutes}m"),
+        (days, hours, _) => format!("{days}d {hours}h"),
+    }
+}
+
+fn to_json(status: &v1::GetStatusResponse) -> Value {
+    let time = |micros: i64| Timestamp::from_micros(micros).to_string();
+    let views: Vec<Value> = status
+        .views
+        .iter()
+        .map(|view| {
+            json!({
+                "view": view.view, "serving_generation": view.serving_generation,
+                "building_generation": view.building_generation, "current": view.current,
+                "materialized_to": view.materialized_to_micros.map(time), "lag_micros": view.lag_micros,
+            })
+        })
+        .collect();
+    json!({
+        "project": status.project, "registry_version": status.registry_version,
+        "now": time(status.now_micros), "views": views,
+    })
+}

@@ -1,0 +1,175 @@
+//! How a command ends badly: a message, and a code that scripts can tell apart.
+
+use std::process::ExitCode;
+
+use asof_core::online::StoreError;
+use asof_core::registry::RegistryError;
+use asof_core::service::PlanError;
+use asof_core::time::TimeError;
+use asof_offline::OfflineError;
+use asof_registry::{ApplyError, ListenError, LoadError, NotFound, Problems};
+use asof_server::BindError;
+use asof_server::error::ServerError;
+use asof_server::materialize::MaterializeError;
+use tonic::Code;
+
+/// The meaning of the process's exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// A bug of ours.
+    Bug = 1,
+    /// The command line, or a name that does not exist.
+    Usage = 2,
+    /// A definition is invalid.
+    Definition = 3,
+    /// Data cannot be used.
+    Data = 4,
+    /// Something is unavailable, locked, in conflict or full.
+    Unavailable = 5,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+/// A command that ended badly.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    /// With a code of its own.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+        }
+    }
+
+    /// The command line is wrong.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// Something is not to be had now.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(Exit::Unavailable, message)
+    }
+
+    /// Somebody pressed Ctrl-C.
+    pub fn interrupted() -> Self {
+        Self::new(
+            Exit::Interrupted,
+            "interrupted: nothing half done was left behind; run the same command again to resume",
+        )
+    }
+
+    /// Tells the user, on stderr, and gives the process's exit code.
+    pub fn report(&self, json: bool) -> ExitCode {
+        crate::output::error(&self.message, json);
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+macro_rules! failures {
+    ($($error:ty => |$name:ident| $exit:expr;)+) => {$(
+        impl From<$error> for Failure {
+            fn from($name: $error) -> Self {
+                Self::new($exit, $name.to_string())
+            }
+        }
+    )+};
+}
+
+failures! {
+    LoadError => |error| match &error {
+        LoadError::NotAProject { .. } => Exit::Usage,
+        LoadError::Unreadable { .. } => Exit::Unavailable,
+        LoadError::Problems(_) => Exit::Definition,
+    };
+    Problems => |error| Exit::Definition;
+    PlanError => |error| Exit::Usage;
+    NotFound => |error| Exit::Usage;
+    TimeError => |error| Exit::Usage;
+    ListenError => |error| Exit::Usage;
+    BindError => |error| match &error {
+        BindError::NotLoopback { .. } => Exit::Usage,
+        BindError::InUse { .. } | BindError::Refused { .. } => Exit::Unavailable,
+    };
+    RegistryError => |error| registry(&error);
+    ApplyError => |error| match &error {
+        ApplyError::Breaking(_) => Exit::Definition,
+        ApplyError::Registry(cause) => registry(cause),
+    };
+    StoreError => |error| store(&error);
+    OfflineError => |error| offline(&error);
+    MaterializeError => |error| match &error {
+        MaterializeError::Unknown { .. } | MaterializeError::Earlier { .. } => Exit::Usage,
+        MaterializeError::Nothing => Exit::Definition,
+        MaterializeError::Busy { .. } | MaterializeError::NotReadBack { .. } => Exit::Unavailable,
+        MaterializeError::Mark(_) => Exit::Data,
+        MaterializeError::Offline(cause) => offline(cause),
+        MaterializeError::Store(cause) => store(cause),
+        MaterializeError::Registry(cause) => registry(cause),
+        MaterializeError::Bug(_) => Exit::Bug,
+    };
+    ServerError => |error| of_code(error.code());
+}
+
+impl From<tonic::Status> for Failure {
+    fn from(status: tonic::Status) -> Self {
+        Self::new(of_code(status.code()), status.message())
+    }
+}
+
+fn registry(error: &RegistryError) -> Exit {
+    match error {
+        RegistryError::Damaged { .. } => Exit::Data,
+        RegistryError::Conflict { .. } | RegistryError::Newer { .. } | RegistryError::Unavailable { .. } => {
+            Exit::Unavailable
+        }
+    }
+}
+
+fn store(error: &StoreError) -> Exit {
+    match error {
+        StoreError::Damaged { .. } => Exit::Data,
+        StoreError::Held { .. }
+        | StoreError::Newer { .. }
+        | StoreError::Full { .. }
+        | StoreError::Failed { .. }
+        | StoreError::NoGeneration { .. } => Exit::Unavailable,
+    }
+}
+
+fn offline(error: &OfflineError) -> Exit {
+    match error {
+        OfflineError::Definition(_) => Exit::Definition,
+        OfflineError::Data(_) => Exit::Data,
+        OfflineError::OutputExists { .. } => Exit::Usage,
+        OfflineError::NoSpace { .. }
+        | OfflineError::Memory(_)
+        | OfflineError::Unavailable { .. }
+        | OfflineError::Conflict(_) => Exit::Unavailable,
+        OfflineError::Internal(_) => Exit::Bug,
+    }
+}
+
+/// The exit code of a refusal by a server.
+pub fn of_code(code: Code) -> Exit {
+    match code {
+        Code::InvalidArgument | Code::NotFound | Code::OutOfRange | Code::Unimplemented => Exit::Usage,
+        Code::DataLoss => Exit::Data,
+        Code::Internal | Code::Unknown => Exit::Bug,
+        Code::Ok
+        | Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Unavailable
+        | Code::Unauthenticated => Exit::Unavailable,
+    }
+}
