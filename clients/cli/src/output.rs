@@ -45,7 +45,7 @@ pub fn table(headings: &[&str], rows: Vec<Vec<String>>) {
     table
         .load_preset(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(headings.iter().map(|heading| Cell::new(heading.to_uppercase())));
+    table.set_header(headings.iter().map(|heading| Cell::new(heading)));
     for row in rows {
         table.add_row(row);
     }

@@ -141,19 +141,24 @@ pub(super) fn print(summary: &ExtractSummary) {
         let told = [
             (
                 view.skipped_rows,
-                "rows of its source have a null key or event time and were skipped",
+                "skipped in its source: their key or event time is null",
             ),
             (
                 view.repeated_rows,
-                "rows of its source repeat an event id and were ignored",
+                "ignored in its source: they repeat an event id",
             ),
             (
                 view.held_back_winners,
-                "rows would have another value, had they been asked with what became known later",
+                "of the spine would get another value from what became known later",
             ),
         ];
         for (count, what) in told.iter().filter(|(count, _)| *count > 0) {
-            output::line(format!("note: {}: {} {what}", view.label, output::count(*count)));
+            let rows = if *count == 1 { "row" } else { "rows" };
+            output::line(format!(
+                "note: {}: {} {rows} {what}",
+                view.label,
+                output::count(*count)
+            ));
         }
     }
 }

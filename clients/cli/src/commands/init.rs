@@ -51,8 +51,8 @@ pub(super) fn run(global: &Global, args: &InitArgs) -> Result<(), Failure> {
     }
     output::line("  asof apply");
     output::line("  asof extract --service reorder_v1 --spine spine.csv --out train.csv");
-    output::line("  asof materialize");
-    output::line("  asof get --service reorder_v1 --key customer_id=1");
+    output::line("  asof materialize --as-of 2026-02-01T00:00:00Z");
+    output::line("  asof get --service reorder_v1 --key customer_id=1 --now 2026-02-01T00:00:00Z");
     Ok(())
 }
 
