@@ -7,6 +7,7 @@ mod scan;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use asof_core::definition::StoredShape;
@@ -38,6 +39,8 @@ pub struct RocksStore {
     /// Held alone by what changes the catalogue, from its decision until it is written; shared by writes
     /// of rows, so that no row is written to a generation that is being given up.
     changes: RwLock<()>,
+    /// Raised after each change of `catalogue`, before its lock is given back.
+    published: AtomicU64,
 }
 
 /// What opening a store found of the writes that were acknowledged before.
@@ -79,6 +82,7 @@ impl RocksStore {
             recovery,
             catalogue: RwLock::new(catalogue),
             changes: RwLock::new(()),
+            published: AtomicU64::new(0),
         };
         store.remove_given_up();
         Ok(store)
@@ -249,6 +253,10 @@ impl OnlineStore for RocksStore {
 
     fn place(&self) -> String {
         self.path.display().to_string()
+    }
+
+    fn changes(&self) -> Option<u64> {
+        Some(self.published.load(Ordering::Acquire))
     }
 }
 

@@ -39,6 +39,7 @@ pub fn run<S: OnlineStore>(fresh: &dyn Fn() -> S, reopen: &dyn Fn(S) -> S) {
     a_generation_is_built_unseen_and_takes_over(&fresh());
     a_generation_given_up_is_gone(&fresh());
     rows_and_state_are_written_together(&fresh());
+    changes_of_views_are_counted(&fresh());
     dropping_a_view_is_scoped(&fresh());
     damage_is_named_where_it_is_needed(&fresh());
     reopening_keeps_everything(fresh(), reopen);
@@ -563,6 +564,45 @@ fn rows_and_state_are_written_together(store: &dyn OnlineStore) {
     assert_eq!(refused, Err(StoreError::NoGeneration { generation: 9 }));
     assert_eq!(store.view_state(view.slot).unwrap().serving, Some(state));
     assert_eq!(view.read(&k, 1_000), (Some(1), true));
+}
+
+/// A store that counts gives a new number with every change, and keeps it while rows alone are written.
+fn changes_of_views_are_counted(store: &dyn OnlineStore) {
+    let Some(mut last) = store.changes() else { return };
+    let mut seen = vec![last];
+    let mut changed = |what: &str| {
+        let now = store.changes().expect("a store that counts goes on counting");
+        assert!(!seen.contains(&now), "{what}: the number {now} was given before");
+        seen.push(now);
+        last = now;
+    };
+    let slot = store.open_view(&address("a", "string", "v")).unwrap();
+    changed("a view was opened");
+    let generation = store.begin_generation(slot, shape("v"), schema()).unwrap();
+    changed("a generation was begun");
+    let state = evolved_state(generation);
+    store.write(slot, generation, NOW, &[], Some(&state)).unwrap();
+    changed("a state was written");
+    store.serve(slot, generation).unwrap();
+    changed("a generation serves");
+    let next = store.begin_generation(slot, shape("v"), schema()).unwrap();
+    changed("another was begun");
+    let again = store.begin_generation(slot, shape("v"), schema()).unwrap();
+    changed("one was given up");
+    store.serve(slot, again).unwrap();
+    changed("another serves");
+    assert!(store.write(slot, next, NOW, &[], None).is_err());
+
+    let k = key("k");
+    let rows = [row(&k, order(1, 1, 1), 1), row(&k, order(2_000, 1, 1), 2)];
+    store.write(slot, again, NOW, &rows, None).unwrap();
+    store
+        .apply_due(slot, again, Timestamp::from_micros(3_000))
+        .unwrap();
+    store.open_view(&address("a", "string", "v")).unwrap();
+    assert_eq!(store.changes(), Some(last), "the views are as they were");
+    store.drop_view(slot).unwrap();
+    assert_ne!(store.changes(), Some(last), "a view was dropped");
 }
 
 /// A state in which every field differs from that of a generation that was just begun.

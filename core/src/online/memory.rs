@@ -1,6 +1,7 @@
 //! The online store in memory: the contract as obvious code, for tests and to test others against.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{
@@ -17,6 +18,8 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     views: Mutex<Views>,
+    /// Raised after a change of the views and before their lock is given back.
+    changes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +55,10 @@ impl MemoryStore {
 
     fn lock(&self) -> MutexGuard<'_, Views> {
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -154,6 +161,7 @@ impl OnlineStore for MemoryStore {
             cells: BTreeMap::new(),
         };
         views.views.insert(slot.view, view);
+        self.changed();
         Ok(slot)
     }
 
@@ -189,6 +197,7 @@ impl OnlineStore for MemoryStore {
         if let Some(given_up) = view.state.building.replace(begun) {
             view.remove(given_up.generation);
         }
+        self.changed();
         Ok(generation)
     }
 
@@ -204,6 +213,7 @@ impl OnlineStore for MemoryStore {
         let view = views.live(slot, generation)?;
         if let Some(state) = state {
             view.state.update(generation, state)?;
+            self.changed();
         }
         for row in rows {
             let cell = view.cells.entry((generation, row.key.clone())).or_default();
@@ -222,6 +232,7 @@ impl OnlineStore for MemoryStore {
         if let Some(before) = view.state.serve(generation) {
             view.remove(before);
         }
+        self.changed();
         Ok(())
     }
 
@@ -279,11 +290,16 @@ impl OnlineStore for MemoryStore {
             None => 0,
         };
         views.views.remove(&slot.view);
+        self.changed();
         Ok(keys as u64)
     }
 
     fn place(&self) -> String {
         PLACE.into()
+    }
+
+    fn changes(&self) -> Option<u64> {
+        Some(self.changes.load(Ordering::Acquire))
     }
 }
 

@@ -4,6 +4,7 @@
 //! given up is noted in the same batch, and its rows are removed afterwards: a kill in between leaves rows
 //! that nobody reads and that the next one removes.
 
+use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, RwLockWriteGuard};
 
 use asof_core::definition::StoredShape;
@@ -193,7 +194,9 @@ impl RocksStore {
     }
 
     fn publish(&self, change: impl FnOnce(&mut Catalogue)) {
-        change(&mut self.catalogue.write().unwrap_or_else(PoisonError::into_inner));
+        let mut catalogue = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut catalogue);
+        self.published.fetch_add(1, Ordering::Release);
     }
 }
 
