@@ -361,7 +361,8 @@ impl Finder<'_> {
         }
         if let (Some(place), Some(name)) = (places.deleted, &source.deleted) {
             let found = self.schema.field(place).data_type();
-            if *found != ArrowType::Boolean {
+            // A column of nothing but nulls may have no type.
+            if !matches!(found, ArrowType::Boolean | ArrowType::Null) {
                 return Err(self.wrong(name, &format!("is {found}: the deleted column is a bool")));
             }
         }

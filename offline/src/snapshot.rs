@@ -238,8 +238,12 @@ fn declared_columns(bound: &BoundView) -> Vec<(String, ArrowType)> {
     let times = std::iter::once(&source.event_time)
         .chain(&source.created_time)
         .map(|name| (name.clone(), ArrowType::Utf8));
+    let deleted = source
+        .deleted
+        .iter()
+        .map(|name| (name.clone(), ArrowType::Boolean));
     // The first entry for a name counts: a key or feature may well be one of the times.
-    times.chain(keys).chain(features).collect()
+    times.chain(keys).chain(deleted).chain(features).collect()
 }
 
 /// Whether the text of a CSV file can hold values of the type.
