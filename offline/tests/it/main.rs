@@ -1,0 +1,10 @@
+//! Extracts, ingests and sources through the real engine, against the reference and against bad input.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the environment scales the tests and repeats a seed"
+)]
+
+mod contract;
+mod history;
+mod project;
+mod random;
