@@ -32,8 +32,8 @@ audit: ## Dependency rules and security advisories, freshly fetched
 planted: setup ## Plant each known bug and see a test catch it
 	@scripts/planted.sh
 
-bench: setup ## Print the figures (release build)
-	@scripts/bench.sh
+bench: setup ## Print the figures (release build); ARGS="--only extract --rows 100000" for less
+	@scripts/bench.sh $(ARGS)
 
 check-duckdb: build ## Compare the extract of examples/flights with DuckDB's as-of join
 	@scripts/check_duckdb.sh

@@ -1,14 +1,25 @@
 #!/usr/bin/env bash
-# Prints the figures, with the machine and the versions that they were measured on.
+# Prints the figures, with the machine and the versions that they were measured on, and writes them to
+# benches/RESULTS.md. Arguments go to `asof-benches run` (see its --help) and make a partial or smaller run,
+# which leaves that file alone. PROFILE=dev tries the bench itself without a release build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=${CARGO_TARGET_DIR:-target}
-cargo build --release --workspace --locked
+profile=${PROFILE:-release}
+directory=$profile
+[ "$profile" != dev ] || directory=debug
+cargo build --profile "$profile" --workspace --locked
 
-echo "machine   $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, $(awk '/^MemTotal/ {printf "%.0f GiB", $2 / 1048576}' /proc/meminfo), $(uname -sr)"
-echo "versions  asof $(git describe --always --dirty 2>/dev/null || echo unknown), $(rustc --version)"
+results=$target/bench-data/RESULTS.md
+[ "$#" -gt 0 ] || [ "$profile" != release ] || results=benches/RESULTS.md
+mkdir -p "$target/bench-data"
+
+versions=$(rustc --version)
 for crate in datafusion arrow parquet deltalake rocksdb tonic; do
-    printf '          %s %s\n' "$crate" "$(awk -v name="\"$crate\"" '$1 == "name" && $3 == name {getline; gsub(/"/, "", $3); print $3}' Cargo.lock)"
+    versions+=", $crate $(awk -v name="\"$crate\"" '$1 == "name" && $3 == name {getline; gsub(/"/, "", $3); print $3}' Cargo.lock)"
 done
-"$target/release/asof-benches" generate --dir "$target/bench/generated"
+"$target/$directory/asof-benches" run --data "$target/bench-data" --results "$results" \
+    --fact "commit=$(git describe --always --dirty --exclude '*' 2>/dev/null || echo unknown)" \
+    --fact "versions=$versions" "$@"
+echo "written to $results" >&2

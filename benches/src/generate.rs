@@ -9,7 +9,6 @@
 
 mod keys;
 mod project;
-mod random;
 mod rows;
 
 pub use keys::KeyKind;
@@ -69,6 +68,9 @@ pub struct Generated {
 
 /// The service of a generated project, with all ten features.
 pub const SERVICE: &str = "gen_v1";
+
+/// When a generated set ends, in microseconds since the Unix epoch: all its rows have happened by then.
+pub const END_MICROS: i64 = (rows::START + rows::SPAN).cast_signed();
 
 /// Rows made at a time.
 const BATCH: u64 = 16 * 1024;

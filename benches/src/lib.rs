@@ -1,3 +1,20 @@
-//! What the figures are measured on: generated sets of any size, the same for everyone.
+//! What the figures are measured on, and how.
+//!
+//! ```text
+//! suite ──> sets      the sets to measure on, made where they are not there yet
+//!       ──> child     each stage in a process of its own, so that its memory is its own
+//!             └─ stage::{extract, materialize, serve}
+//!       ──> stage::load   the clients of the server, in this process
+//!       ──> report    the medians as a table
+//! ```
 
+pub mod child;
 pub mod generate;
+pub mod machine;
+mod random;
+pub mod report;
+pub mod sets;
+pub mod spread;
+pub mod stage;
+pub mod suite;
+pub mod workload;

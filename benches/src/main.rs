@@ -1,11 +1,16 @@
 //! Generates sets to measure on, and measures.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use asof_benches::child;
 use asof_benches::generate::{KeyKind, Spec, generate};
+use asof_benches::sets::Set;
+use asof_benches::stage::Stage;
+use asof_benches::suite::Suite;
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
@@ -19,6 +24,14 @@ struct Cli {
 enum Command {
     /// Write a project with generated data: feature rows, a spine, definitions
     Generate(GenerateArgs),
+    /// Measure extract, materialization and serving, and print the figures
+    Run(RunArgs),
+    /// One stage in a process of its own
+    #[command(name = child::COMMAND, hide = true)]
+    Child {
+        /// What to do, as the bench itself writes it
+        task: String,
+    },
 }
 
 #[derive(Args)]
@@ -26,6 +39,12 @@ struct GenerateArgs {
     /// The project directory: new, empty, or with the same set in it already
     #[arg(long)]
     dir: PathBuf,
+    #[command(flatten)]
+    spec: SpecArgs,
+}
+
+#[derive(Args)]
+struct SpecArgs {
     /// Feature rows
     #[arg(long, default_value_t = Spec::default().rows)]
     rows: u64,
@@ -46,30 +65,76 @@ struct GenerateArgs {
     key: KeyKind,
 }
 
+#[derive(Args)]
+struct RunArgs {
+    /// Where sets and stores go; sets of an earlier run are used again
+    #[arg(long, default_value = "target/bench-data")]
+    data: PathBuf,
+    /// The project of the flights example
+    #[arg(long, default_value = "examples/flights")]
+    flights: PathBuf,
+    /// Measure on this set only; may be given again
+    #[arg(long, value_enum)]
+    set: Vec<Set>,
+    /// Measure this stage only; may be given again
+    #[arg(long, value_enum)]
+    only: Vec<Stage>,
+    /// How often each figure is taken
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// How long each load on the server lasts
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Clients of the loads with several, a connection each
+    #[arg(long, default_value_t = 8)]
+    connections: usize,
+    /// Write the figures to this file as well
+    #[arg(long)]
+    results: Option<PathBuf>,
+    /// What else the figures belong to, such as a commit; may be given again
+    #[arg(long, value_name = "NAME=VALUE", value_parser = fact)]
+    fact: Vec<(String, String)>,
+    #[command(flatten)]
+    spec: SpecArgs,
+}
+
+fn fact(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Generate(args) => run_generate(args),
+        Command::Run(args) => run_suite(args),
+        Command::Child { task } => child::main(&task),
+    }
+}
+
+impl From<SpecArgs> for Spec {
+    fn from(args: SpecArgs) -> Self {
+        let SpecArgs {
+            rows,
+            keys,
+            spine_rows,
+            files,
+            seed,
+            key,
+        } = args;
+        Self {
+            rows,
+            keys,
+            spine_rows,
+            files,
+            seed,
+            key,
+        }
     }
 }
 
 fn run_generate(args: GenerateArgs) -> Result<()> {
-    let GenerateArgs {
-        dir,
-        rows,
-        keys,
-        spine_rows,
-        files,
-        seed,
-        key,
-    } = args;
-    let spec = Spec {
-        rows,
-        keys,
-        spine_rows,
-        files,
-        seed,
-        key,
-    };
+    let GenerateArgs { dir, spec } = args;
+    let spec = Spec::from(spec);
     let start = Instant::now();
     let generated = generate(&dir, &spec)?;
     let mut out = io::stdout().lock();
@@ -79,9 +144,49 @@ fn run_generate(args: GenerateArgs) -> Result<()> {
         let seconds = start.elapsed().as_secs_f64();
         writeln!(
             out,
-            "generated {rows} rows in {files} files and {spine_rows} spine rows in {seconds:.1} s: {}",
+            "generated {} rows in {} files and {} spine rows in {seconds:.1} s: {}",
+            spec.rows,
+            spec.files,
+            spec.spine_rows,
             dir.display()
         )?;
     }
     Ok(())
+}
+
+fn run_suite(args: RunArgs) -> Result<()> {
+    let RunArgs {
+        data,
+        flights,
+        set,
+        only,
+        runs,
+        seconds,
+        connections,
+        results,
+        fact,
+        spec,
+    } = args;
+    let suite = Suite {
+        data,
+        flights,
+        spec: spec.into(),
+        sets: all_if_none(set, &Set::ALL),
+        stages: all_if_none(only, &Stage::ALL),
+        runs,
+        seconds,
+        connections,
+    };
+    let mut report = suite.run()?;
+    report.facts.splice(0..0, fact);
+    let page = report.to_string();
+    if let Some(results) = results {
+        fs::write(&results, &page).with_context(|| format!("cannot write {}", results.display()))?;
+    }
+    io::stdout().lock().write_all(page.as_bytes())?;
+    Ok(())
+}
+
+fn all_if_none<T: Copy>(named: Vec<T>, all: &[T]) -> Vec<T> {
+    if named.is_empty() { all.to_vec() } else { named }
 }

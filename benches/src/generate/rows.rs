@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::Spec;
 use super::keys::{self, KeyKind};
-use super::random::SplitMix64;
+use crate::random::SplitMix64;
 
 /// 2024-01-01T00:00:00Z, when the set begins.
 pub(super) const START: u64 = 1_704_067_200_000_000;

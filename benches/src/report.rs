@@ -1,0 +1,152 @@
+//! The figures as a page of Markdown, which is also what is printed.
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::spread::Spread;
+
+/// One line of the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figure {
+    /// The set.
+    pub set: String,
+    /// What was measured.
+    pub measure: String,
+    /// The unit.
+    pub unit: &'static str,
+    /// The runs.
+    pub spread: Spread,
+}
+
+/// All figures, with what they were measured on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Report {
+    /// Names and values: machine, versions, how it was measured.
+    pub facts: Vec<(String, String)>,
+    /// The table.
+    pub figures: Vec<Figure>,
+}
+
+impl Report {
+    /// Adds a fact.
+    pub fn fact(&mut self, name: &str, value: impl Into<String>) {
+        self.facts.push((name.to_owned(), value.into()));
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, page: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(page, "# Figures\n\nMade by `make bench`.\n")?;
+        for (name, value) in &self.facts {
+            writeln!(page, "- {name}: {value}")?;
+        }
+        let mut rows = vec![["set", "measure", "unit", "median", "min", "max"].map(str::to_owned)];
+        rows.extend(self.figures.iter().map(cells));
+        writeln!(page)?;
+        table(page, &rows)
+    }
+}
+
+fn cells(figure: &Figure) -> [String; 6] {
+    let Spread { median, min, max } = figure.spread;
+    [
+        figure.set.clone(),
+        figure.measure.clone(),
+        figure.unit.to_owned(),
+        number(median),
+        number(min),
+        number(max),
+    ]
+}
+
+/// Columns of one width each: names to the left, numbers to the right.
+fn table<const N: usize>(page: &mut Formatter<'_>, rows: &[[String; N]]) -> fmt::Result {
+    const NAMES: usize = 3;
+    let mut widths = [3; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for (at, row) in rows.iter().enumerate() {
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            if column < NAMES {
+                write!(page, "| {cell:<width$} ")?;
+            } else {
+                write!(page, "| {cell:>width$} ")?;
+            }
+        }
+        writeln!(page, "|")?;
+        if at == 0 {
+            for (column, width) in widths.into_iter().enumerate() {
+                let end = if column < NAMES { '-' } else { ':' };
+                write!(page, "|-{:-<width$}{end}", "")?;
+            }
+            writeln!(page, "|")?;
+        }
+    }
+    Ok(())
+}
+
+/// A number with three digits or more, and marks between thousands.
+pub fn number(value: f64) -> String {
+    let decimals = match value.abs() {
+        less if less < 9.995 => 2,
+        less if less < 99.95 => 1,
+        _ => return thousands(&format!("{value:.0}")),
+    };
+    format!("{value:.decimals$}")
+}
+
+fn thousands(digits: &str) -> String {
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_at_least_three_digits() {
+        let shown = [0.1234, 9.994, 9.995, 99.94, 99.95, 999.6, 1_234_567.8].map(number);
+        assert_eq!(
+            shown,
+            ["0.12", "9.99", "10.0", "99.9", "100", "1,000", "1,234,568"]
+        );
+    }
+
+    #[test]
+    fn the_page_is_a_list_and_a_table() {
+        let report = Report {
+            facts: vec![("machine".into(), "one".into())],
+            figures: vec![Figure {
+                set: "flights".into(),
+                measure: "extract".into(),
+                unit: "rows/s",
+                spread: Spread {
+                    median: 1500.0,
+                    min: 9.0,
+                    max: 20_000.0,
+                },
+            }],
+        };
+        let expected = "\
+# Figures
+
+Made by `make bench`.
+
+- machine: one
+
+| set     | measure | unit   | median |  min |    max |
+|---------|---------|--------|-------:|-----:|-------:|
+| flights | extract | rows/s |  1,500 | 9.00 | 20,000 |
+";
+        assert_eq!(report.to_string(), expected);
+    }
+}

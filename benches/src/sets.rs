@@ -1,0 +1,93 @@
+//! The sets that are measured: the flights example, and a generated one.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use asof_core::time::Timestamp;
+use clap::ValueEnum;
+
+use crate::generate::{END_MICROS, SERVICE, Spec, generate};
+use crate::workload::Workload;
+
+/// Which set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Set {
+    /// The example of that name, on real data.
+    Flights,
+    /// Generated rows, as many as asked for.
+    Generated,
+}
+
+impl Set {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Flights, Self::Generated];
+}
+
+/// The last hour of which the example has the weather of all its airports.
+const FLIGHTS_AS_OF: &str = "2013-12-30T23:00:00Z";
+
+/// The flights example in `project`, with its scratch under `data`.
+///
+/// # Errors
+///
+/// A scratch directory that cannot be made.
+pub fn flights(project: &Path, data: &Path) -> Result<Workload> {
+    Ok(Workload {
+        name: "flights".into(),
+        project: project.to_owned(),
+        scratch: scratch(data, "flights")?,
+        service: "delay_model_v1".into(),
+        spine: project.join("data/departures.parquet"),
+        as_of_micros: Timestamp::parse(FLIGHTS_AS_OF)?.micros(),
+    })
+}
+
+/// The generated set of `spec` under `data`: made now, or by an earlier run.
+///
+/// # Errors
+///
+/// A `spec` that makes no sense, and whatever writing meets.
+pub fn generated(spec: &Spec, data: &Path) -> Result<Workload> {
+    let name = directory_of(spec);
+    let project = data.join(&name);
+    // Made beside its place, so that one that was cut short is never in the way.
+    if !project.exists() {
+        let partial = data.join(format!("{name}.partial"));
+        if partial.exists() {
+            fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
+        }
+        generate(&partial, spec)?;
+        fs::rename(&partial, &project).with_context(|| format!("cannot make {}", project.display()))?;
+    }
+    let generated = generate(&project, spec)?;
+    Ok(Workload {
+        name: "generated".into(),
+        scratch: scratch(data, &name)?,
+        service: SERVICE.into(),
+        spine: generated.spine,
+        project: generated.project,
+        as_of_micros: END_MICROS,
+    })
+}
+
+fn scratch(data: &Path, name: &str) -> Result<std::path::PathBuf> {
+    let scratch = data.join("scratch").join(name);
+    fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
+    Ok(scratch)
+}
+
+fn directory_of(spec: &Spec) -> String {
+    let Spec {
+        rows,
+        keys,
+        spine_rows,
+        files,
+        seed,
+        key,
+    } = spec;
+    format!(
+        "generated-{rows}-rows-{keys}-{}-keys-{spine_rows}-spine-{files}-files-{seed}",
+        key.as_str()
+    )
+}

@@ -1,0 +1,164 @@
+//! Clients of the server: each has a connection of its own and one request under way at a time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use asof_proto::v1::online_service_client::OnlineServiceClient;
+use asof_proto::v1::{FeatureStatus, GetFeaturesRequest};
+use hdrhistogram::Histogram;
+use tokio::task::JoinSet;
+use tonic::transport::{Channel, Endpoint};
+
+/// The longest latency that is told from longer ones, in nanoseconds.
+const LONGEST: u64 = 60_000_000_000;
+/// Significant digits of a latency.
+const DIGITS: u8 = 3;
+
+/// How the server is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Clients.
+    pub connections: usize,
+    /// How long latencies are taken.
+    pub measured: Duration,
+    /// How long the server is asked before that.
+    pub warm_up: Duration,
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// Requests a second, of all clients together.
+    pub per_second: f64,
+    /// The median latency in microseconds, as the client sees it.
+    pub p50_micros: f64,
+    /// The 99th percentile of the latency in microseconds.
+    pub p99_micros: f64,
+}
+
+/// Asks the server at `address` with `requests`, in their order and from the start again.
+///
+/// # Errors
+///
+/// A server that cannot be reached, and any answer that is an error or has not the positions asked for.
+pub async fn run(address: SocketAddr, requests: &Arc<[GetFeaturesRequest]>, load: Load) -> Result<Loaded> {
+    let mut clients = Vec::new();
+    for client in 0..load.connections {
+        // Each starts elsewhere, so that they do not follow each other.
+        let first = requests.len() * client / load.connections.max(1);
+        clients.push(Client::connect(address, Arc::clone(requests), first).await?);
+    }
+    let clients = phase(clients, load.warm_up).await?.clients;
+    let done = phase(clients, load.measured).await?;
+    let micros = |quantile| done.latencies.value_at_quantile(quantile) as f64 / 1e3;
+    ensure!(
+        !done.latencies.is_empty(),
+        "no request was answered in {:?}",
+        load.measured
+    );
+    Ok(Loaded {
+        per_second: done.latencies.len() as f64 / done.seconds,
+        p50_micros: micros(0.5),
+        p99_micros: micros(0.99),
+    })
+}
+
+/// The share of the values that are there, over one pass of some of the requests, from 0 to 1.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn present(address: SocketAddr, requests: &Arc<[GetFeaturesRequest]>, most: usize) -> Result<f64> {
+    let mut client = Client::connect(address, Arc::clone(requests), 0).await?;
+    let (mut present, mut all) = (0_u64, 0_u64);
+    for _ in 0..most.min(requests.len()) {
+        for column in client.ask().await?.columns {
+            all += column.statuses.len() as u64;
+            let there = |status: &&u8| i32::from(**status) == FeatureStatus::Present as i32;
+            present += column.statuses.iter().filter(there).count() as u64;
+        }
+    }
+    Ok(present as f64 / all.max(1) as f64)
+}
+
+struct Phase {
+    clients: Vec<Client>,
+    latencies: Histogram<u64>,
+    seconds: f64,
+}
+
+/// Lets all clients ask for so long.
+async fn phase(clients: Vec<Client>, length: Duration) -> Result<Phase> {
+    let start = Instant::now();
+    let mut asking = JoinSet::new();
+    for client in clients {
+        asking.spawn(client.ask_until(start + length));
+    }
+    let mut done = Phase {
+        clients: Vec::new(),
+        latencies: histogram()?,
+        seconds: 0.0,
+    };
+    while let Some(asked) = asking.join_next().await {
+        let (client, latencies) = asked??;
+        done.latencies.add(&latencies)?;
+        done.clients.push(client);
+    }
+    done.seconds = start.elapsed().as_secs_f64();
+    Ok(done)
+}
+
+fn histogram() -> Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, LONGEST, DIGITS)?)
+}
+
+struct Client {
+    service: OnlineServiceClient<Channel>,
+    requests: Arc<[GetFeaturesRequest]>,
+    next: usize,
+}
+
+impl Client {
+    async fn connect(address: SocketAddr, requests: Arc<[GetFeaturesRequest]>, next: usize) -> Result<Self> {
+        let channel = Endpoint::from_shared(format!("http://{address}"))?
+            .connect()
+            .await;
+        let channel = channel.with_context(|| format!("cannot reach the server at {address}"))?;
+        Ok(Self {
+            service: OnlineServiceClient::new(channel),
+            requests,
+            next,
+        })
+    }
+
+    async fn ask_until(mut self, end: Instant) -> Result<(Self, Histogram<u64>)> {
+        let mut latencies = histogram()?;
+        while Instant::now() < end {
+            let start = Instant::now();
+            self.ask().await?;
+            let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(LONGEST);
+            latencies.saturating_record(nanos);
+        }
+        Ok((self, latencies))
+    }
+
+    async fn ask(&mut self) -> Result<asof_proto::v1::GetFeaturesResponse> {
+        let request = self
+            .requests
+            .get(self.next)
+            .context("there are no requests")?
+            .clone();
+        self.next = (self.next + 1) % self.requests.len();
+        let column = request.keys.first().and_then(|column| column.values.as_ref());
+        let asked = column.map_or(0, |values| values.length);
+        let answer = self.service.get_features(request).await?.into_inner();
+        ensure!(
+            answer.rows == asked,
+            "asked for {asked} positions, got {}",
+            answer.rows
+        );
+        Ok(answer)
+    }
+}

@@ -1,0 +1,80 @@
+//! All views of a project, from the sources into an empty online store.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use asof_core::time::FixedClock;
+use asof_online::{RocksOptions, RocksStore};
+use asof_server::materialize::{Materializer, ViewRequest, views};
+use serde::{Deserialize, Serialize};
+
+use crate::workload::{Opened, Workload};
+
+/// One materialization.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Materialized {
+    /// How many views.
+    pub views: usize,
+    /// Rows that were read of the sources, once for each view.
+    pub rows_read: u64,
+    /// Rows that were written, before those overtaken by newer ones are taken off.
+    pub rows_written: u64,
+    /// Keys that the store holds at the end, by its own count.
+    pub keys: u64,
+    /// How long the runs took, with reading back and counting.
+    pub seconds: f64,
+}
+
+/// Materializes the workload's views one after the other into a store that it makes anew.
+///
+/// # Errors
+///
+/// Whatever a run meets.
+pub async fn run(workload: &Workload) -> Result<Materialized> {
+    let opened = Opened::open(workload).await?;
+    let engine = opened.engine(workload)?;
+    let path = workload.store();
+    match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+        }
+        _ => {}
+    }
+    let store = Arc::new(RocksStore::open(&path, &RocksOptions::default())?);
+    let clock = Arc::new(FixedClock(workload.as_of()));
+    let materializer = Materializer::new(
+        engine,
+        store,
+        Arc::clone(&opened.registry),
+        opened.config.project.clone(),
+        clock,
+    );
+    let definitions = &opened.version.definitions;
+    let views = views(definitions, &[])?;
+    let mut total = Materialized {
+        views: views.len(),
+        rows_read: 0,
+        rows_written: 0,
+        keys: 0,
+        seconds: 0.0,
+    };
+    let start = Instant::now();
+    for view in &views {
+        let request = ViewRequest {
+            definitions,
+            view,
+            as_of: workload.as_of(),
+            full: false,
+        };
+        let (_, done) = materializer.run(request, &|_, _| {}).await?;
+        let done = done?;
+        total.rows_read += done.rows_read;
+        total.rows_written += done.rows_written;
+        total.keys += done.counts.keys;
+    }
+    total.seconds = start.elapsed().as_secs_f64();
+    Ok(total)
+}

@@ -1,0 +1,292 @@
+//! All figures of a run: every stage on every set, as often as asked for.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use asof_proto::v1::GetFeaturesRequest;
+use tokio::runtime::Runtime;
+
+use crate::child::{self, Done, Server};
+use crate::generate::Spec;
+use crate::machine;
+use crate::report::{Figure, Report, number};
+use crate::sets::{self, Set};
+use crate::spread::Spread;
+use crate::stage::extract::Extracted;
+use crate::stage::load::{self, Load, Loaded};
+use crate::stage::materialize::Materialized;
+use crate::stage::requests::Callers;
+use crate::stage::{Stage, Task};
+use crate::workload::{Opened, Workload};
+
+/// Positions of a large request.
+const MANY: usize = 100;
+/// Requests of [`MANY`] positions of which the answers are looked at, rather than only waited for.
+const LOOKED_AT: usize = 30;
+/// The part of a load's time that the server is asked before it counts.
+const WARM_UP: f64 = 0.25;
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Suite {
+    /// Where sets and stores go; sets of an earlier run are used again.
+    pub data: PathBuf,
+    /// The project of the flights example.
+    pub flights: PathBuf,
+    /// The generated set.
+    pub spec: Spec,
+    /// The sets.
+    pub sets: Vec<Set>,
+    /// The stages.
+    pub stages: Vec<Stage>,
+    /// How often each figure is taken.
+    pub runs: usize,
+    /// How long each load lasts, in seconds.
+    pub seconds: f64,
+    /// Clients of the loads with several.
+    pub connections: usize,
+}
+
+impl Suite {
+    /// Measures.
+    ///
+    /// # Errors
+    ///
+    /// Whatever a stage meets, and extracts of one set that differ.
+    pub fn run(&self) -> Result<Report> {
+        ensure!(
+            self.runs > 0 && self.connections > 0,
+            "runs and connections must be at least 1"
+        );
+        ensure!(
+            self.seconds > 0.0 && self.seconds <= 3_600.0,
+            "seconds must be above 0 and at most 3600"
+        );
+        fs::create_dir_all(&self.data).with_context(|| format!("cannot create {}", self.data.display()))?;
+        let mut report = Report::default();
+        report.fact("machine", machine::describe());
+        report.fact("method", self.method());
+        for set in &self.sets {
+            let workload = match set {
+                Set::Flights => sets::flights(&self.flights, &self.data)?,
+                Set::Generated => sets::generated(&self.spec, &self.data)?,
+            };
+            let mut on = On {
+                suite: self,
+                workload: &workload,
+                report: &mut report,
+            };
+            on.all()?;
+        }
+        Ok(report)
+    }
+
+    fn method(&self) -> String {
+        let profile = if cfg!(debug_assertions) {
+            "dev profile, NOT what is published"
+        } else {
+            "release profile"
+        };
+        format!(
+            "{profile}; {}, each in a process of its own, with files warm in the page cache; loads of {} s after a \
+             quarter of that as warm-up, one request under way on each connection, over the loopback, clients on the \
+             same cores as the server",
+            counted(self.runs, "run of each figure", "runs of each figure"),
+            self.seconds
+        )
+    }
+}
+
+/// One set being measured.
+struct On<'a> {
+    suite: &'a Suite,
+    workload: &'a Workload,
+    report: &'a mut Report,
+}
+
+impl On<'_> {
+    fn all(&mut self) -> Result<()> {
+        let wanted = |stage| self.suite.stages.contains(&stage);
+        let (extract, materialize, serve) = (
+            wanted(Stage::Extract),
+            wanted(Stage::Materialize),
+            wanted(Stage::Serve),
+        );
+        if extract {
+            self.extract()?;
+        }
+        if materialize {
+            self.materialize()?;
+        }
+        if serve {
+            if !materialize {
+                self.say("materialize, to be served");
+                child::run::<Materialized>(&Task::Materialize(self.workload.clone()))?;
+            }
+            self.serve()?;
+        }
+        Ok(())
+    }
+
+    fn extract(&mut self) -> Result<()> {
+        let task = Task::Extract(self.workload.clone());
+        let runs: Vec<Done<Extracted>> = self.repeat("extract", || child::run(&task))?;
+        let first = &runs.first().context("there were no runs")?.result;
+        ensure!(
+            runs.iter().all(|run| run.result.digest == first.digest),
+            "extracts of {} differ from run to run: {:?}",
+            self.workload.name,
+            runs.iter().map(|run| &run.result.digest).collect::<Vec<_>>()
+        );
+        let fact = format!(
+            "{} spine rows, {} source rows read, {} columns out, {} MiB written, digest {}",
+            number(first.spine_rows as f64),
+            number(first.source_rows as f64),
+            first.columns,
+            number(mebibytes(first.bytes)),
+            first.digest
+        );
+        self.fact("extract", fact);
+        self.figure("extract", "s", runs.iter().map(|run| run.result.seconds));
+        let rate = |rows: fn(&Extracted) -> u64| {
+            let rates = runs
+                .iter()
+                .map(|run| rows(&run.result) as f64 / run.result.seconds);
+            rates.collect::<Vec<_>>()
+        };
+        let (spine, source) = (rate(|run| run.spine_rows), rate(|run| run.source_rows));
+        self.figure("extract, spine rows", "rows/s", spine);
+        self.figure("extract, source rows", "rows/s", source);
+        self.memory("extract", &runs);
+        Ok(())
+    }
+
+    fn materialize(&mut self) -> Result<()> {
+        let task = Task::Materialize(self.workload.clone());
+        let runs: Vec<Done<Materialized>> = self.repeat("materialize", || child::run(&task))?;
+        let first = &runs.first().context("there were no runs")?.result;
+        let fact = format!(
+            "{} into an empty store, {} rows read, {} written, {} keys held",
+            counted(first.views, "view", "views"),
+            number(first.rows_read as f64),
+            number(first.rows_written as f64),
+            number(first.keys as f64)
+        );
+        self.fact("materialize", fact);
+        self.figure("materialize", "s", runs.iter().map(|run| run.result.seconds));
+        let rate = runs
+            .iter()
+            .map(|run| run.result.rows_read as f64 / run.result.seconds);
+        self.figure("materialize, source rows", "rows/s", rate);
+        self.memory("materialize", &runs);
+        Ok(())
+    }
+
+    fn serve(&mut self) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let opened = runtime.block_on(Opened::open(self.workload))?;
+        let callers = Callers::read(self.workload, &opened.plan)?;
+        let server = Server::start(&Task::Serve(self.workload.clone()))?;
+        let many = callers.requests(MANY)?;
+        let present = runtime.block_on(load::present(server.address, &many, LOOKED_AT))?;
+        let fact = format!(
+            "{} features of {}, {:.0} % of the values PRESENT",
+            opened.plan.columns.len(),
+            counted(opened.plan.reads.len(), "view", "views"),
+            present * 100.0
+        );
+        self.fact("GetFeatures", fact);
+        let mut clients = vec![1, self.suite.connections];
+        clients.dedup();
+        for (entities, requests) in [(1, callers.requests(1)?), (MANY, many)] {
+            for connections in &clients {
+                self.load(&runtime, &server, &requests, entities, *connections)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn load(
+        &mut self,
+        runtime: &Runtime,
+        server: &Server,
+        requests: &Arc<[GetFeaturesRequest]>,
+        entities: usize,
+        connections: usize,
+    ) -> Result<()> {
+        let measured = Duration::from_secs_f64(self.suite.seconds);
+        let load = Load {
+            connections,
+            measured,
+            warm_up: measured.mul_f64(WARM_UP),
+        };
+        let what = format!(
+            "GetFeatures, {}, {}",
+            counted(entities, "entity", "entities"),
+            counted(connections, "connection", "connections")
+        );
+        let runs: Vec<Loaded> = self.repeat(&what, || {
+            runtime.block_on(load::run(server.address, requests, load))
+        })?;
+        self.figure(&what, "requests/s", runs.iter().map(|run| run.per_second));
+        self.figure(
+            &format!("{what}, p50"),
+            "µs",
+            runs.iter().map(|run| run.p50_micros),
+        );
+        self.figure(
+            &format!("{what}, p99"),
+            "µs",
+            runs.iter().map(|run| run.p99_micros),
+        );
+        Ok(())
+    }
+
+    fn repeat<T>(&self, what: &str, run: impl Fn() -> Result<T>) -> Result<Vec<T>> {
+        let runs = self.suite.runs;
+        let each = (1..=runs).map(|at| {
+            self.say(&format!("{what}, run {at} of {runs}"));
+            run().with_context(|| format!("{}: {what}", self.workload.name))
+        });
+        each.collect()
+    }
+
+    /// Tells whoever waits.
+    #[allow(clippy::print_stderr, reason = "the table alone goes to the standard output")]
+    fn say(&self, what: &str) {
+        eprintln!("{}: {what}", self.workload.name);
+    }
+
+    fn fact(&mut self, stage: &str, value: String) {
+        self.report
+            .fact(&format!("{}, {stage}", self.workload.name), value);
+    }
+
+    fn memory<T>(&mut self, stage: &str, runs: &[Done<T>]) {
+        let peaks = runs.iter().filter_map(|run| run.peak_bytes);
+        self.figure(&format!("{stage}, peak memory"), "MiB", peaks.map(mebibytes));
+    }
+
+    fn figure(&mut self, measure: &str, unit: &'static str, runs: impl IntoIterator<Item = f64>) {
+        // Where the system does not tell, there is no figure.
+        if let Some(spread) = Spread::of(runs) {
+            self.report.figures.push(Figure {
+                set: self.workload.name.clone(),
+                measure: measure.to_owned(),
+                unit,
+                spread,
+            });
+        }
+    }
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+fn counted(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
