@@ -41,7 +41,7 @@ pub(super) async fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure
         output::line(json!({ "url": url, "pid": std::process::id() }).to_string());
     } else {
         output::line(format!(
-            "Serving project {} at {url}: gRPC asof.v1 and HTTP; Ctrl-C stops.",
+            "Serving project {} at {url} (gRPC asof.v1 and HTTP JSON); Ctrl-C stops.",
             project.name()
         ));
         if args.now.is_some() {

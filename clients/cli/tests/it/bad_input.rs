@@ -1,0 +1,269 @@
+//! What the caller gets for bad input: one error that says what, where and what to do, and an exit code.
+
+use std::process::Stdio;
+
+use crate::project::Project;
+
+#[test]
+fn commands_and_flags() {
+    let project = Project::starter();
+    let ran = project.asof(&["materialise"]);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr.contains("a similar subcommand exists: 'materialize'"),
+        "{}",
+        ran.stderr
+    );
+    let ran = project.asof(&["extract", "--servise", "x"]);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr.contains("a similar argument exists: '--service'"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn no_project_and_nothing_applied() {
+    let project = Project::starter();
+    project.refused(
+        &["--project", "data", "plan"],
+        2,
+        "data is not a project: it has no asof.toml; run `asof init` there to start one, or name a project with --project DIR",
+    );
+    project.refused(&["list"], 3, "nothing is registered yet: run `asof apply` first");
+    project.refused(
+        &["init", "."],
+        2,
+        "././asof.toml exists: `asof init` starts a new project and replaces nothing; give an empty directory",
+    );
+}
+
+#[test]
+fn definitions() {
+    let project = Project::starter();
+    project.refused(
+        &["apply"],
+        2,
+        "nobody is there to confirm: give --yes to apply without asking",
+    );
+    project.write("features/more.toml", "[[view]]\nname = \"v\"\nentity = \"custommer\"\nsource = \"orders\"\n[view.features]\nitems = \"int46\"\n");
+    let ran = project.asof(&["plan"]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.stderr.contains("features/more.toml:3:10: "), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("did you mean \"customer\"?"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains("features/more.toml:6:9: "), "{}", ran.stderr);
+}
+
+#[test]
+fn definitions_that_do_not_fit_their_source() {
+    let project = Project::starter();
+    let text = project.read("features/orders.toml");
+    project.write(
+        "features/orders.toml",
+        &text.replace("items = \"int64\"", "itemz = \"int64\""),
+    );
+    project.refused(
+        &["plan"],
+        3,
+        "source orders: there is no column \"itemz\" (feature last_order:itemz); did you mean \"items\"?; the columns are customer_id, ordered_at, loaded_at, amount, items",
+    );
+    project.write(
+        "features/orders.toml",
+        &text.replace("data/orders.csv", "data/none.csv"),
+    );
+    project.refused(&["plan"], 4, "source orders: data/none.csv does not exist");
+    project.write(
+        "features/orders.toml",
+        &text.replace("data/orders.csv", "data/*.parquet"),
+    );
+    project.refused(
+        &["plan"],
+        4,
+        "source orders: the glob \"data/*.parquet\" matches no file",
+    );
+}
+
+#[test]
+fn a_change_that_breaks_a_service() {
+    let project = Project::applied();
+    let text = project.read("features/orders.toml");
+    project.write(
+        "features/orders.toml",
+        &text.replace("items = \"int64\"", "items = \"float64\""),
+    );
+    let ran = project.asof(&["apply", "--yes"]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.stderr.contains("breaks service reorder_v1"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("apply with --allow-breaking"),
+        "{}",
+        ran.stderr
+    );
+    project.done(&["apply", "--yes", "--allow-breaking"]);
+}
+
+#[test]
+fn spines_and_outputs() {
+    let project = Project::applied();
+    let extract = |spine: &'static str, out: &'static str| {
+        [
+            "extract",
+            "--service",
+            "reorder_v1",
+            "--spine",
+            spine,
+            "--out",
+            out,
+        ]
+    };
+    project.refused(&extract("none.csv", "t.csv"), 4, "spine none.csv does not exist");
+    project.refused(
+        &extract("data", "t.csv"),
+        4,
+        "spine data is a directory: give one file",
+    );
+    project.refused(&extract("/dev/null", "t.csv"), 4, "spine /dev/null is not a file");
+    project.refused(
+        &extract("spine.csv", "t.xlsx"),
+        4,
+        "output t.xlsx has an unknown format: its name should end in .parquet, .csv or .arrow",
+    );
+    project.refused(
+        &extract("spine.csv", "no/t.csv"),
+        4,
+        "output no/t.csv: the directory no does not exist",
+    );
+    project.write("t.csv", "mine");
+    project.refused(
+        &extract("spine.csv", "t.csv"),
+        2,
+        "t.csv exists: give --overwrite to replace it, or another --out",
+    );
+    assert_eq!(project.read("t.csv"), "mine");
+    project.write(
+        "zoneless.csv",
+        "customer_id,event_timestamp\n1,2026-01-10 00:00:00\n",
+    );
+    project.refused(
+        &extract("zoneless.csv", "u.csv"),
+        4,
+        "spine zoneless.csv: time column \"event_timestamp\" cannot be read: \"2026-01-10 00:00:00\" has no time zone: write it as 2013-06-01T12:00:00Z or with an offset such as +02:00 (row 0)",
+    );
+    let mut zoned = extract("zoneless.csv", "u.csv").to_vec();
+    zoned.extend(["--timezone", "Europe/Paris"]);
+    project.done(&zoned);
+    *zoned.last_mut().unwrap() = "Europe/Pariss";
+    project.refused(
+        &zoned,
+        2,
+        "unknown time zone \"Europe/Pariss\": use an IANA name such as \"UTC\" or \"America/New_York\"",
+    );
+}
+
+#[test]
+fn unknown_names() {
+    let project = Project::applied();
+    let refused = |args: &[&str], error: &str| project.refused(args, 2, error);
+    refused(
+        &[
+            "extract",
+            "--service",
+            "reorder",
+            "--spine",
+            "spine.csv",
+            "--out",
+            "t.csv",
+        ],
+        "unknown service \"reorder\"",
+    );
+    refused(
+        &["materialize", "last_ordr"],
+        "unknown view \"last_ordr\"; did you mean \"last_order\"?; the views are last_order",
+    );
+    refused(
+        &["ingest", "order", "data/orders.csv"],
+        "unknown source \"order\"; did you mean \"orders\"?",
+    );
+    refused(
+        &["list", "things"],
+        "unknown kind \"things\": the kinds are entities, sources, views, features and services",
+    );
+    project.refused(
+        &["ingest", "orders", "data/orders.csv"],
+        3,
+        "source orders is read in place from its path: only a managed source (one with a schema and no path) takes rows",
+    );
+}
+
+#[test]
+fn times_and_keys() {
+    let project = Project::applied();
+    project.refused(
+        &["materialize", "--as-of", "2026-02-01"],
+        2,
+        "\"2026-02-01\" is not a time: write it as 2013-06-01T12:00:00Z",
+    );
+    project.refused(
+        &["get", "--service", "reorder_v1", "--key", "customer_id"],
+        2,
+        "--key \"customer_id\" is not NAME=VALUE: write it as --key origin=JFK",
+    );
+    project.refused(
+        &["get", "--service", "reorder_v1", "--key", "customer_id=1"],
+        5,
+        "view \"last_order\" was never materialized: run `asof materialize last_order`",
+    );
+    project.done(&["materialize", "--as-of", "2026-02-01T00:00:00Z"]);
+    project.refused(
+        &["materialize", "--as-of", "2026-01-01T00:00:00Z"],
+        2,
+        "view last_order is materialized as of 2026-02-01T00:00:00Z already, later than 2026-01-01T00:00:00Z: give --as-of 2026-02-01T00:00:00Z or later, or --full to build it anew",
+    );
+    let earlier = [
+        "get",
+        "--service",
+        "reorder_v1",
+        "--key",
+        "customer_id=1",
+        "--now",
+        "2026-01-01T00:00:00Z",
+    ];
+    assert_eq!(project.asof(&earlier).code, 5);
+}
+
+#[test]
+fn a_closed_pipe_is_quiet() {
+    let project = Project::applied();
+    let mut child = project
+        .command(&["list"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn addresses() {
+    let project = Project::applied();
+    let ran = project.asof(&["serve", "--listen", "0.0.0.0:2763"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("listen on 127.0.0.1"), "{}", ran.stderr);
+    let ran = project.asof(&["serve", "--listen", "127.0.0.1:99999"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    project.refused(
+        &["serve", "--listen", &address],
+        5,
+        &format!("{address} is in use by another process: stop it, or listen elsewhere with --listen 127.0.0.1:PORT"),
+    );
+}

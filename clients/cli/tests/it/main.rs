@@ -1,0 +1,14 @@
+//! The `asof` binary as its users meet it.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking, also outside of test functions"
+)]
+
+mod bad_input;
+mod project;
+mod serving;
+mod starter;

@@ -1,0 +1,173 @@
+//! `asof serve` as a process: others find it, it stops when told, and its death holds nobody up.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::project::Project;
+
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(project: &Project) -> Self {
+        let mut child = project
+            .command(&[
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--now",
+                "2026-02-01T00:00:00Z",
+                "--json",
+            ])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+        Self {
+            child,
+            url: told["url"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let done = Command::new("kill")
+            .args([name, &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(done.success());
+    }
+
+    fn wait(&mut self) -> std::process::ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(
+                started.elapsed() < Duration::from_secs(15),
+                "the server does not stop"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const GET: [&str; 6] = [
+    "get",
+    "--service",
+    "reorder_v1",
+    "--key",
+    "customer_id=1",
+    "--json",
+];
+
+#[test]
+fn commands_find_the_server_that_holds_the_store() {
+    let project = Project::applied();
+    let mut server = Server::start(&project);
+    project.done(&["materialize", "--json"]);
+    let got = project.done(&GET).json();
+    assert_eq!(got["as_of"], "2026-02-01T00:00:00Z");
+    assert_eq!(got["columns"][0]["values"][0], 7.5);
+    let status = project.done(&["status", "--json"]).json();
+    assert_eq!(status["views"][0]["materialized_to"], "2026-02-01T00:00:00Z");
+    project.refused(
+        &[
+            "get",
+            "--service",
+            "reorder_v1",
+            "--key",
+            "customer_id=1",
+            "--now",
+            "2026-02-01T00:00:00Z",
+        ],
+        2,
+        "a running server has a clock of its own: give --now to `asof serve`, or stop the server first",
+    );
+    let second = project.asof(&["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(second.code, 5);
+    assert!(
+        second.stderr.contains(&format!("{}", server.child.id())),
+        "{}",
+        second.stderr
+    );
+
+    server.signal("-TERM");
+    assert!(server.wait().success());
+    let got = project
+        .done(&[&GET[..], &["--now", "2026-02-01T00:00:00Z"]].concat())
+        .json();
+    assert_eq!(got["columns"][0]["values"][0], 7.5);
+}
+
+#[test]
+fn a_project_elsewhere_is_reached_by_url() {
+    let project = Project::applied();
+    let server = Server::start(&project);
+    let elsewhere = Project::starter();
+    let remote = |args: &[&str]| elsewhere.done(&[&["--server", &server.url], args].concat());
+    remote(&["materialize", "--json"]);
+    assert_eq!(remote(&GET).json()["columns"][0]["values"][0], 7.5);
+    assert_eq!(
+        remote(&["list", "views", "--json"]).json()["definitions"][0]["name"],
+        "last_order"
+    );
+    assert!(remote(&["show", "last_order"]).stdout.contains("ttl = \"30d\""));
+    assert_eq!(
+        remote(&["search", "euros", "--json"]).json()["definitions"][0]["name"],
+        "last_order:amount"
+    );
+    assert_eq!(remote(&["runs", "--json"]).json()["runs"][0]["state"], "done");
+    assert!(remote(&["plan"]).stdout.starts_with("No changes"));
+    let text = elsewhere.read("features/orders.toml");
+    elsewhere.write(
+        "features/orders.toml",
+        &text.replace("ttl = \"30d\"", "ttl = \"60d\""),
+    );
+    let broken = elsewhere.asof(&["--server", &server.url, "apply", "--yes"]);
+    assert!(broken.stderr.contains("--allow-breaking"), "{broken:?}");
+    remote(&["apply", "--yes", "--allow-breaking"]);
+    assert!(remote(&["show", "last_order"]).stdout.contains("ttl = \"60d\""));
+    elsewhere.refused(
+        &["--server", &server.url, "extract", "--service", "reorder_v1", "--spine", "spine.csv", "--out", "t.csv"],
+        2,
+        "`asof extract` works on the project's directory, not yet through a server: run it there, without --server",
+    );
+}
+
+#[test]
+fn a_killed_server_holds_nobody_up() {
+    let project = Project::applied();
+    let mut server = Server::start(&project);
+    project.done(&["materialize", "--json"]);
+    server.signal("-KILL");
+    server.wait();
+    let got = project
+        .done(&[&GET[..], &["--now", "2026-02-01T00:00:00Z"]].concat())
+        .json();
+    assert_eq!(got["columns"][0]["values"][0], 7.5);
+}
+
+#[test]
+fn nobody_answers() {
+    let project = Project::applied();
+    project.refused(
+        &["--server", "http://127.0.0.1:1", "status"],
+        5,
+        "no server answers at http://127.0.0.1:1: start one with `asof serve`",
+    );
+}
