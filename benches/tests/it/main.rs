@@ -1,5 +1,13 @@
 //! The bench itself, at a scale at which its figures mean nothing.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests may"
+)]
+
 use std::path::Path;
 use std::process::Command;
 
