@@ -1,7 +1,8 @@
 //! The sets that are measured: the flights example, and a generated one.
 
 use std::fs;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use asof_core::time::Timestamp;
@@ -54,9 +55,7 @@ pub fn generated(spec: &Spec, data: &Path) -> Result<Workload> {
     // Made beside its place, so that one that was cut short is never in the way.
     if !project.exists() {
         let partial = data.join(format!("{name}.partial"));
-        if partial.exists() {
-            fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
-        }
+        remove(&partial)?;
         generate(&partial, spec)?;
         fs::rename(&partial, &project).with_context(|| format!("cannot make {}", project.display()))?;
     }
@@ -71,10 +70,26 @@ pub fn generated(spec: &Spec, data: &Path) -> Result<Workload> {
     })
 }
 
-fn scratch(data: &Path, name: &str) -> Result<std::path::PathBuf> {
+/// An empty directory: what an earlier version of asof left could not be read, or would help.
+fn scratch(data: &Path, name: &str) -> Result<PathBuf> {
     let scratch = data.join("scratch").join(name);
+    remove(&scratch)?;
     fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
     Ok(scratch)
+}
+
+/// Removes a directory where there is one.
+///
+/// # Errors
+///
+/// One that cannot be removed.
+pub fn remove(directory: &Path) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn directory_of(spec: &Spec) -> String {
@@ -90,4 +105,36 @@ fn directory_of(spec: &Spec) -> String {
         "generated-{rows}-rows-{keys}-{}-keys-{spine_rows}-spine-{files}-files-{seed}",
         key.as_str()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generated_set_is_made_once_and_half_a_one_is_not_in_the_way() {
+        let data = tempfile::tempdir().unwrap();
+        let spec = Spec {
+            rows: 200,
+            keys: 100,
+            spine_rows: 10,
+            files: 2,
+            ..Spec::default()
+        };
+        let partial = data.path().join(format!("{}.partial", directory_of(&spec)));
+        fs::create_dir_all(partial.join("data")).unwrap();
+        fs::write(partial.join("data/spine.parquet"), "half").unwrap();
+
+        let first = generated(&spec, data.path()).unwrap();
+        assert!(!partial.exists());
+        let made = fs::metadata(&first.spine).unwrap().modified().unwrap();
+        fs::write(first.scratch.join("left"), "by the first").unwrap();
+
+        let second = generated(&spec, data.path()).unwrap();
+        assert_eq!(second, first);
+        assert_eq!(fs::metadata(&second.spine).unwrap().modified().unwrap(), made);
+        assert!(fs::read_dir(&second.scratch).unwrap().next().is_none());
+        // 2024-03-31T00:00:00Z, 90 days after the start of 2024.
+        assert_eq!(second.as_of(), Timestamp::parse("2024-03-31T00:00:00Z").unwrap());
+    }
 }

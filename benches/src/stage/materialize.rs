@@ -1,16 +1,15 @@
 //! All views of a project, from the sources into an empty online store.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use asof_core::time::FixedClock;
 use asof_online::{RocksOptions, RocksStore};
 use asof_server::materialize::{Materializer, ViewRequest, views};
 use serde::{Deserialize, Serialize};
 
+use crate::sets;
 use crate::workload::{Opened, Workload};
 
 /// One materialization.
@@ -37,12 +36,7 @@ pub async fn run(workload: &Workload) -> Result<Materialized> {
     let opened = Opened::open(workload).await?;
     let engine = opened.engine(workload)?;
     let path = workload.store();
-    match fs::remove_dir_all(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot remove {}", path.display()));
-        }
-        _ => {}
-    }
+    sets::remove(&path)?;
     let store = Arc::new(RocksStore::open(&path, &RocksOptions::default())?);
     let clock = Arc::new(FixedClock(workload.as_of()));
     let materializer = Materializer::new(

@@ -1,0 +1,133 @@
+//! Whole runs of the binary.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Runs the bench on a small generated set, and returns what it printed.
+fn bench(data: &Path, options: &[&str]) -> String {
+    let spec = [
+        "--rows=3000",
+        "--keys=200",
+        "--spine-rows=400",
+        "--files=3",
+        "--set=generated",
+    ];
+    let run = Command::new(env!("CARGO_BIN_EXE_asof-benches"))
+        .args(["run", "--seconds=0.04", "--connections=2"])
+        .arg("--data")
+        .arg(data)
+        .args(spec)
+        .args(options)
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    String::from_utf8(run.stdout).unwrap()
+}
+
+/// The table's lines: measure with unit, and median, least and greatest.
+fn figures(page: &str) -> Vec<(String, [f64; 3])> {
+    let line = |line: &str| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let number = |at: usize| cells[at].replace(',', "").parse::<f64>().ok();
+        let numbers = [number(4)?, number(5)?, number(6)?];
+        Some((format!("{} ({})", cells[2], cells[3]), numbers))
+    };
+    page.lines()
+        .filter(|text| text.starts_with("| "))
+        .filter_map(line)
+        .collect()
+}
+
+#[test]
+fn every_stage_gives_its_figures() {
+    let data = tempfile::tempdir().unwrap();
+    let results = data.path().join("RESULTS.md");
+    let page = bench(
+        data.path(),
+        &[
+            "--runs=1",
+            "--fact=commit=abc",
+            "--results",
+            results.to_str().unwrap(),
+        ],
+    );
+
+    assert_eq!(std::fs::read_to_string(&results).unwrap(), page);
+    assert!(page.contains("- commit: abc\n"), "{page}");
+    // row_id, user_id, event_timestamp, label and the ten features.
+    assert!(
+        page.contains("extract: 400 spine rows, 3,000 source rows read, 14 columns out"),
+        "{page}"
+    );
+    assert!(
+        page.contains(
+            "materialize: 1 view into an empty store, 3,000 rows read, 3,000 written, 200 keys held"
+        ),
+        "{page}"
+    );
+    assert!(page.contains("GetFeatures: 10 features of 1 view, "), "{page}");
+    let figures = figures(&page);
+    let measures: Vec<&str> = figures.iter().map(|(measure, _)| measure.as_str()).collect();
+    assert_eq!(
+        measures,
+        [
+            "extract (s)",
+            "extract, spine rows (rows/s)",
+            "extract, source rows (rows/s)",
+            "extract, peak memory (MiB)",
+            "materialize (s)",
+            "materialize, source rows (rows/s)",
+            "materialize, peak memory (MiB)",
+            "GetFeatures, 1 entity, 1 connection (requests/s)",
+            "GetFeatures, 1 entity, 1 connection, p50 (µs)",
+            "GetFeatures, 1 entity, 1 connection, p99 (µs)",
+            "GetFeatures, 1 entity, 2 connections (requests/s)",
+            "GetFeatures, 1 entity, 2 connections, p50 (µs)",
+            "GetFeatures, 1 entity, 2 connections, p99 (µs)",
+            "GetFeatures, 100 entities, 1 connection (requests/s)",
+            "GetFeatures, 100 entities, 1 connection, p50 (µs)",
+            "GetFeatures, 100 entities, 1 connection, p99 (µs)",
+            "GetFeatures, 100 entities, 2 connections (requests/s)",
+            "GetFeatures, 100 entities, 2 connections, p50 (µs)",
+            "GetFeatures, 100 entities, 2 connections, p99 (µs)",
+        ]
+    );
+    for (measure, numbers) in &figures {
+        assert!(
+            numbers.iter().all(|number| *number > 0.0),
+            "{measure}: {numbers:?}"
+        );
+    }
+}
+
+#[test]
+fn one_stage_is_measured_alone_and_as_often_as_asked_for() {
+    let data = tempfile::tempdir().unwrap();
+    let page = bench(data.path(), &["--runs=3", "--only=extract"]);
+    let figures = figures(&page);
+    assert_eq!(figures.len(), 4, "{page}");
+    for (measure, [median, min, max]) in figures {
+        assert!(min <= median && median <= max, "{measure} in {page}");
+    }
+}
+
+#[test]
+fn a_project_that_is_not_there_fails_by_its_name() {
+    let data = tempfile::tempdir().unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_asof-benches"))
+        .args([
+            "run",
+            "--set=flights",
+            "--only=extract",
+            "--flights",
+            "no/such/project",
+        ])
+        .arg("--data")
+        .arg(data.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(!run.status.success());
+    assert!(said.contains("no/such/project"), "{said}");
+    assert!(run.stdout.is_empty());
+}
