@@ -8,6 +8,9 @@ cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR
 CARGO_TARGET_DIR=$(mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_DIR:-target}" && pwd)
 root=$PWD
+# Named beside the crate under test, these select the features of the whole workspace, so that nothing
+# of others is built a second time.
+readonly WHOLE="--locked -p asof-cli -p asof-proto-gen"
 copy=$CARGO_TARGET_DIR/planted
 log=$CARGO_TARGET_DIR/planted.log
 patches=("$@")
@@ -36,6 +39,7 @@ baseline() { # command: whether it passes, with at least one test, where nothing
 plant() { # patch: prints what became of it
     local patch=$1 command
     command=$(sed -n 's/^# caught by: *//p' "$patch" | head -n 1)
+    command=${command/#cargo test /cargo test $WHOLE }
     case "$command" in
     *[\;\&\|\`\$\<\>]*) echo "its header is not a plain cargo test command" && return 1 ;;
     "cargo test "*) ;;
