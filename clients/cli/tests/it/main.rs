@@ -8,6 +8,7 @@
     reason = "tests fail by panicking, also outside of test functions"
 )]
 
+mod applying;
 mod bad_input;
 mod project;
 mod serving;
