@@ -7,11 +7,13 @@
 //! at once when it is whole.
 //!
 //! A run may be killed anywhere: what it wrote is overtaken by the same or newer rows of the next run, and
-//! the instant up to which a generation is complete moves only with the last write of a run.
+//! the instant up to which a generation is complete moves only with the last write of a run. The first one
+//! says what is coming, so that no later run goes back behind what a run that was cut short has written.
 
 mod chunk;
 mod error;
 mod progress;
+mod work;
 
 pub use error::MaterializeError;
 
@@ -20,7 +22,7 @@ use std::sync::{Arc, Mutex};
 
 use asof_core::definition::{BoundView, Definitions};
 use asof_core::name::ProjectName;
-use asof_core::online::{Counts, GenerationState, OnlineStore, ViewAddress, ViewSlot, ViewState, row_schema};
+use asof_core::online::{Counts, OnlineStore};
 use asof_core::registry::{NewRun, RegistryStore, Run, RunEnd, RunKind, RunState};
 use asof_core::time::{Clock, Timestamp};
 use asof_offline::{Engine, RowReader, Scan, Snapshot, SourceRows};
@@ -30,6 +32,7 @@ use crate::error::JobError;
 use crate::jobs::{Jobs, Materialization};
 use chunk::Chunk;
 use progress::Mark;
+use work::Work;
 
 /// Moves rows from sources to the online store.
 pub struct Materializer<S, R> {
@@ -82,15 +85,6 @@ pub struct Materialized {
 
 /// Who is told how many rows of a view have been read.
 pub type OnRows<'a> = &'a (dyn Fn(&str, u64) + Send + Sync);
-
-/// What a run has to read, and where it goes.
-struct Work {
-    slot: ViewSlot,
-    state: GenerationState,
-    /// The mark of the run that was completed last, in the generation that serves.
-    before: Option<(Mark, Timestamp)>,
-    building: bool,
-}
 
 impl<S: OnlineStore, R: RegistryStore> Materializer<S, R> {
     /// For one project.
@@ -178,77 +172,17 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
             .ok_or_else(|| MaterializeError::unknown(request.view, request.definitions))?;
         let snapshot = Arc::new(self.engine.snapshot(&bound).await?);
         let reader = Arc::new(RowReader::bind(&bound, &snapshot)?);
-        let mut work = self.plan(&bound, &snapshot, request)?;
+        let Inner { store, project, .. } = self;
+        let mut work = Work::plan(&**store, project, &bound, &snapshot, request)?;
+        if work.is_done(&snapshot, request.as_of) {
+            return self.counted(&work, Materialized::default());
+        }
+        work.begin(&**store, request.as_of)?;
         let done = self
             .read_all(&bound, &snapshot, &reader, &mut work, request, on_rows)
             .await?;
-        self.complete(&snapshot, work, request.as_of, done)
-    }
-
-    /// Decides into which generation the rows go, and which of them are new to it.
-    fn plan(
-        &self,
-        bound: &BoundView,
-        snapshot: &Snapshot,
-        request: ViewRequest<'_>,
-    ) -> Result<Work, MaterializeError> {
-        let slot = self.store.open_view(&ViewAddress::of(&self.project, bound))?;
-        let shape = bound.stored_shape();
-        let schema = row_schema(bound);
-        let ViewState { serving, building } = self.store.view_state(slot)?;
-        if let Some(serving) = serving.filter(|serving| !request.full && serving.shape.serves(&shape)) {
-            let before = Mark::parse(&serving.progress)?;
-            let as_of = serving.as_of.unwrap_or(Timestamp::MIN);
-            if request.as_of < as_of {
-                return Err(MaterializeError::Earlier {
-                    view: request.view.to_owned(),
-                    asked: request.as_of,
-                    last: as_of,
-                });
-            }
-            if before.grew_into(snapshot) {
-                let mut state = GenerationState { shape, ..serving };
-                if state.schemas.last() != Some(&schema) {
-                    state.schemas.push(schema);
-                }
-                return Ok(Work {
-                    slot,
-                    state,
-                    before: Some((before, as_of)),
-                    building: false,
-                });
-            }
-        }
-        // A build that was cut short goes on where its source is still the same; its rows are written
-        // again, which changes nothing.
-        let mark = Mark::begun(snapshot);
-        let same = |state: &GenerationState| {
-            state.shape == shape && state.schemas.last() == Some(&schema) && state.progress == mark
-        };
-        if let Some(state) = building.filter(|state| !request.full && same(state)) {
-            return Ok(Work {
-                slot,
-                state,
-                before: None,
-                building: true,
-            });
-        }
-        let generation = self.store.begin_generation(slot, shape.clone(), schema.clone())?;
-        let state = GenerationState {
-            generation,
-            shape,
-            schemas: vec![schema],
-            as_of: None,
-            progress: mark,
-        };
-        self.store
-            .write(slot, generation, request.as_of, &[], Some(&state))?;
-        Ok(Work {
-            slot,
-            state,
-            before: None,
-            building: true,
-        })
+        self.complete(&snapshot, &mut work, request.as_of)?;
+        self.counted(&work, done)
     }
 
     async fn read_all(
@@ -262,10 +196,17 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
     ) -> Result<Materialized, MaterializeError> {
         let mut done = Materialized::default();
         let mut chunk = Chunk::new(bound, &work.state);
-        let mut scan = Scan::start(&self.engine, snapshot, reader, 0..snapshot.files.len());
+        // Of rows with event ids the first counts, and which that is only the rows before it tell.
+        let settled = if reader.needs_order() {
+            0
+        } else {
+            work.settled(snapshot, request.as_of)
+        };
+        let mut scan = Scan::start(&self.engine, snapshot, reader, settled..snapshot.files.len());
         while let Some(rows) = scan.next().await? {
             done.rows_read += rows.heads.len() as u64;
             done.rows_skipped += rows.skipped;
+            work.leave(&rows, request.as_of);
             let wanted = wanted(&rows, work.before.as_ref(), request.as_of);
             done.rows_written += chunk.add(&rows, wanted, request.as_of)?;
             if chunk.is_full() {
@@ -284,9 +225,7 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
             return Ok(());
         }
         let Work { slot, state, .. } = work;
-        // A schema that is new to the generation goes in with the first rows that it wrote.
-        self.store
-            .write(*slot, state.generation, as_of, &rows, Some(state))?;
+        self.store.write(*slot, state.generation, as_of, &rows, None)?;
         for row in rows.iter().filter(|row| row.order.due() <= as_of) {
             let mut stored = None;
             self.store.read(
@@ -312,25 +251,30 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
     fn complete(
         &self,
         snapshot: &Snapshot,
-        work: Work,
+        work: &mut Work,
         as_of: Timestamp,
-        done: Materialized,
-    ) -> Result<Materialized, MaterializeError> {
+    ) -> Result<(), MaterializeError> {
+        let mark = Mark::of(snapshot, work.ahead, as_of);
         let Work {
             slot,
-            mut state,
+            state,
             building,
             ..
         } = work;
-        self.store.apply_due(slot, state.generation, as_of)?;
+        self.store.apply_due(*slot, state.generation, as_of)?;
         state.as_of = Some(as_of);
-        state.progress = Mark::done(snapshot);
+        state.progress = mark.to_bytes();
         self.store
-            .write(slot, state.generation, as_of, &[], Some(&state))?;
-        if building {
-            self.store.serve(slot, state.generation)?;
+            .write(*slot, state.generation, as_of, &[], Some(state))?;
+        if *building {
+            self.store.serve(*slot, state.generation)?;
         }
-        let counts = self.store.count(slot, state.generation)?;
+        Ok(())
+    }
+
+    /// Counts what the generation holds, by reading all of it.
+    fn counted(&self, work: &Work, done: Materialized) -> Result<Materialized, MaterializeError> {
+        let counts = self.store.count(work.slot, work.state.generation)?;
         Ok(Materialized { counts, ..done })
     }
 }

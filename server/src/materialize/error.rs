@@ -38,6 +38,18 @@ pub enum MaterializeError {
         /// The instant it stands at.
         last: Timestamp,
     },
+    /// A run that did not end may have stored rows of a later instant.
+    #[error(
+        "a run of view {view} as of {begun} did not end, and what it wrote is later than {asked}: give --as-of {begun} or later, or --full to build the view anew"
+    )]
+    Begun {
+        /// The view.
+        view: String,
+        /// The instant asked for.
+        asked: Timestamp,
+        /// The instant of the run that did not end.
+        begun: Timestamp,
+    },
     /// Another run is at it.
     #[error("view {view} is being materialized by another run: wait for it to end (`asof runs`)")]
     Busy {
@@ -94,7 +106,7 @@ impl From<MaterializeError> for JobError {
         match error {
             MaterializeError::Unknown { .. } => Self::Unknown(text),
             MaterializeError::Nothing => Self::NotNow(text),
-            MaterializeError::Earlier { .. } => Self::Refused(text),
+            MaterializeError::Earlier { .. } | MaterializeError::Begun { .. } => Self::Refused(text),
             MaterializeError::Busy { .. } => Self::Busy(text),
             MaterializeError::Offline(_) | MaterializeError::Mark(_) => Self::Data(text),
             MaterializeError::NotReadBack { .. }

@@ -1,6 +1,7 @@
 //! How far a generation has come in its source, as it is kept in the store beside the rows.
 
 use asof_core::order::RowOrder;
+use asof_core::time::Timestamp;
 use asof_offline::{Snapshot, SourceFile};
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +14,14 @@ const FORMAT: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
     format: u32,
-    /// The files of a source read in place, in order; of a managed table they do not matter.
+    /// The files, in order.
     files: Vec<FileMark>,
     /// The next seq of a managed table.
     next_seq: Option<u64>,
-    /// Whether the run that wrote this was complete.
-    complete: bool,
+    /// The least event time among the rows of these that were left for a later instant.
+    ahead: Option<i64>,
+    /// The latest instant as of which a run began to write, whether it ended or not.
+    reached: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,31 +44,36 @@ impl FileMark {
 }
 
 impl Mark {
-    /// The mark of a generation that has all of a snapshot.
-    pub(super) fn done(snapshot: &Snapshot) -> Vec<u8> {
-        Self::of(snapshot, true).to_bytes()
-    }
-
-    /// The mark of a generation that is to have all of a snapshot.
-    pub(super) fn begun(snapshot: &Snapshot) -> Vec<u8> {
-        Self::of(snapshot, false).to_bytes()
-    }
-
-    fn of(snapshot: &Snapshot, complete: bool) -> Self {
-        let managed = snapshot.next_seq();
-        let files = match managed {
-            Some(_) => Vec::new(),
-            None => snapshot.files.iter().map(FileMark::of).collect(),
-        };
+    /// The mark of a generation that has all of a snapshot, save for rows from `ahead` on.
+    pub(super) fn of(snapshot: &Snapshot, ahead: Option<Timestamp>, as_of: Timestamp) -> Self {
         Self {
             format: FORMAT,
-            files,
-            next_seq: managed,
-            complete,
+            files: snapshot.files.iter().map(FileMark::of).collect(),
+            next_seq: snapshot.next_seq(),
+            ahead: ahead.map(Timestamp::micros),
+            reached: as_of.micros(),
         }
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    /// The same where a run as of `as_of` begins to write.
+    pub(super) fn reaching(&self, as_of: Timestamp) -> Self {
+        Self {
+            reached: self.reached.max(as_of.micros()),
+            ..self.clone()
+        }
+    }
+
+    /// The latest instant as of which something may have been written.
+    pub(super) fn reached(&self) -> Timestamp {
+        Timestamp::from_micros(self.reached)
+    }
+
+    /// The least event time of what was left for later.
+    pub(super) fn ahead(&self) -> Option<Timestamp> {
+        self.ahead.map(Timestamp::from_micros)
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
         // A struct of numbers and text always has a JSON form.
         serde_json::to_vec(self).unwrap_or_default()
     }
@@ -85,12 +93,34 @@ impl Mark {
     /// Whether a snapshot has all that this mark has, as it was, and beyond it only files that sort after
     /// it (or, of a managed table, later seqs).
     pub(super) fn grew_into(&self, snapshot: &Snapshot) -> bool {
-        let now = Self::of(snapshot, true);
-        match (self.next_seq, now.next_seq) {
+        match (self.next_seq, snapshot.next_seq()) {
             (Some(before), Some(after)) => before <= after,
-            (None, None) => now.files.starts_with(&self.files),
+            (None, None) => self.begins(snapshot),
             (Some(_), None) | (None, Some(_)) => false,
         }
+    }
+
+    /// Whether the first files of a snapshot are those of this mark.
+    fn begins(&self, snapshot: &Snapshot) -> bool {
+        let now = snapshot.files.iter().map(FileMark::of);
+        snapshot.files.len() >= self.files.len() && now.zip(&self.files).all(|(now, before)| now == *before)
+    }
+
+    /// Whether this mark is of that very snapshot.
+    pub(super) fn is_of(&self, snapshot: &Snapshot) -> bool {
+        self.files.len() == snapshot.files.len()
+            && self.next_seq == snapshot.next_seq()
+            && self.begins(snapshot)
+    }
+
+    /// How many of the first files of a snapshot have nothing for a run as of `as_of`: their rows are
+    /// there, pending ones included, and none of those that were left has happened since.
+    pub(super) fn settled(&self, snapshot: &Snapshot, as_of: Timestamp) -> usize {
+        let something_happened = self.ahead.is_some_and(|ahead| ahead <= as_of.micros());
+        if something_happened || !self.begins(snapshot) {
+            return 0;
+        }
+        self.files.len()
     }
 
     /// Whether this mark has a row: of one of its files, or with a seq before its next.

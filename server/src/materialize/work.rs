@@ -1,0 +1,156 @@
+//! What a run has to do: into which generation its rows go, and which of them are new to it.
+
+use asof_core::definition::{BoundView, StoredShape};
+use asof_core::name::ProjectName;
+use asof_core::online::{GenerationState, OnlineStore, ViewAddress, ViewSlot, ViewState, row_schema};
+use asof_core::row::RowSchema;
+use asof_core::time::Timestamp;
+use asof_offline::{Snapshot, SourceRows};
+
+use super::progress::Mark;
+use super::{MaterializeError, ViewRequest};
+
+/// What a run has to read, and where it goes.
+pub(super) struct Work {
+    pub(super) slot: ViewSlot,
+    pub(super) state: GenerationState,
+    /// What the generation that serves has, and as of when, where the rows go into it.
+    pub(super) before: Option<(Mark, Timestamp)>,
+    pub(super) building: bool,
+    /// The least event time among the rows that are left for a later instant.
+    pub(super) ahead: Option<Timestamp>,
+}
+
+impl Work {
+    /// Decides into which generation the rows go.
+    pub(super) fn plan<S: OnlineStore>(
+        store: &S,
+        project: &ProjectName,
+        bound: &BoundView,
+        snapshot: &Snapshot,
+        request: ViewRequest<'_>,
+    ) -> Result<Self, MaterializeError> {
+        let slot = store.open_view(&ViewAddress::of(project, bound))?;
+        let (shape, schema) = (bound.stored_shape(), row_schema(bound));
+        let ViewState { serving, building } = store.view_state(slot)?;
+        if let Some(serving) = serving.filter(|_| !request.full) {
+            let (mark, as_of) = reached(&serving, request)?;
+            if serving.shape.serves(&shape) && mark.grew_into(snapshot) {
+                return Ok(Self::onward(slot, serving, (mark, as_of), shape, schema));
+            }
+        }
+        if let Some(building) = building.filter(|_| !request.full) {
+            if resumes(&building, &shape, &schema, snapshot, request.as_of) {
+                return Ok(Self::anew(slot, building));
+            }
+        }
+        let generation = store.begin_generation(slot, shape.clone(), schema.clone())?;
+        let state = GenerationState {
+            generation,
+            shape,
+            schemas: vec![schema],
+            as_of: None,
+            progress: Mark::of(snapshot, None, request.as_of).to_bytes(),
+        };
+        Ok(Self::anew(slot, state))
+    }
+
+    /// On with the generation that serves.
+    fn onward(
+        slot: ViewSlot,
+        serving: GenerationState,
+        before: (Mark, Timestamp),
+        shape: StoredShape,
+        schema: RowSchema,
+    ) -> Self {
+        let mut state = GenerationState { shape, ..serving };
+        if state.schemas.last() != Some(&schema) {
+            state.schemas.push(schema);
+        }
+        Self {
+            slot,
+            state,
+            before: Some(before),
+            building: false,
+            ahead: None,
+        }
+    }
+
+    fn anew(slot: ViewSlot, state: GenerationState) -> Self {
+        Self {
+            slot,
+            state,
+            before: None,
+            building: true,
+            ahead: None,
+        }
+    }
+
+    /// Whether the generation that serves has all of the snapshot as of that very instant.
+    pub(super) fn is_done(&self, snapshot: &Snapshot, as_of: Timestamp) -> bool {
+        self.before
+            .as_ref()
+            .is_some_and(|(mark, last)| *last == as_of && mark.reached() == as_of && mark.is_of(snapshot))
+    }
+
+    /// Writes down what is coming, before any row: the schema that the rows have, and the instant that
+    /// they may be of.
+    pub(super) fn begin<S: OnlineStore>(
+        &mut self,
+        store: &S,
+        as_of: Timestamp,
+    ) -> Result<(), MaterializeError> {
+        let mark = Mark::parse(&self.state.progress)?.reaching(as_of);
+        self.state.progress = mark.to_bytes();
+        store.write(self.slot, self.state.generation, as_of, &[], Some(&self.state))?;
+        Ok(())
+    }
+
+    /// How many of the first files need not be read.
+    pub(super) fn settled(&mut self, snapshot: &Snapshot, as_of: Timestamp) -> usize {
+        let Some((mark, _)) = &self.before else { return 0 };
+        let settled = mark.settled(snapshot, as_of);
+        if settled > 0 {
+            self.ahead = mark.ahead();
+        }
+        settled
+    }
+
+    /// Notes the rows of a batch that have not happened by `as_of`.
+    pub(super) fn leave(&mut self, rows: &SourceRows, as_of: Timestamp) {
+        let left = rows.heads.iter().map(|head| head.order.event_time);
+        let least = left.filter(|event_time| *event_time > as_of).min();
+        self.ahead = self.ahead.into_iter().chain(least).min();
+    }
+}
+
+/// What the generation that serves has, and as of when: nothing later than what is asked for.
+fn reached(
+    serving: &GenerationState,
+    request: ViewRequest<'_>,
+) -> Result<(Mark, Timestamp), MaterializeError> {
+    let mark = Mark::parse(&serving.progress)?;
+    let as_of = serving.as_of.unwrap_or(Timestamp::MIN);
+    let (view, asked) = (request.view.to_owned(), request.as_of);
+    if asked < as_of {
+        let last = as_of;
+        return Err(MaterializeError::Earlier { view, asked, last });
+    }
+    if asked < mark.reached() {
+        let begun = mark.reached();
+        return Err(MaterializeError::Begun { view, asked, begun });
+    }
+    Ok((mark, as_of))
+}
+
+/// Whether a build that was cut short goes on: its rows are written again, which changes nothing.
+fn resumes(
+    building: &GenerationState,
+    shape: &StoredShape,
+    schema: &RowSchema,
+    snapshot: &Snapshot,
+    as_of: Timestamp,
+) -> bool {
+    let same = building.shape == *shape && building.schemas.last() == Some(schema);
+    same && Mark::parse(&building.progress).is_ok_and(|mark| mark.is_of(snapshot) && mark.reached() <= as_of)
+}
