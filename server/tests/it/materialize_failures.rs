@@ -1,0 +1,226 @@
+//! A store that fails at one call: whatever the call, running again ends where a run without failure does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use asof_core::definition::StoredShape;
+use asof_core::key::EntityKey;
+use asof_core::online::memory::MemoryStore;
+use asof_core::online::{
+    Counts, Found, Generation, GenerationState, OnlineRow, OnlineStore, StoreError, ViewAddress, ViewSlot,
+    ViewState,
+};
+use asof_core::registry::RunState;
+use asof_core::row::RowSchema;
+use asof_core::time::Timestamp;
+
+use crate::materialize_project::{Project, Random, Told, VIEWS, keys, run};
+
+/// A store whose nth changing call fails, before or after it did what it was asked for.
+struct Failing<S> {
+    inner: S,
+    /// How many more calls go well.
+    left: AtomicI64,
+    after: bool,
+}
+
+impl<S> Failing<S> {
+    fn call<T>(&self, call: impl FnOnce(&S) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let fails = self.left.fetch_sub(1, Ordering::SeqCst) == 0;
+        if fails && !self.after {
+            return Err(broken());
+        }
+        let result = call(&self.inner);
+        if fails { Err(broken()) } else { result }
+    }
+}
+
+fn broken() -> StoreError {
+    StoreError::Failed {
+        place: "here".into(),
+        reason: "a wire was cut".into(),
+    }
+}
+
+impl<S: OnlineStore> OnlineStore for Failing<S> {
+    fn open_view(&self, address: &ViewAddress) -> Result<ViewSlot, StoreError> {
+        self.call(|store| store.open_view(address))
+    }
+
+    fn views(&self) -> Result<Vec<(ViewAddress, ViewSlot, ViewState)>, StoreError> {
+        self.inner.views()
+    }
+
+    fn view_state(&self, slot: ViewSlot) -> Result<ViewState, StoreError> {
+        self.inner.view_state(slot)
+    }
+
+    fn begin_generation(
+        &self,
+        slot: ViewSlot,
+        shape: StoredShape,
+        schema: RowSchema,
+    ) -> Result<Generation, StoreError> {
+        self.call(|store| store.begin_generation(slot, shape, schema))
+    }
+
+    fn write(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        now: Timestamp,
+        rows: &[OnlineRow],
+        state: Option<&GenerationState>,
+    ) -> Result<(), StoreError> {
+        self.call(|store| store.write(slot, generation, now, rows, state))
+    }
+
+    fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
+        self.call(|store| store.serve(slot, generation))
+    }
+
+    fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError> {
+        self.call(|store| store.apply_due(slot, generation, now))
+    }
+
+    fn read(
+        &self,
+        entity: u32,
+        key: &EntityKey,
+        views: &[(u32, Generation)],
+        at: Timestamp,
+        visit: &mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.inner.read(entity, key, views, at, visit)
+    }
+
+    fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
+        self.inner.count(slot, generation)
+    }
+
+    fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError> {
+        self.inner.drop_view(slot)
+    }
+
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+
+    fn changes(&self) -> Option<u64> {
+        self.inner.changes()
+    }
+}
+
+/// A view's runs, as of when, and whether a file that was there is exchanged before.
+type Steps = &'static [(i64, bool)];
+
+/// Of files: a first generation, on with it, and another one because a file is not what it was.
+const OF_FILES: Steps = &[(100, false), (106, false), (110, true)];
+const OF_TABLE: Steps = &[(100, false), (106, false)];
+
+#[tokio::test]
+async fn whichever_call_fails_running_again_makes_it_good() {
+    // To begin, to write down what is coming, rows, what is due, the end; of a new generation also its
+    // beginning and that it serves.
+    for (view, steps, least) in [(VIEWS[0], OF_FILES, 18), (VIEWS[1], OF_TABLE, 11)] {
+        for after in [false, true] {
+            let mut nth = 0;
+            while scenario(view, steps, nth, after).await {
+                nth += 1;
+            }
+            println!(
+                "{view}: {nth} calls failed, {}",
+                if after { "after the fact" } else { "before it" }
+            );
+            assert!(nth >= least, "only {nth} calls");
+        }
+    }
+}
+
+/// Whether the nth call was made, and so failed.
+async fn scenario(view: &str, steps: Steps, nth: i64, after: bool) -> bool {
+    let store = Arc::new(Failing {
+        inner: MemoryStore::new(),
+        left: AtomicI64::new(nth),
+        after,
+    });
+    let mut project = Project::new("p", store.clone(), [Some(9), None]).await;
+    let (mut random, keys) = (Random::new(7), keys());
+    let mut before: Option<(i64, Vec<Told>)> = None;
+    let mut failed = false;
+    for (step, (at, exchanged)) in steps.iter().copied().enumerate() {
+        let rows = random.rows(12, at);
+        if view == VIEWS[0] {
+            project.put_file(&format!("{step}.parquet"), &rows);
+        } else {
+            project.ingest(&rows).await;
+        }
+        if exchanged {
+            project.put_file("0.parquet", &random.rows(12, at));
+        }
+        if let Err(error) = project.run(view, at, false).await {
+            assert!(!failed, "call {nth} failed alone");
+            failed = true;
+            let text = "the online store at here failed: a wire was cut";
+            assert_eq!(error.to_string(), text);
+            let ledger = project.ledger().await;
+            assert_eq!(ledger[0].state, RunState::Failed { error: text.into() });
+            if let Some((then, told)) = &before {
+                still_serves(&project, view, *then, told, at).await;
+            }
+            project.run(view, at, false).await.unwrap();
+        }
+        let told = project.read(view, &keys, at).await.unwrap();
+        for (key, told) in keys.iter().zip(&told) {
+            let expected = project.expected(view, key, at);
+            assert_eq!(*told, expected, "call {nth}, view {view}, key {key:?} at {at}");
+        }
+        before = Some((at, told));
+    }
+    if failed {
+        nothing_is_left_behind(&project, view, steps[steps.len() - 1].0).await;
+    }
+    failed
+}
+
+/// The store holds what one run into an empty store would have put there, and nothing is under way.
+async fn nothing_is_left_behind(project: &Project<Failing<MemoryStore>>, view: &str, last: i64) {
+    let mut views = project.store.views().unwrap();
+    let (_, slot, state) = views.remove(0);
+    assert!(views.is_empty());
+    assert_eq!(state.building, None);
+    let counts = project
+        .store
+        .count(slot, state.serving.unwrap().generation)
+        .unwrap();
+    let materializer = project.over(Arc::new(MemoryStore::new()));
+    let fresh = run(&materializer, &project.definitions, view, last, false)
+        .await
+        .unwrap()
+        .counts;
+    assert_eq!((counts.keys, counts.pending), (fresh.keys, fresh.pending));
+}
+
+/// What served goes on serving, as it was or onward to the instant of the run that failed.
+async fn still_serves(
+    project: &Project<Failing<MemoryStore>>,
+    view: &str,
+    then: i64,
+    told: &[Told],
+    at: i64,
+) {
+    let keys = keys();
+    let answers = project.read(view, &keys, at).await.expect("the view answers");
+    assert_eq!(answers.len(), told.len());
+    let materialized = project
+        .answer(&project.store, &[&format!("{view}:*")], &keys, at)
+        .await
+        .unwrap();
+    let to = materialized.views[0].materialized_to.micros();
+    assert!(to == then || to == at, "materialized to {to}");
+    // At its own instant it says what it said, or that it holds later rows: never anything else.
+    match project.read(view, &keys, then).await {
+        Ok(answers) => assert_eq!(answers, told),
+        Err(error) => assert_eq!(error.code(), tonic::Code::FailedPrecondition),
+    }
+}

@@ -1,0 +1,254 @@
+//! No gaps: whatever the schedule of runs, late rows and changes of files and definitions, the answers are
+//! those of one full run into an empty store.
+
+use std::sync::Arc;
+
+use asof_core::definition::{Definitions, StoredShape};
+use asof_core::online::memory::MemoryStore;
+use asof_core::online::{OnlineStore, ViewState};
+use asof_server::materialize::MaterializeError;
+
+use crate::materialize_project::{ALL, Project, Random, VIEWS, definitions, keys, run, seeds};
+
+/// How many schedules.
+const SCHEDULES: u64 = 40;
+/// How many steps each has.
+const STEPS: u64 = 8;
+
+#[tokio::test]
+async fn any_schedule_ends_where_one_full_run_does() {
+    let (mut runs, mut generations) = (0, 0);
+    let seeds = seeds(SCHEDULES);
+    for seed in &seeds {
+        println!("seed {seed}: run it alone with ASOF_SEED={seed}");
+        let done = schedule(*seed).await;
+        runs += done.0;
+        generations += done.1;
+    }
+    println!(
+        "{} schedules, {runs} runs, {generations} generations",
+        seeds.len()
+    );
+}
+
+/// What a step of a schedule changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Nothing,
+    LateRows,
+    NewFile,
+    ChangedFile,
+    RemovedFile,
+    AddedFeature,
+    DroppedFeature,
+}
+
+use Change::{AddedFeature, ChangedFile, DroppedFeature, LateRows, NewFile, Nothing, RemovedFile};
+
+async fn schedule(seed: u64) -> (u64, u64) {
+    let mut random = Random::new(seed ^ 0x5eed);
+    let mut project = Project::new("p", Arc::new(MemoryStore::new()), [Some(9), None]).await;
+    // Files for three of four schedules: those of tables take their time.
+    let view = VIEWS[usize::from(seed % 4 == 0)];
+    let files = view == VIEWS[0];
+    let (mut now, mut runs, mut wide) = (100, 0, false);
+    first(&mut project, &mut random, files, now).await;
+    project.run(view, now, false).await.unwrap();
+    for step in 1..=STEPS {
+        let ahead = i64::try_from(random.below(7)).unwrap();
+        let changes: &[Change] = if files {
+            &[
+                Nothing,
+                NewFile,
+                NewFile,
+                ChangedFile,
+                RemovedFile,
+                AddedFeature,
+                DroppedFeature,
+            ]
+        } else {
+            &[
+                Nothing,
+                LateRows,
+                LateRows,
+                LateRows,
+                AddedFeature,
+                DroppedFeature,
+            ]
+        };
+        let change = changes[usize::try_from(random.below(changes.len() as u64)).unwrap()];
+        let change = possible(change, &project, wide);
+        make(change, &mut project, &mut random, (step, now)).await;
+        wide = (wide || change == AddedFeature) && change != DroppedFeature;
+        if random.one_in(4) {
+            // Several changes before one run.
+            continue;
+        }
+        if random.one_in(3) {
+            refused(&project, view, now).await;
+        }
+        now += ahead;
+        project.run(view, now, false).await.unwrap();
+        runs += 1;
+        assert_eq!(state(&project).building, None);
+        same_as_full(&project, view, now, seed).await;
+    }
+    let generation = state(&project).serving.unwrap().generation.0;
+    (runs, u64::from(generation))
+}
+
+async fn first(project: &mut Project<MemoryStore>, random: &mut Random, files: bool, now: i64) {
+    let rows = random.rows(15, now);
+    if files {
+        project.put_file("500.parquet", &rows);
+    } else {
+        project.ingest(&rows).await;
+    }
+}
+
+/// The change, unless it cannot be made.
+fn possible(change: Change, project: &Project<MemoryStore>, wide: bool) -> Change {
+    match change {
+        RemovedFile if project.files.len() < 2 => Nothing,
+        AddedFeature if wide => Nothing,
+        DroppedFeature if !wide => Nothing,
+        change => change,
+    }
+}
+
+async fn make(change: Change, project: &mut Project<MemoryStore>, random: &mut Random, when: (u64, i64)) {
+    let (step, now) = when;
+    let any_file = |project: &Project<MemoryStore>, random: &mut Random| {
+        let place = usize::try_from(random.below(project.files.len() as u64)).unwrap();
+        project.files.keys().nth(place).unwrap().clone()
+    };
+    let wide = format!("{ALL}twice = {{ type = \"int64\", column = \"n\" }}\n");
+    match change {
+        Nothing => {}
+        LateRows => {
+            let rows = random.rows(8, now);
+            project.ingest(&rows).await;
+        }
+        NewFile => {
+            let rows = random.rows(8, now);
+            project.put_file(&format!("{}.parquet", 500 + step), &rows);
+        }
+        ChangedFile => {
+            let name = any_file(project, random);
+            let rows = random.rows(9, now);
+            project.put_file(&name, &rows);
+        }
+        RemovedFile => {
+            let name = any_file(project, random);
+            project.remove_file(&name);
+        }
+        AddedFeature => project.define(&definitions(project.ttls, &wide)).await,
+        DroppedFeature => project.define(&definitions(project.ttls, ALL)).await,
+    }
+}
+
+fn state(project: &Project<MemoryStore>) -> ViewState {
+    project.store.views().unwrap().remove(0).2
+}
+
+/// A run as of an instant before the last one is refused, and changes nothing.
+async fn refused(project: &Project<MemoryStore>, view: &str, now: i64) {
+    let before = project.store.changes();
+    let refused = run(&project.materializer, &project.definitions, view, now - 1, false).await;
+    let earlier = MaterializeError::Earlier {
+        view: view.into(),
+        asked: asof_core::time::Timestamp::from_micros(now - 1),
+        last: asof_core::time::Timestamp::from_micros(now),
+    };
+    assert_eq!(refused.unwrap_err().to_string(), earlier.to_string());
+    assert_eq!(project.store.changes(), before);
+}
+
+async fn same_as_full(project: &Project<MemoryStore>, view: &str, now: i64, seed: u64) {
+    let keys = keys();
+    let fresh = Arc::new(MemoryStore::new());
+    let full = run(
+        &project.over(fresh.clone()),
+        &project.definitions,
+        view,
+        now,
+        true,
+    )
+    .await
+    .unwrap();
+    let told = project.read(view, &keys, now).await.unwrap();
+    assert_eq!(
+        told,
+        project.read_from(&fresh, view, &keys, now).await.unwrap(),
+        "seed {seed} at {now}"
+    );
+    for (key, told) in keys.iter().zip(&told) {
+        assert_eq!(
+            *told,
+            project.expected(view, key, now),
+            "seed {seed}, key {key:?} at {now}"
+        );
+    }
+    // What is not due yet is there as well.
+    let (_, slot, state) = project.store.views().unwrap().remove(0);
+    let counts = project
+        .store
+        .count(slot, state.serving.unwrap().generation)
+        .unwrap();
+    assert_eq!(
+        (counts.keys, counts.pending),
+        (full.counts.keys, full.counts.pending),
+        "seed {seed} at {now}"
+    );
+}
+
+#[tokio::test]
+async fn growth_stays_in_its_generation_and_other_changes_do_not() {
+    let mut random = Random::new(1);
+    let mut project = Project::new("p", Arc::new(MemoryStore::new()), [None, None]).await;
+    let view = VIEWS[0];
+    let mut now = 100;
+    first(&mut project, &mut random, true, now).await;
+    project.put_file("300.parquet", &random.rows(5, now));
+    project.run(view, now, false).await.unwrap();
+    let expected = [
+        (Nothing, 1),
+        (NewFile, 1),
+        (ChangedFile, 2),
+        (RemovedFile, 3),
+        (AddedFeature, 4),
+        (NewFile, 4),
+        (DroppedFeature, 4),
+        (NewFile, 4),
+        (AddedFeature, 5),
+    ];
+    for (step, (change, generation)) in (1..).zip(expected) {
+        make(change, &mut project, &mut random, (step, now)).await;
+        // Until the run, the one that serves answers for all that it has.
+        if change != AddedFeature {
+            project.read(view, &keys(), now).await.unwrap();
+        }
+        old_serves(&project.definitions, &project).await;
+        now += 2;
+        project.run(view, now, false).await.unwrap();
+        let serving = state(&project).serving.unwrap();
+        assert_eq!(serving.generation.0, generation, "after {change:?}");
+        same_as_full(&project, view, now, 0).await;
+    }
+    // A file that sorts before the others changes the order of acceptance.
+    project.put_file("100.parquet", &random.rows(5, now));
+    project.run(view, now, false).await.unwrap();
+    assert_eq!(state(&project).serving.unwrap().generation.0, 6);
+    same_as_full(&project, view, now, 0).await;
+}
+
+/// The features that what is stored has are answered, also where the definitions have more.
+async fn old_serves(definitions: &Definitions, project: &Project<MemoryStore>) {
+    let stored: &StoredShape = &state(project).serving.unwrap().shape;
+    assert!(definitions.bound_view(VIEWS[0]).unwrap().stored_shape().rows == stored.rows);
+    let clock = state(project).serving.unwrap().as_of.unwrap().micros();
+    let answer = project
+        .answer(&project.store, &["of_files:x", "of_files:s"], &keys(), clock)
+        .await;
+    assert_eq!(answer.unwrap().columns.len(), 2);
+}
