@@ -1,8 +1,11 @@
 //! The feature values of rows that may yet win.
 
-use datafusion::arrow::array::{Array, ArrayRef, new_null_array};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayData, ArrayRef, new_null_array};
 use datafusion::arrow::compute::interleave;
 use datafusion::arrow::datatypes::DataType as ArrowType;
+use datafusion::arrow::row::{RowConverter, SortField};
 
 use crate::error::Result;
 
@@ -77,20 +80,45 @@ impl Values {
     }
 
     /// All features of the rows at `places`, null where there is no place.
+    ///
+    /// The bytes of the arrays depend on the values alone: what a decoder left beneath a null is not
+    /// taken along.
     pub(super) fn columns(&self, places: &[Option<Place>]) -> Result<Vec<ArrayRef>> {
-        // The array of one null stands before the batches.
-        let indices: Vec<(usize, usize)> = places
-            .iter()
-            .map(|place| place.map_or((0, 0), |place| (place.batch + 1, place.row)))
-            .collect();
         let column = |(feature, data_type): (usize, &ArrowType)| {
+            // The array of one null stands before the batches, and for every null among them.
             let nothing = new_null_array(data_type, 1);
             let arrays: Vec<&dyn Array> = std::iter::once(&nothing)
                 .chain(self.batches.iter().filter_map(|batch| batch.get(feature)))
                 .map(AsRef::as_ref)
                 .collect();
-            Ok(interleave(&arrays, &indices)?)
+            let index = |place: &Option<Place>| {
+                let (batch, row) = place.map_or((0, 0), |place| (place.batch + 1, place.row));
+                let is_value = arrays.get(batch).is_some_and(|array| array.is_valid(row));
+                if is_value { (batch, row) } else { (0, 0) }
+            };
+            let indices: Vec<(usize, usize)> = places.iter().map(index).collect();
+            clean_within(interleave(&arrays, &indices)?)
         };
         self.types.iter().enumerate().map(column).collect()
     }
+}
+
+/// Clears what lies beneath nulls inside lists, structs and maps; embeddings have none.
+fn clean_within(array: ArrayRef) -> Result<ArrayRef> {
+    let data_type = array.data_type();
+    let may_hold_nulls = data_type.is_nested() && !matches!(data_type, ArrowType::FixedSizeList(..));
+    if !may_hold_nulls || array.to_data().child_data().iter().all(is_without_nulls) {
+        return Ok(array);
+    }
+    let field = SortField::new(data_type.clone());
+    if !RowConverter::supports_fields(std::slice::from_ref(&field)) {
+        return Ok(array);
+    }
+    let converter = RowConverter::new(vec![field])?;
+    let rows = converter.convert_columns(&[Arc::clone(&array)])?;
+    Ok(converter.convert_rows(&rows)?.pop().unwrap_or(array))
+}
+
+fn is_without_nulls(data: &ArrayData) -> bool {
+    data.null_count() == 0 && data.child_data().iter().all(is_without_nulls)
 }
