@@ -17,36 +17,21 @@ use crate::history::{FEATURES, Held, History, Questions, World, features_in};
 use crate::project::{
     Ask, Entry, Project, column, in_place, read, same, write_arrow, write_csv, write_parquet_groups,
 };
-use crate::random::{Random, cases, seeds};
+use crate::random::{Random, cases, each_seed};
 
 /// How many views one project has; each is read under two sets of keys.
 const VIEWS: usize = 4;
 /// How many spines are extracted from one project.
 const SPINES: usize = 2;
 
-/// Tells the seed of a case that fails.
-pub(crate) struct Shown(pub(crate) u64);
-
-impl Drop for Shown {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("this case again: ASOF_SEED={}", self.0);
-        }
-    }
-}
-
 /// A case is one history asked by one spine under one set of keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn extracts_equal_the_reference() {
     let projects = cases(2_000).div_ceil(2 * VIEWS * SPINES);
     let mut statuses = [0u64; Status::ALL.len()];
-    for seed in seeds().take(projects) {
-        let _shown = Shown(seed);
-        let mut random = Random::new(seed);
-        let world = World::new(&mut random);
-        let (project, histories) = random_project(&world, &mut random);
-        for spine in 0..SPINES {
-            check_spine(&project, &histories, &world, spine, &mut random, &mut statuses).await;
+    for counted in each_seed(projects, check_project).await {
+        for (total, count) in statuses.iter_mut().zip(counted) {
+            *total += count;
         }
     }
     // Cases that never come to a status prove nothing about it.
@@ -55,11 +40,21 @@ async fn extracts_equal_the_reference() {
     }
 }
 
+async fn check_project(mut random: Random) -> [u64; Status::ALL.len()] {
+    let mut statuses = [0; Status::ALL.len()];
+    let world = World::new(&mut random);
+    let (project, histories) = random_project(&world, &mut random);
+    for spine in 0..SPINES {
+        check_spine(&project, &histories, &world, spine, &mut random, &mut statuses).await;
+    }
+    statuses
+}
+
 /// A history in the files of a view's source.
-pub(crate) struct Stored {
-    pub(crate) history: History,
-    pub(crate) held: Held,
-    pub(crate) ttl: Option<Duration>,
+struct Stored {
+    history: History,
+    held: Held,
+    ttl: Option<Duration>,
 }
 
 fn random_project(world: &World, random: &mut Random) -> (Project, Vec<Stored>) {
@@ -194,7 +189,7 @@ async fn check_spine(
 }
 
 /// Every view twice: by the columns `k…`, and with a prefix by the columns `other…`.
-pub(crate) fn both_keys(project: &Project, world: &World) -> ReadPlan {
+fn both_keys(project: &Project, world: &World) -> ReadPlan {
     let views: Vec<String> = (0..project.definitions.views.len())
         .map(|place| format!("v{place}"))
         .collect();
@@ -222,7 +217,7 @@ pub(crate) fn both_keys(project: &Project, world: &World) -> ReadPlan {
 }
 
 /// Compares a dataset with what the reference says; returns how often each status was expected.
-pub(crate) fn check_extract(
+fn check_extract(
     plan: &ReadPlan,
     histories: &[Stored],
     questions: &Questions,

@@ -5,6 +5,8 @@
 )]
 
 mod contract;
+mod flights;
 mod history;
+mod plans;
 mod project;
 mod random;

@@ -114,6 +114,17 @@ impl Project {
         self
     }
 
+    /// Reads a feature from a column of another name.
+    pub(crate) fn rename_feature(&mut self, view: &str, feature: &str, column: &str) -> &mut Self {
+        let view = self.definitions.views.get_mut(view).unwrap();
+        let ViewKind::Features(features) = &mut view.kind else {
+            panic!("a view of features");
+        };
+        let feature = features.iter_mut().find(|other| other.name.as_str() == feature);
+        feature.unwrap().column = Some(column.into());
+        self
+    }
+
     pub(crate) fn plan(&self, features: &[&str]) -> ReadPlan {
         ReadPlan::of_features(&self.definitions, features.iter().copied()).unwrap()
     }

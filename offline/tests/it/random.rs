@@ -43,12 +43,50 @@ pub(crate) fn cases(default: usize) -> usize {
 
 /// The seeds of a test: the one in `ASOF_SEED`, or else an endless row from a random start, which a
 /// failing test shows.
-pub(crate) fn seeds() -> Box<dyn Iterator<Item = u64>> {
+fn seeds() -> Box<dyn Iterator<Item = u64>> {
     match std::env::var("ASOF_SEED") {
         Ok(seed) => Box::new(std::iter::once(seed.parse().unwrap())),
         Err(_) => {
             let start = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 0);
             Box::new((0..).map(move |place| start.wrapping_add(place)))
+        }
+    }
+}
+
+/// Runs a case for each of so many seeds, some of them at the same time: they wait for the disk a lot.
+pub(crate) async fn each_seed<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    count: usize,
+    case: impl Fn(Random) -> F,
+) -> Vec<T> {
+    let mut running = tokio::task::JoinSet::new();
+    let mut done = Vec::new();
+    for seed in seeds().take(count) {
+        let case = case(Random::new(seed));
+        running.spawn(async move {
+            let _shown = Shown(seed);
+            case.await
+        });
+        if running.len() == 8 {
+            done.extend(running.join_next().await.map(finished));
+        }
+    }
+    while let Some(ended) = running.join_next().await {
+        done.push(finished(ended));
+    }
+    done
+}
+
+fn finished<T>(ended: Result<T, tokio::task::JoinError>) -> T {
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// Tells the seed of a case that fails.
+struct Shown(u64);
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("this case again: ASOF_SEED={}", self.0);
         }
     }
 }

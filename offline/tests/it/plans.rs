@@ -1,0 +1,115 @@
+//! I3: readers, batch size, memory limit and the cut of files change nothing about the bytes.
+
+use asof_core::definition::Location;
+use asof_core::time::Zone;
+use asof_offline::{EngineOptions, OfflineError};
+
+use crate::contract::write_source;
+use crate::history::{FEATURES, Held, History, Questions, World};
+use crate::project::{Ask, Project, extract, write_parquet_groups};
+use crate::random::{Random, cases, each_seed};
+
+const PLANS: usize = 8;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_plan_gives_the_same_bytes() {
+    let projects = cases(200);
+    let found = each_seed(projects, check_plans).await;
+    let compared: usize = found.iter().map(|(same, _)| same).sum();
+    let too_small: usize = found.iter().map(|(_, refused)| refused).sum();
+    assert_eq!(compared + too_small, projects * (PLANS + 1));
+    if projects > 50 {
+        assert!(
+            too_small > projects / 10 && compared > projects * PLANS / 2,
+            "{compared} {too_small}"
+        );
+    }
+}
+
+/// How many extracts had the same bytes, and how many were refused for want of memory.
+async fn check_plans(mut random: Random) -> (usize, usize) {
+    let random = &mut random;
+    let world = World::new(random);
+    let history = History::new(&world, Held::Parquet, random);
+    let mut project = Project::new();
+    let keys: Vec<(String, String)> = world
+        .key_types
+        .iter()
+        .enumerate()
+        .map(|(place, key_type)| (format!("k{place}"), key_type.to_string()))
+        .collect();
+    let keys: Vec<(&str, &str)> = keys.iter().map(|(name, t)| (name.as_str(), t.as_str())).collect();
+    let source = write_source(&project, "s0", &history, Held::Parquet, random);
+    let other = write_source(&project, "cut", &history, Held::Parquet, random);
+    let Location::InPlace { path: other_path } = other.location else {
+        panic!("read in place");
+    };
+    project
+        .entity("thing", &keys)
+        .source(source)
+        .view("v0", "thing", "s0", world.ttl(random), &FEATURES);
+    let questions = Questions::new(&world, Held::Parquet, random);
+    let spine = project.path("spine.parquet");
+    write_parquet_groups(&spine, &questions.batch, 7);
+    let ask = Ask {
+        time_column: "when".into(),
+        timezone: questions.form.is_naive().then_some(Zone::UTC),
+        as_corrected: random.chance(30),
+        status: true,
+        overwrite: true,
+    };
+    let (mut compared, mut too_small) = (0, 0);
+    let mut expected: Option<Vec<u8>> = None;
+    for plan_number in 0..=PLANS {
+        if plan_number == PLANS / 2 {
+            let path = other_path.clone();
+            project.change_source("s0", |source| source.location = Location::InPlace { path });
+        }
+        // The first has no limit: there is something to compare with.
+        let options = match plan_number {
+            0 => EngineOptions {
+                memory_limit: None,
+                readers: 1,
+                batch_size: 8_192,
+            },
+            _ => EngineOptions {
+                memory_limit: random.pick(&[
+                    None,
+                    None,
+                    Some(32 << 20),
+                    Some(32 << 20),
+                    Some(1),
+                    Some(2_000),
+                ]),
+                readers: 1 + random.below(8),
+                batch_size: random.pick(&[1, 2, 3, 5, 16, 1_000, 8_192]),
+            },
+        };
+        let out = project.path("out.arrow");
+        let plan = project.plan(&["v0:*"]);
+        match extract(&project.engine_with(options), &plan, &spine, &out, &ask).await {
+            Ok(_) => {
+                let bytes = std::fs::read(&out).unwrap();
+                assert_eq!(
+                    expected.get_or_insert_with(|| bytes.clone()),
+                    &bytes,
+                    "{options:?}"
+                );
+                compared += 1;
+            }
+            Err(OfflineError::Memory(message)) => {
+                assert!(
+                    options.memory_limit.is_some_and(|limit| limit < 32 << 20),
+                    "{options:?}: {message}"
+                );
+                assert!(
+                    message.starts_with("the memory limit is too small to hold "),
+                    "{message}"
+                );
+                too_small += 1;
+            }
+            Err(other) => panic!("{options:?}: {other}"),
+        }
+    }
+    (compared, too_small)
+}
