@@ -145,17 +145,11 @@ impl Engine {
         schema: &[(String, DataType)],
         files: &[SourceFile],
         first: i64,
-    ) -> Result<Written> {
+    ) -> Result<Part> {
         let target = table_schema(schema);
-        let mut written = Written::create(directory(self, source), first, &target)?;
-        let result = self.append_files(source, schema, files, &mut written).await;
-        match result.and_then(|()| written.finish()) {
-            Ok(()) => Ok(written),
-            Err(error) => {
-                written.remove();
-                Err(error)
-            }
-        }
+        let mut writing = Writing::create(directory(self, source), first, &target)?;
+        let appended = self.append_files(source, schema, files, &mut writing).await;
+        writing.finish(appended)
     }
 
     async fn append_files(
@@ -163,7 +157,7 @@ impl Engine {
         source: &Source,
         schema: &[(String, DataType)],
         files: &[SourceFile],
-        written: &mut Written,
+        writing: &mut Writing,
     ) -> Result<()> {
         let columns: Vec<String> = schema.iter().map(|(name, _)| name.clone()).collect();
         for file in files {
@@ -173,7 +167,7 @@ impl Engine {
             while let Some(batch) = stream.next().await {
                 let batch = batch.map_err(|error| OfflineError::engine(&file.path, &error))?;
                 let arrays = convert_batch(source, schema, &file.path, row, &batch)?;
-                written.append(arrays, batch.num_rows())?;
+                writing.append(arrays, batch.num_rows())?;
                 row += batch.num_rows();
             }
         }
@@ -264,18 +258,23 @@ fn convert_column(
     arrow::compute::cast(&converted, &stored.to_arrow()).map_err(|error| (None, error.to_string()))
 }
 
+/// A file of a managed table that is being written.
+struct Writing {
+    part: Part,
+    schema: Arc<Schema>,
+    writer: ArrowWriter<std::fs::File>,
+}
+
 /// A file of a managed table that no commit names yet.
-struct Written {
+struct Part {
     path: PathBuf,
     name: String,
-    schema: Arc<Schema>,
-    writer: Option<ArrowWriter<std::fs::File>>,
     first: i64,
     rows: u64,
     size: u64,
 }
 
-impl Written {
+impl Writing {
     fn create(directory: PathBuf, first: i64, schema: &Arc<Schema>) -> Result<Self> {
         let unique = tempfile::Builder::new()
             .prefix(&format!("part-{first:020}-"))
@@ -297,38 +296,46 @@ impl Written {
         let writer = ArrowWriter::try_new(file, Arc::clone(schema), Some(properties))
             .map_err(|error| parquet_error(&path, &error))?;
         Ok(Self {
-            path,
-            name,
+            part: Part {
+                path,
+                name,
+                first,
+                rows: 0,
+                size: 0,
+            },
             schema: Arc::clone(schema),
-            writer: Some(writer),
-            first,
-            rows: 0,
-            size: 0,
+            writer,
         })
     }
 
     fn append(&mut self, mut arrays: Vec<ArrayRef>, rows: usize) -> Result<()> {
-        let start = i64::try_from(self.rows)
-            .ok()
-            .and_then(|rows| self.first.checked_add(rows));
-        let start = start.ok_or_else(|| OfflineError::Internal("the table's seqs are used up".into()))?;
+        let start = self.part.next_seq().ok_or_else(|| OfflineError::Internal("the table's seqs are used up".into()))?;
         let seqs = (0..rows).map(|row| start + i64::try_from(row).unwrap_or(0));
         arrays.push(Arc::new(Int64Array::from_iter_values(seqs)));
         arrays.push(new_null_array(&DataType::Timestamp.to_arrow(), rows));
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays)?;
-        if let Some(writer) = &mut self.writer {
-            writer
-                .write(&batch)
-                .map_err(|error| parquet_error(&self.path, &error))?;
-        }
-        self.rows += u64::try_from(rows).unwrap_or(0);
+        self.writer
+            .write(&batch)
+            .map_err(|error| parquet_error(&self.part.path, &error))?;
+        self.part.rows += u64::try_from(rows).unwrap_or(0);
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<()> {
-        let Some(writer) = self.writer.take() else {
-            return Ok(());
-        };
+    /// Ends the file, or takes it away where its rows could not be written.
+    fn finish(self, appended: Result<()>) -> Result<Part> {
+        let Self { mut part, writer, .. } = self;
+        match appended.and_then(|()| part.close(writer)) {
+            Ok(()) => Ok(part),
+            Err(error) => {
+                part.remove();
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Part {
+    fn close(&mut self, writer: ArrowWriter<std::fs::File>) -> Result<()> {
         let file = writer
             .into_inner()
             .map_err(|error| parquet_error(&self.path, &error))?;
@@ -368,7 +375,7 @@ enum Commit {
 async fn commit(
     table: &DeltaTable,
     source: &Source,
-    written: &Written,
+    written: &Part,
     id: &str,
     at: Timestamp,
 ) -> std::result::Result<u64, Commit> {
