@@ -33,8 +33,17 @@ pub struct SourceRows {
     pub features: Vec<ArrayRef>,
     /// How many rows were skipped because their key or event time is null.
     pub skipped: u64,
-    /// The event id of each of `heads`, where the source has event ids and the row is not null there.
-    pub event_ids: Option<Vec<Option<EntityKey>>>,
+    /// The event ids of all rows of the file's batch, where the source has event ids.
+    pub(crate) events: Option<Events>,
+}
+
+/// The event ids of a batch, before `sql` and before rows are skipped: such a row uses up its id, too.
+#[derive(Debug, Clone)]
+pub(crate) struct Events {
+    /// Per row of the file's batch its id, or `None` where it is null.
+    pub(crate) ids: Vec<Option<EntityKey>>,
+    /// Per head its row in `ids`.
+    pub(crate) rows: Vec<usize>,
 }
 
 /// One row of a batch.
@@ -78,14 +87,15 @@ impl RowReader {
     /// Binds a view to the schema of its source; whatever does not fit is found here.
     pub fn bind(bound: &BoundView, snapshot: &Snapshot) -> Result<Self> {
         let source = &bound.source;
+        let visible = snapshot.visible_schema();
         let sql = source
             .sql
             .as_deref()
-            .map(|text| bind_sql(source.name.as_str(), text, &snapshot.schema))
+            .map(|text| bind_sql(source.name.as_str(), text, &visible))
             .transpose()?;
         let schema = sql
             .as_ref()
-            .map_or_else(|| Arc::clone(&snapshot.schema), BoundSql::schema);
+            .map_or_else(|| Arc::clone(&visible), BoundSql::schema);
         let finder = Finder {
             bound,
             snapshot,
@@ -94,7 +104,7 @@ impl RowReader {
         let mut places = finder.places()?;
         finder.check_types(&places)?;
         let mut columns: Vec<String> = match &sql {
-            Some(sql) => names(&snapshot.schema, sql.input_columns()),
+            Some(sql) => names(&visible, sql.input_columns()),
             None => places.project(&schema),
         };
         let sql_columns = columns.len();
@@ -221,9 +231,9 @@ impl RowReader {
             heads: Vec::new(),
             features,
             skipped: 0,
-            event_ids: None,
+            events: None,
         };
-        let mut event_ids = Vec::new();
+        let mut event_rows = Vec::new();
         let mut scratch = Vec::new();
         for row in 0..batch.num_rows() {
             scratch.clear();
@@ -251,11 +261,12 @@ impl RowReader {
             };
             let deleted = deleted.is_some_and(|array| column::is_true(array, row));
             rows.heads.push(RowHead { row, order, deleted });
-            if let Some(ids) = &ids {
-                event_ids.push(ids.key(input));
-            }
+            event_rows.push(input);
         }
-        rows.event_ids = ids.map(|_| event_ids);
+        rows.events = ids.map(|ids| Events {
+            ids: (0..ids.rows()).map(|row| ids.key(row)).collect(),
+            rows: event_rows,
+        });
         Ok(rows)
     }
 
@@ -329,7 +340,6 @@ impl Finder<'_> {
                 .fields()
                 .iter()
                 .map(|field| field.name().as_str())
-                .filter(|name| *name != SEQ && *name != KNOWN)
                 .collect();
             let nearest = asof_core::service::nearest(name, &known);
             OfflineError::Definition(format!(

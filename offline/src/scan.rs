@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -52,7 +53,10 @@ impl Scan {
             readers.spawn(async move {
                 let next = || queue.lock().ok().and_then(|mut files| files.next());
                 while let Some(file) = next() {
-                    if let Err(error) = read_file(&engine, &snapshot, &reader, file, &sender).await {
+                    let read = read_file(&engine, &snapshot, &reader, file, &sender);
+                    // A reader that is just gone would look like the end of the rows.
+                    let read = AssertUnwindSafe(read).catch_unwind().await;
+                    if let Err(error) = read.unwrap_or_else(|_| Err(panicked(&snapshot, file))) {
                         let _ = sender.send(Err(error)).await;
                         return;
                     }
@@ -81,13 +85,20 @@ impl Scan {
     }
 
     fn without_repeated(&mut self, mut rows: SourceRows) -> SourceRows {
-        let Some(ids) = rows.event_ids.take() else {
+        let Some(events) = rows.events.take() else {
             return rows;
         };
+        let counts: Vec<bool> = events
+            .ids
+            .into_iter()
+            .map(|id| id.is_none_or(|id| self.seen.insert(id)))
+            .collect();
         let before = rows.heads.len();
-        let mut ids = ids.into_iter();
-        rows.heads
-            .retain(|_| ids.next().flatten().is_none_or(|id| self.seen.insert(id)));
+        let mut event_rows = events.rows.into_iter();
+        rows.heads.retain(|_| {
+            let row = event_rows.next().and_then(|row| counts.get(row));
+            row.copied().unwrap_or(false)
+        });
         self.repeated += u64::try_from(before - rows.heads.len()).unwrap_or(0);
         rows
     }
@@ -108,6 +119,14 @@ async fn read_file(
         }
     }
     unchanged(engine, snapshot, file)
+}
+
+fn panicked(snapshot: &Snapshot, file: usize) -> OfflineError {
+    let path = snapshot.files.get(file).map_or("", |file| file.path.as_str());
+    OfflineError::Data(format!(
+        "source {}: {path}: cannot be read: its decoder failed: the file is probably damaged",
+        snapshot.source
+    ))
 }
 
 /// A file that was replaced while it was read has given rows of no snapshot.

@@ -40,6 +40,16 @@ impl Snapshot {
     pub fn next_seq(&self) -> Option<u64> {
         self.next_seq
     }
+
+    /// Its columns, without those that only we know.
+    pub(crate) fn visible_schema(&self) -> SchemaRef {
+        if !matches!(self.kind, Kind::Managed(_)) {
+            return SchemaRef::clone(&self.schema);
+        }
+        let fields = self.schema.fields().iter();
+        let visible = fields.filter(|field| ![managed::SEQ, managed::KNOWN].contains(&field.name().as_str()));
+        SchemaRef::new(Schema::new(visible.cloned().collect::<Vec<_>>()))
+    }
 }
 
 /// What the files are.
@@ -290,12 +300,25 @@ fn same_schema(snapshot: &Snapshot, first: &str, common: &Schema, path: &str, sc
             Ok(_) => {}
         }
     }
-    match schema
+    if let Some(field) = schema
         .fields()
         .iter()
         .find(|field| common.field_with_name(field.name()).is_err())
     {
-        Some(field) => differs(format!("column {:?} is only in {path}", field.name())),
+        return differs(format!("column {:?} is only in {path}", field.name()));
+    }
+    // The columns of CSV files are told by their place.
+    let moved = common
+        .fields()
+        .iter()
+        .zip(schema.fields())
+        .find(|(a, b)| a.name() != b.name());
+    match moved.filter(|_| matches!(snapshot.kind, Kind::Csv)) {
+        Some((a, b)) => differs(format!(
+            "column {:?} of one stands where {:?} stands in the other: CSV files of one source have the same columns in the same order",
+            a.name(),
+            b.name()
+        )),
         None => Ok(()),
     }
 }

@@ -309,7 +309,10 @@ impl Writing {
     }
 
     fn append(&mut self, mut arrays: Vec<ArrayRef>, rows: usize) -> Result<()> {
-        let start = self.part.next_seq().ok_or_else(|| OfflineError::Internal("the table's seqs are used up".into()))?;
+        let start = self
+            .part
+            .next_seq()
+            .ok_or_else(|| OfflineError::Internal("the table's seqs are used up".into()))?;
         let seqs = (0..rows).map(|row| start + i64::try_from(row).unwrap_or(0));
         arrays.push(Arc::new(Int64Array::from_iter_values(seqs)));
         arrays.push(new_null_array(&DataType::Timestamp.to_arrow(), rows));
