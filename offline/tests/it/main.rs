@@ -7,6 +7,7 @@
 mod contract;
 mod flights;
 mod history;
+mod managed;
 mod plans;
 mod project;
 mod random;
