@@ -11,3 +11,4 @@ mod managed;
 mod plans;
 mod project;
 mod random;
+mod sources;

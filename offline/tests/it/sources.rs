@@ -1,0 +1,563 @@
+//! Sources read in place: what their paths mean, what fits, and what is wrong with them in exact words.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::Int64Type;
+use asof_core::time::{DateInstant, Zone};
+use asof_offline::{Engine, OfflineError};
+
+use crate::project::{Ask, Project, batch, column, extract, in_place, read, write_csv, write_parquet};
+use crate::random::{Random, each_seed};
+
+fn instants(micros: &[i64]) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from(micros.to_vec()).with_timezone("UTC"))
+}
+
+fn int64(values: &[i64]) -> ArrayRef {
+    Arc::new(Int64Array::from(values.to_vec()))
+}
+
+/// Keys, times in microseconds and values.
+fn rows(rows: &[(i64, i64, i64)]) -> RecordBatch {
+    let of = |place: fn(&(i64, i64, i64)) -> i64| rows.iter().map(place).collect::<Vec<_>>();
+    batch(vec![
+        ("k", int64(&of(|row| row.0))),
+        ("at", instants(&of(|row| row.1))),
+        ("x", int64(&of(|row| row.2))),
+    ])
+}
+
+/// A view `v` with the feature `x` of an entity by `k`, from a source at `path`.
+fn over(path: &str) -> Project {
+    let mut project = Project::new();
+    project
+        .entity("thing", &[("k", "int64")])
+        .source(in_place("s", path))
+        .view("v", "thing", "s", None, &[("x", "int64")]);
+    write_parquet(
+        &project.path("spine.parquet"),
+        &batch(vec![
+            ("k", int64(&[1, 2])),
+            ("event_timestamp", instants(&[100, 100])),
+        ]),
+    );
+    project
+}
+
+/// What the keys 1 and 2 find at 100.
+async fn found_by(engine: &Engine, project: &Project) -> Result<Vec<Option<i64>>, OfflineError> {
+    let ask = Ask {
+        overwrite: true,
+        ..Ask::default()
+    };
+    let out = project.path("out.parquet");
+    extract(
+        engine,
+        &project.plan(&["v:*"]),
+        &project.path("spine.parquet"),
+        &out,
+        &ask,
+    )
+    .await?;
+    Ok(column(&read(&out), "v__x")
+        .as_primitive::<Int64Type>()
+        .iter()
+        .collect())
+}
+
+async fn found(project: &Project) -> Vec<Option<i64>> {
+    found_by(&project.engine(), project).await.unwrap()
+}
+
+/// The error, in which `DIR` stands for the project's directory.
+async fn refused(project: &Project) -> String {
+    let error = found_by(&project.engine(), project).await.unwrap_err();
+    let directory = project.path("").canonicalize().unwrap();
+    assert!(!project.path("out.parquet").exists());
+    error.to_string().replace(directory.to_str().unwrap(), "DIR")
+}
+
+#[tokio::test]
+async fn a_path_is_a_file_a_directory_or_a_glob() {
+    for path in [
+        "d/a.parquet",
+        "d",
+        "d/*.parquet",
+        "d/**/*.parquet",
+        "d/[a-b]*.parquet",
+        "./d/../d",
+    ] {
+        let project = over(path);
+        write_parquet(&project.path("d/a.parquet"), &rows(&[(1, 10, 11), (2, 10, 21)]));
+        assert_eq!(found(&project).await, [Some(11), Some(21)], "{path}");
+    }
+    // The last in byte order of the paths wins a tie; other files and hidden ones are none of the source's.
+    let project = over("d");
+    write_parquet(&project.path("d/b.parquet"), &rows(&[(1, 10, 12)]));
+    write_parquet(&project.path("d/a.parquet"), &rows(&[(1, 10, 11), (2, 10, 21)]));
+    write_parquet(&project.path("d/B.parquet"), &rows(&[(1, 10, 13), (2, 10, 22)]));
+    write_parquet(&project.path("d/.c.parquet"), &rows(&[(1, 10, 14)]));
+    write_parquet(&project.path("d/_temporary/c.parquet"), &rows(&[(1, 10, 15)]));
+    std::fs::write(project.path("d/README.md"), "no data").unwrap();
+    assert_eq!(found(&project).await, [Some(12), Some(21)]);
+}
+
+#[tokio::test]
+async fn names_that_mean_something_elsewhere_are_plain_file_names() {
+    for name in [
+        "a*b.parquet",
+        "a?b.parquet",
+        "a[1].parquet",
+        "a b%20c#d.parquet",
+        "k=v/ä.parquet",
+    ] {
+        let project = over("d");
+        write_parquet(&project.path("d").join(name), &rows(&[(1, 10, 11)]));
+        assert_eq!(found(&project).await, [Some(11), None], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn sql_projects_and_filters() {
+    let mut project = over("a.parquet");
+    write_parquet(
+        &project.path("a.parquet"),
+        &rows(&[(1, 10, 5), (1, 20, -1), (2, 10, -1)]),
+    );
+    project.change_source("s", |source| {
+        source.sql = Some("select k, at, x * 2 as x from source where x > 0".into());
+    });
+    assert_eq!(found(&project).await, [Some(10), None]);
+    project.change_source("s", |source| source.sql = Some("select k, x from source".into()));
+    assert_eq!(
+        refused_out(&project).await,
+        "source s: there is no column \"at\" (event_time); the columns are k, x"
+    );
+}
+
+/// As [`refused`], where an earlier output stands.
+async fn refused_out(project: &Project) -> String {
+    std::fs::remove_file(project.path("out.parquet")).unwrap();
+    refused(project).await
+}
+
+/// The seq of a row of a file with a filter is its place in the file, not among the rows that pass.
+#[tokio::test]
+async fn a_filter_does_not_change_who_wins() {
+    let mut project = over("d");
+    write_parquet(
+        &project.path("d/a.parquet"),
+        &rows(&[(1, 10, 1), (1, 10, 0), (1, 10, 2), (2, 10, 3)]),
+    );
+    write_parquet(&project.path("d/b.parquet"), &rows(&[(2, 10, 4), (2, 10, 0)]));
+    project.change_source("s", |source| {
+        source.sql = Some("select * from source where x <> 0".into())
+    });
+    assert_eq!(found(&project).await, [Some(2), Some(4)]);
+}
+
+#[tokio::test]
+async fn dates_and_local_times_are_read_as_the_source_says() {
+    const DAY: i64 = 86_400_000_000;
+    let mut project = over("a.csv");
+    std::fs::write(
+        project.path("a.csv"),
+        "k,at,x\n1,2013-11-03 01:30:00,7\n2,2013-07-01 12:00:00,8\n",
+    )
+    .unwrap();
+    let new_york = Zone::parse("America/New_York").unwrap();
+    project.change_source("s", |source| source.timezone = Some(new_york));
+    // 01:30 came twice on 2013-11-03, at 05:30 and 06:30 UTC: a source is read late.
+    let late = 1_383_460_200_000_000;
+    let ask_at = |at: i64| {
+        let spine = batch(vec![
+            ("k", int64(&[1, 2])),
+            ("event_timestamp", instants(&[at, at])),
+        ]);
+        write_parquet(&project.path("spine.parquet"), &spine);
+    };
+    ask_at(late - 1);
+    assert_eq!(found(&project).await, [None, Some(8)]);
+    ask_at(late);
+    assert_eq!(found(&project).await, [Some(7), Some(8)]);
+    std::fs::write(
+        project.path("a.csv"),
+        "k,at,x\n1,2013-01-01 00:00:00,7\n2,2013-03-10 02:30:00,8\n",
+    )
+    .unwrap();
+    assert_eq!(
+        refused_out(&project).await,
+        "source s: a.csv: column \"at\" cannot be read: the local time 2013-03-10 02:30:00 does not exist in \
+         America/New_York: the clocks were put forward past it (row 1 of the file)"
+    );
+    // Dates.
+    let dates: ArrayRef = Arc::new(arrow::array::Date32Array::from(vec![1, 2]));
+    let columns = batch(vec![("k", int64(&[1, 2])), ("at", dates), ("x", int64(&[5, 6]))]);
+    let mut project = over("d.parquet");
+    write_parquet(&project.path("d.parquet"), &columns);
+    let spine = batch(vec![
+        ("k", int64(&[1, 2])),
+        ("event_timestamp", instants(&[2 * DAY - 1, 2 * DAY])),
+    ]);
+    write_parquet(&project.path("spine.parquet"), &spine);
+    assert_eq!(
+        refused(&project).await,
+        "source s: column \"at\" holds dates: say with dates = \"start\" or dates = \"end\" in the source's \
+         definition which instant of the day they mean"
+    );
+    project.change_source("s", |source| {
+        source.dates = Some(DateInstant::End);
+        source.timezone = Some(Zone::UTC);
+    });
+    assert_eq!(found(&project).await, [Some(5), None]);
+    project.change_source("s", |source| source.dates = Some(DateInstant::Start));
+    assert_eq!(found(&project).await, [Some(5), Some(6)]);
+}
+
+#[tokio::test]
+async fn paths_that_mean_nothing_usable_are_refused() {
+    let check = async |path: &str, expect: &str| {
+        let project = over(path);
+        std::fs::create_dir(project.path("empty")).unwrap();
+        std::fs::write(project.path("notes.txt"), "no data").unwrap();
+        write_parquet(&project.path("both/a.parquet"), &rows(&[(1, 10, 1)]));
+        write_csv(&project.path("both/b.csv"), &rows(&[(1, 10, 1)]));
+        std::os::unix::fs::symlink("/no/such/target", project.path("dangling.parquet")).unwrap();
+        std::os::unix::fs::symlink("/etc", project.path("outside")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", project.path("passwd.parquet")).unwrap();
+        assert_eq!(refused(&project).await, expect, "{path}");
+    };
+    let outside = "list that directory under [offline] allow in asof.toml if it is meant";
+    check(
+        "none/*.parquet",
+        "source s: the glob \"none/*.parquet\" matches no file",
+    )
+    .await;
+    check("none.parquet", "source s: none.parquet does not exist").await;
+    check(
+        "empty",
+        "source s: the directory empty has no .parquet or .csv file",
+    )
+    .await;
+    check("notes.txt", "source s: notes.txt is not a .parquet or .csv file").await;
+    check(
+        "both",
+        "source s: \"both\" means both Parquet and CSV files: use one source for each",
+    )
+    .await;
+    check(
+        "dangling.parquet",
+        "source s: dangling.parquet is a link to nothing",
+    )
+    .await;
+    check(
+        "/etc/passwd",
+        &format!("source s: /etc/passwd leads outside the project, to /etc/passwd: {outside}"),
+    )
+    .await;
+    check(
+        "outside",
+        &format!("source s: outside leads outside the project, to /etc: {outside}"),
+    )
+    .await;
+    check(
+        "passwd.*",
+        &format!("source s: passwd.parquet leads outside the project, to /etc/passwd: {outside}"),
+    )
+    .await;
+    check(
+        "http://169.254.169.254/latest.parquet",
+        "source s: path \"http://169.254.169.254/latest.parquet\" is a URL: this version reads files and directories only",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_read_are_named() {
+    let check = async |content: &[u8], expect: &str| {
+        let project = over("d");
+        write_parquet(&project.path("d/a.parquet"), &rows(&[(1, 10, 1)]));
+        std::fs::write(project.path("d/b.parquet"), content).unwrap();
+        assert_eq!(refused(&project).await, expect);
+    };
+    check(
+        b"",
+        "source s: d/b.parquet: not a Parquet file: it has only 0 bytes",
+    )
+    .await;
+    check(
+        b"k,at,x\n1,2,3\n4,5,6\n",
+        "source s: d/b.parquet: not a whole Parquet file: its last bytes are not PAR1 (cut short, or of another format)",
+    )
+    .await;
+    let project = over("d");
+    write_parquet(&project.path("d/a.parquet"), &rows(&[(1, 10, 1)]));
+    let whole = std::fs::read(project.path("d/a.parquet")).unwrap();
+    check(
+        &whole[..whole.len() - 10],
+        "source s: d/b.parquet: not a whole Parquet file: its last bytes are not PAR1 (cut short, or of another format)",
+    )
+    .await;
+    let project = over("a.csv");
+    std::fs::write(project.path("a.csv"), "").unwrap();
+    assert_eq!(
+        refused(&project).await,
+        "source s: a.csv: the file is empty, without a header line"
+    );
+}
+
+#[tokio::test]
+async fn files_of_different_schemas_are_refused() {
+    let check = async |other: RecordBatch, expect: &str| {
+        let project = over("d");
+        write_parquet(&project.path("d/a.parquet"), &rows(&[(1, 10, 1)]));
+        write_parquet(&project.path("d/b.parquet"), &other);
+        let expect =
+            format!("source s: the files d/a.parquet and d/b.parquet have different schemas: {expect}");
+        assert_eq!(refused(&project).await, expect);
+    };
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["1"]));
+    check(
+        batch(vec![("k", int64(&[1])), ("at", instants(&[10])), ("x", text)]),
+        "column \"x\" is Int64 in one and Utf8 in the other",
+    )
+    .await;
+    check(
+        batch(vec![("k", int64(&[1])), ("at", instants(&[10]))]),
+        "column \"x\" is only in d/a.parquet",
+    )
+    .await;
+    check(
+        batch(vec![
+            ("k", int64(&[1])),
+            ("at", instants(&[10])),
+            ("x", int64(&[1])),
+            ("y", int64(&[1])),
+        ]),
+        "column \"y\" is only in d/b.parquet",
+    )
+    .await;
+    // Another order of columns is the same schema in Parquet, which knows columns by name.
+    let project = over("d");
+    write_parquet(&project.path("d/a.parquet"), &rows(&[(1, 10, 1)]));
+    let turned = batch(vec![
+        ("x", int64(&[7])),
+        ("k", int64(&[2])),
+        ("at", instants(&[10])),
+    ]);
+    write_parquet(&project.path("d/b.parquet"), &turned);
+    assert_eq!(found(&project).await, [Some(1), Some(7)]);
+    let project = over("d");
+    write_csv(&project.path("d/a.csv"), &rows(&[(1, 10, 1)]));
+    write_csv(&project.path("d/b.csv"), &turned);
+    assert_eq!(
+        refused(&project).await,
+        "source s: the files d/a.csv and d/b.csv have different schemas: column \"k\" of one stands where \"x\" \
+         stands in the other: CSV files of one source have the same columns in the same order"
+    );
+}
+
+#[tokio::test]
+async fn columns_that_do_not_fit_are_refused() {
+    let check = async |columns: RecordBatch, expect: &str| {
+        let project = over("a.parquet");
+        write_parquet(&project.path("a.parquet"), &columns);
+        assert_eq!(refused(&project).await, format!("source s: {expect}"));
+    };
+    let loss = "without loss: declare it as another type, or cast it in the source's sql";
+    let text = || -> ArrayRef { Arc::new(StringArray::from(vec!["1"])) };
+    let naive = || -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(vec![10])) };
+    let float = |value: f64| -> ArrayRef { Arc::new(arrow::array::Float64Array::from(vec![value])) };
+    check(
+        batch(vec![("k", int64(&[1])), ("x", int64(&[1]))]),
+        "there is no column \"at\" (event_time); the columns are k, x",
+    )
+    .await;
+    check(
+        batch(vec![
+            ("k", int64(&[1])),
+            ("At", instants(&[1])),
+            ("x", int64(&[1])),
+        ]),
+        "there is no column \"at\" (event_time); did you mean \"At\"?; the columns are k, At, x",
+    )
+    .await;
+    check(
+        batch(vec![("k", int64(&[1])), ("at", int64(&[1])), ("x", int64(&[1]))]),
+        "column \"at\" is Int64, not a time: expected timestamps, dates, or text such as 2013-06-01T12:00:00Z",
+    )
+    .await;
+    check(
+        batch(vec![("k", int64(&[1])), ("at", naive()), ("x", int64(&[1]))]),
+        "column \"at\" holds times without a zone: name it with timezone = \"…\" in the source's definition",
+    )
+    .await;
+    check(
+        batch(vec![("k", int64(&[1])), ("at", text()), ("x", int64(&[1]))]),
+        "a.parquet: column \"at\" cannot be read: \"1\" is not a time: write it as 2013-06-01T12:00:00Z (row 0 of the file)",
+    )
+    .await;
+    check(
+        batch(vec![("k", text()), ("at", instants(&[1])), ("x", int64(&[1]))]),
+        &format!("column \"k\" is Utf8, which cannot be taken as int64 {loss}"),
+    )
+    .await;
+    check(
+        batch(vec![("k", int64(&[1])), ("at", instants(&[1])), ("x", text())]),
+        &format!("column \"x\" is Utf8, which cannot be taken as int64 {loss}"),
+    )
+    .await;
+    check(
+        batch(vec![
+            ("k", int64(&[1])),
+            ("at", instants(&[1])),
+            ("x", float(1.5)),
+        ]),
+        "a.parquet: column \"x\" has a value that is not exactly int64 (row 0 of the file)",
+    )
+    .await;
+    let project = over("a.parquet");
+    write_parquet(
+        &project.path("a.parquet"),
+        &batch(vec![("k", float(1.0)), ("at", instants(&[1])), ("x", float(3.0))]),
+    );
+    assert_eq!(found(&project).await, [Some(3), None]);
+}
+
+#[tokio::test]
+async fn rows_without_key_or_event_time_are_skipped_and_counted() {
+    let project = over("a.parquet");
+    let nulls: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(2), Some(2)]));
+    let times: ArrayRef =
+        Arc::new(TimestampMicrosecondArray::from(vec![Some(1), Some(1), None, Some(2)]).with_timezone("UTC"));
+    write_parquet(
+        &project.path("a.parquet"),
+        &batch(vec![("k", nulls), ("at", times), ("x", int64(&[1, 2, 3, 4]))]),
+    );
+    let out = project.path("out.parquet");
+    let plan = project.plan(&["v:*"]);
+    let spine = project.path("spine.parquet");
+    let summary = project
+        .extract(&plan, &spine, &out, &Ask::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        (summary.views[0].source_rows, summary.views[0].skipped_rows),
+        (2, 2)
+    );
+    // Event times that are all null, in a column without a type.
+    let nothing: ArrayRef = Arc::new(arrow::array::NullArray::new(2));
+    write_parquet(
+        &project.path("a.parquet"),
+        &batch(vec![
+            ("k", int64(&[1, 2])),
+            ("at", nothing),
+            ("x", int64(&[1, 2])),
+        ]),
+    );
+    let ask = Ask {
+        overwrite: true,
+        ..Ask::default()
+    };
+    let summary = project.extract(&plan, &spine, &out, &ask).await.unwrap();
+    assert_eq!(
+        (summary.views[0].source_rows, summary.views[0].skipped_rows),
+        (0, 2)
+    );
+}
+
+#[tokio::test]
+async fn column_names_may_differ_by_case_and_hold_dots_and_quotes() {
+    for path in ["a.parquet", "a.csv"] {
+        let mut project = Project::new();
+        project
+            .entity("thing", &[("K", "int64")])
+            .source(in_place("s", path))
+            .view(
+                "v",
+                "thing",
+                "s",
+                None,
+                &[("x", "int64"), ("y", "int64"), ("z", "int64")],
+            )
+            .rename_feature("v", "x", "a.b")
+            .rename_feature("v", "y", "\"q\"")
+            .rename_feature("v", "z", "k");
+        project.change_source("s", |source| source.event_time = "A.B at".into());
+        let columns = batch(vec![
+            ("k", int64(&[4])),
+            ("K", int64(&[1])),
+            ("a.b", int64(&[2])),
+            ("A.B at", instants(&[1])),
+            ("\"q\"", int64(&[3])),
+        ]);
+        match path {
+            "a.csv" => write_csv(&project.path(path), &columns),
+            _ => write_parquet(&project.path(path), &columns),
+        }
+        let spine = project.path("spine.parquet");
+        let own = batch(vec![
+            ("k", int64(&[9])),
+            ("K", int64(&[1])),
+            ("event.timestamp", instants(&[5])),
+        ]);
+        write_parquet(&spine, &own);
+        let out = project.path("out.parquet");
+        let ask = Ask {
+            time_column: "event.timestamp".into(),
+            ..Ask::default()
+        };
+        project
+            .extract(&project.plan(&["v:*"]), &spine, &out, &ask)
+            .await
+            .unwrap();
+        let found = read(&out);
+        for (name, expect) in [("v__x", 2), ("v__y", 3), ("v__z", 4), ("k", 9), ("K", 1)] {
+            assert_eq!(
+                column(&found, name).as_primitive::<Int64Type>().value(0),
+                expect,
+                "{path}: {name}"
+            );
+        }
+    }
+}
+
+/// Damage is an error that names the file, or goes unseen where it lies in values: never a panic, and
+/// never fewer or more rows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flipped_bytes_never_panic() {
+    let outcomes = each_seed(150, |mut random| async move { flipped(&mut random).await }).await;
+    assert!(outcomes.iter().filter(|refused| **refused).count() > 10);
+}
+
+async fn flipped(random: &mut Random) -> bool {
+    let project = over("a.parquet");
+    let path = project.path("a.parquet");
+    let many: Vec<(i64, i64, i64)> = (0..200).map(|row| (row % 5, row, row * 7)).collect();
+    write_parquet(&path, &rows(&many));
+    let mut bytes = std::fs::read(&path).unwrap();
+    for _ in 0..1 + random.below(3) {
+        let at = random.below(bytes.len() - 12) + 4;
+        bytes[at] ^= 1 << random.below(8);
+    }
+    std::fs::write(&path, bytes).unwrap();
+    match found_by(&project.engine(), &project).await {
+        Ok(values) => {
+            assert_eq!(values.len(), 2);
+            false
+        }
+        Err(error) => {
+            let text = error.to_string();
+            assert!(!matches!(error, OfflineError::Internal(_)), "{text}");
+            assert!(
+                text.contains("a.parquet") || text.starts_with("source s: "),
+                "{text}"
+            );
+            assert!(!text.contains('\n') && text.len() < 600, "{text}");
+            true
+        }
+    }
+}
