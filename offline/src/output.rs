@@ -160,6 +160,13 @@ impl Output {
     }
 
     fn failed(&self, reason: &str) -> OfflineError {
+        if reason.contains("Dictionary replacement") {
+            return OfflineError::Data(format!(
+                "output {}: an Arrow file holds one dictionary per column, and a dictionary column of the spine comes \
+                 with several: write .parquet, or give the spine plain text",
+                self.path.display()
+            ));
+        }
         space_or_other(&self.path, self.written(), reason)
     }
 }

@@ -12,3 +12,4 @@ mod plans;
 mod project;
 mod random;
 mod sources;
+mod spines;
