@@ -104,7 +104,9 @@ failures! {
     StoreError => |error| store(&error);
     OfflineError => |error| offline(&error);
     MaterializeError => |error| match &error {
-        MaterializeError::Unknown { .. } | MaterializeError::Earlier { .. } => Exit::Usage,
+        MaterializeError::Unknown { .. }
+        | MaterializeError::Earlier { .. }
+        | MaterializeError::Begun { .. } => Exit::Usage,
         MaterializeError::Nothing => Exit::Definition,
         MaterializeError::Busy { .. } | MaterializeError::NotReadBack { .. } => Exit::Unavailable,
         MaterializeError::Mark(_) => Exit::Data,
