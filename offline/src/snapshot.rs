@@ -222,7 +222,10 @@ impl Engine {
                 self.context.read_csv(file_url(&file.location)?, options).await
             }
             Kind::Delta(table) | Kind::Managed(table) => {
-                let provider = table.table_provider().with_file_paths([file.path.clone()]).await;
+                let provider = table
+                    .table_provider()
+                    .with_file_paths([as_in_log(&file.path)])
+                    .await;
                 provider.and_then(|provider| self.context.read_table(provider))
             }
         };
@@ -364,6 +367,11 @@ pub(crate) async fn open_delta(directory: &Path, source: &str) -> Result<DeltaTa
             first_line(&error.to_string())
         ))
     })
+}
+
+/// A file's path as a table's log writes it: a relative URL.
+fn as_in_log(path: &str) -> String {
+    path.replace('%', "%25").replace('?', "%3F").replace('#', "%23")
 }
 
 /// The files of a table's snapshot, in byte order of their paths.

@@ -561,3 +561,49 @@ async fn flipped(random: &mut Random) -> bool {
         }
     }
 }
+
+/// A Delta table that somebody else writes: its live rows count, its partition columns are columns.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delta_table_of_somebody_else_is_read_in_place() {
+    let mut project = over("table");
+    let directory = project.path("table");
+    std::fs::create_dir(&directory).unwrap();
+    let url = url::Url::from_directory_path(directory.canonicalize().unwrap()).unwrap();
+    let day = |day: &str, rows: RecordBatch| {
+        let days: ArrayRef = Arc::new(StringArray::from(vec![day; rows.num_rows()]));
+        let mut columns: Vec<(&str, ArrayRef)> = vec![("day", days)];
+        let names = ["k", "at", "x"];
+        columns.extend(names.into_iter().map(|name| (name, column(&rows, name))));
+        batch(columns)
+    };
+    let table = deltalake::DeltaTable::try_from_url(url).await.unwrap();
+    let table = table
+        .write(vec![
+            day("a b", rows(&[(1, 10, 11), (2, 10, 21)])),
+            day("c=d", rows(&[(1, 20, 12)])),
+        ])
+        .with_partition_columns(["day"])
+        .await
+        .unwrap();
+    assert_eq!(found(&project).await, [Some(12), Some(21)]);
+    let (table, _) = table.delete().with_predicate("x = 12").await.unwrap();
+    assert_eq!(found(&project).await, [Some(11), Some(21)]);
+    table.write(vec![day("e", rows(&[(2, 30, 22)]))]).await.unwrap();
+    assert_eq!(found(&project).await, [Some(11), Some(22)]);
+    project.view("days", "thing", "s", None, &[("day", "string")]);
+    let out = project.path("days.parquet");
+    project
+        .extract(
+            &project.plan(&["days:*"]),
+            &project.path("spine.parquet"),
+            &out,
+            &Ask::default(),
+        )
+        .await
+        .unwrap();
+    let days = column(&read(&out), "days__day");
+    assert_eq!(
+        days.as_string::<i32>().iter().collect::<Vec<_>>(),
+        [Some("a b"), Some("e")]
+    );
+}
