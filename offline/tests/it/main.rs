@@ -1,5 +1,12 @@
 //! Extracts, ingests and sources through the real engine, against the reference and against bad input.
 #![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking"
+)]
+#![allow(
     clippy::disallowed_methods,
     reason = "the environment scales the tests and repeats a seed"
 )]

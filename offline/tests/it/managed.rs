@@ -129,8 +129,14 @@ async fn an_ingest_of_the_same_id_or_content_changes_nothing() {
     let project = shop();
     let first = parquet(&project, "first.parquet", &[(1, 10, 1.0)]);
     let other = parquet(&project, "other.parquet", &[(1, 20, 2.0)]);
-    let done = project.ingest("clicks", &[first.clone()], None).await.unwrap();
-    let again = project.ingest("clicks", &[first.clone()], None).await.unwrap();
+    let done = project
+        .ingest("clicks", std::slice::from_ref(&first), None)
+        .await
+        .unwrap();
+    let again = project
+        .ingest("clicks", std::slice::from_ref(&first), None)
+        .await
+        .unwrap();
     assert_eq!(
         (again.repeated, again.rows, again.version),
         (true, 1, done.version)
@@ -142,7 +148,7 @@ async fn an_ingest_of_the_same_id_or_content_changes_nothing() {
     assert!(project.ingest("clicks", &[copy], None).await.unwrap().repeated);
     assert!(
         !project
-            .ingest("clicks", &[other.clone()], Some("monday"))
+            .ingest("clicks", std::slice::from_ref(&other), Some("monday"))
             .await
             .unwrap()
             .repeated
@@ -203,7 +209,10 @@ async fn files_of_other_columns_are_refused_and_nothing_is_ingested() {
     let check = async |name: &str, columns: Vec<(&str, ArrayRef)>, expect: &str| {
         let path = project.path(name);
         write_parquet(&path, &batch(columns));
-        let error = project.ingest("clicks", &[path.clone()], None).await.unwrap_err();
+        let error = project
+            .ingest("clicks", std::slice::from_ref(&path), None)
+            .await
+            .unwrap_err();
         assert!(matches!(error, OfflineError::Data(_)), "{error:?}");
         assert_eq!(error.to_string(), format!("{}: {expect}", path.display()));
     };
