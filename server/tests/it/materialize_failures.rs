@@ -224,3 +224,39 @@ async fn still_serves(
         Err(error) => assert_eq!(error.code(), tonic::Code::FailedPrecondition),
     }
 }
+
+#[tokio::test]
+async fn nothing_goes_back_behind_a_run_that_was_cut_short() {
+    let store = Arc::new(Failing {
+        inner: MemoryStore::new(),
+        left: AtomicI64::new(3),
+        after: true,
+    });
+    let mut project = Project::new("p", store.clone(), [None, None]).await;
+    let (view, keys, mut random) = (VIEWS[0], keys(), Random::new(3));
+    project.put_file("0.parquet", &random.rows(40, 100));
+    // The rows of a first build as of 107 are there, and no more: one as of 100 builds anew.
+    project.run(view, 107, false).await.unwrap_err();
+    project.run(view, 100, false).await.unwrap();
+    let told = project.read(view, &keys, 100).await.unwrap();
+    let expected: Vec<_> = keys.iter().map(|key| project.expected(view, key, 100)).collect();
+    assert_eq!(told, expected);
+
+    // What is coming is written, and rows as of 107 are: one as of 103 would hold them, and not say so.
+    store.left.store(3, Ordering::SeqCst);
+    project.run(view, 107, false).await.unwrap_err();
+    let refused = project.run(view, 103, false).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "a run of view of_files as of 1970-01-01T00:00:00.000107Z did not end, and what it wrote is later than \
+         1970-01-01T00:00:00.000103Z: give --as-of 1970-01-01T00:00:00.000107Z or later, or --full to build the \
+         view anew"
+    );
+    project.run(view, 103, true).await.unwrap();
+    for at in [103, 107] {
+        project.run(view, at, false).await.unwrap();
+        let told = project.read(view, &keys, at).await.unwrap();
+        let expected: Vec<_> = keys.iter().map(|key| project.expected(view, key, at)).collect();
+        assert_eq!(told, expected, "at {at}");
+    }
+}

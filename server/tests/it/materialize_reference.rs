@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use crate::materialize_project::{Key, Project, Random, Told, VIEWS, keys, rocks, seeds, write_spine};
 
 /// How many histories, for each store.
-const HISTORIES: u64 = 20;
+const HISTORIES: u64 = 16;
 /// Instants of one history.
 const INSTANTS: u64 = 5;
 
