@@ -279,11 +279,14 @@ fn feature_columns(
     Ok(arrays)
 }
 
-/// The event times of the winners, whatever became of them.
+/// The event times of the winners, expired ones included; a deleted one is nothing, and has none.
 fn event_times(answers: &[RowAnswer]) -> ArrayRef {
     let times: TimestampMicrosecondArray = answers
         .iter()
-        .map(|answer| answer.winner.map(|winner| winner.order.event_time.micros()))
+        .map(|answer| {
+            let shown = answer.winner.filter(|winner| !winner.deleted);
+            shown.map(|winner| winner.order.event_time.micros())
+        })
         .collect();
     Arc::new(times.with_timezone("UTC"))
 }

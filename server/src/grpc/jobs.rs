@@ -41,7 +41,8 @@ where
             } = request.into_inner();
             let what = Materialization {
                 views,
-                as_of: as_of_micros.map(Timestamp::from_micros),
+                // The server's clock may be frozen; the ledger's never is.
+                as_of: Some(as_of_micros.map_or_else(|| self.0.clock.now(), Timestamp::from_micros)),
                 full,
                 wait,
             };

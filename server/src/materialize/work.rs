@@ -39,10 +39,10 @@ impl Work {
                 return Ok(Self::onward(slot, serving, (mark, as_of), shape, schema));
             }
         }
-        if let Some(building) = building.filter(|_| !request.full) {
-            if resumes(&building, &shape, &schema, snapshot, request.as_of) {
-                return Ok(Self::anew(slot, building));
-            }
+        if let Some(building) = building.filter(|_| !request.full)
+            && resumes(&building, &shape, &schema, snapshot, request.as_of)
+        {
+            return Ok(Self::anew(slot, building));
         }
         let generation = store.begin_generation(slot, shape.clone(), schema.clone())?;
         let state = GenerationState {

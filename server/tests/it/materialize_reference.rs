@@ -80,7 +80,7 @@ async fn history<S: OnlineStore + 'static>(seed: u64, store: Arc<S>) -> Vec<Stat
                 assert_eq!(*told, expected, "seed {seed}, view {view}, key {key:?} at {now}");
                 seen.push(told.statuses[0]);
             }
-            if step + 1 == INSTANTS && seed % 5 == 0 {
+            if step + 1 == INSTANTS && seed.is_multiple_of(5) {
                 assert_eq!(
                     extracted(&project, view, &keys, now).await,
                     told,

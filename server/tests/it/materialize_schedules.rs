@@ -49,7 +49,7 @@ async fn schedule(seed: u64) -> (u64, u64) {
     let mut random = Random::new(seed ^ 0x5eed);
     let mut project = Project::new("p", Arc::new(MemoryStore::new()), [Some(9), None]).await;
     // Files for three of four schedules: those of tables take their time.
-    let view = VIEWS[usize::from(seed % 4 == 0)];
+    let view = VIEWS[usize::from(seed.is_multiple_of(4))];
     let files = view == VIEWS[0];
     let (mut now, mut runs, mut wide) = (100, 0, false);
     first(&mut project, &mut random, files, now).await;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use asof_server::clock::SystemClock;
 use asof_server::materialize::Materializer;
 use asof_server::{Limits, Listening, ServeParts, serve};
 use serde_json::json;
@@ -29,7 +30,7 @@ pub(super) async fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure
         Arc::clone(&store),
         Arc::clone(&registry),
         project.name().clone(),
-        Arc::clone(&clock),
+        Arc::new(SystemClock),
     );
     let listening = Listening::bind(listen).await?;
     let url = format!("http://{}", listening.address());

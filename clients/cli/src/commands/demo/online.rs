@@ -12,6 +12,7 @@ use asof_proto::convert::{from_proto, to_proto};
 use asof_proto::v1;
 use asof_proto::v1::online_service_client::OnlineServiceClient;
 use asof_registry::SqliteRegistry;
+use asof_server::clock::SystemClock;
 use asof_server::materialize::Materializer;
 use asof_server::{Limits, Listening, ServeParts, serve};
 
@@ -61,7 +62,7 @@ pub(super) async fn ask(
         Arc::clone(&store),
         Arc::clone(&registry),
         project.name().clone(),
-        Arc::clone(&clock),
+        Arc::new(SystemClock),
     );
     let listening = Listening::bind(([127, 0, 0, 1], 0).into()).await?;
     let url = format!("http://{}", listening.address());
