@@ -14,7 +14,7 @@ use asof_core::key::EntityKey;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
 use crate::rows::{RowReader, SourceRows};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, undecodable};
 
 /// How many batches may wait for the consumer.
 const WAITING: usize = 4;
@@ -123,10 +123,7 @@ async fn read_file(
 
 fn panicked(snapshot: &Snapshot, file: usize) -> OfflineError {
     let path = snapshot.files.get(file).map_or("", |file| file.path.as_str());
-    OfflineError::Data(format!(
-        "source {}: {path}: cannot be read: its decoder failed: the file is probably damaged",
-        snapshot.source
-    ))
+    undecodable(&snapshot.source, path)
 }
 
 /// A file that was replaced while it was read has given rows of no snapshot.

@@ -1,5 +1,6 @@
 //! A source pinned: its files, their order and their common schema, as they were at one moment.
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use datafusion::arrow::datatypes::{DataType as ArrowType, Field, Schema, SchemaRef};
@@ -7,6 +8,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 use datafusion::prelude::{CsvReadOptions, DataFrame, ParquetReadOptions};
 use deltalake::DeltaTable;
+use futures::FutureExt;
 use url::Url;
 
 use asof_core::data_type::DataType;
@@ -196,6 +198,18 @@ impl Engine {
         file: &SourceFile,
         schema: Option<&SchemaRef>,
     ) -> Result<DataFrame> {
+        // The decoder of the Arrow schema in a Parquet footer panics on some damage.
+        let frame = AssertUnwindSafe(self.open_frame(snapshot, file, schema));
+        let frame = frame.catch_unwind().await;
+        frame.unwrap_or_else(|_| Err(undecodable(&snapshot.source, &file.path)))
+    }
+
+    async fn open_frame(
+        &self,
+        snapshot: &Snapshot,
+        file: &SourceFile,
+        schema: Option<&SchemaRef>,
+    ) -> Result<DataFrame> {
         let place = format!("source {}: {}", snapshot.source, file.path);
         let frame = match &snapshot.kind {
             Kind::Parquet => {
@@ -324,6 +338,13 @@ fn same_schema(snapshot: &Snapshot, first: &str, common: &Schema, path: &str, sc
         )),
         None => Ok(()),
     }
+}
+
+/// The error of a file whose decoder panicked.
+pub(crate) fn undecodable(source: &str, path: &str) -> OfflineError {
+    OfflineError::Data(format!(
+        "source {source}: {path}: cannot be read: its decoder failed: the file is probably damaged"
+    ))
 }
 
 /// Refuses what is no Parquet file with a better message than a decoder has.

@@ -213,13 +213,18 @@ fn open(path: &Path) -> Result<File> {
 }
 
 fn parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
-    ParquetRecordBatchReaderBuilder::try_new(open(path)?).map_err(|error| {
+    let unreadable = |reason: &str| {
         OfflineError::Data(format!(
             "spine {} is not a readable Parquet file: {}",
             path.display(),
-            first_line(&error.to_string())
+            first_line(reason)
         ))
-    })
+    };
+    let file = open(path)?;
+    // The decoder of the Arrow schema in a Parquet footer panics on some damage.
+    std::panic::catch_unwind(|| ParquetRecordBatchReaderBuilder::try_new(file))
+        .map_err(|_| unreadable("its decoder failed: the file is probably damaged"))?
+        .map_err(|error| unreadable(&error.to_string()))
 }
 
 fn arrow_file(path: &Path) -> Result<arrow::ipc::reader::FileReader<BufReader<File>>> {
