@@ -43,6 +43,11 @@ impl Snapshot {
         self.next_seq
     }
 
+    /// Whether its columns are typed by the view that reads them: those of CSV files are.
+    pub(crate) fn is_typed_by_view(&self) -> bool {
+        matches!(self.kind, Kind::Csv)
+    }
+
     /// Its columns, without those that only we know.
     pub(crate) fn visible_schema(&self) -> SchemaRef {
         if !matches!(self.kind, Kind::Managed(_)) {

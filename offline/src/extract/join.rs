@@ -85,6 +85,10 @@ async fn pinned(
     bound: &BoundView,
     snapshots: &mut BTreeMap<String, Arc<Snapshot>>,
 ) -> Result<Arc<Snapshot>> {
+    let first = snapshots.get(bound.source.name.as_str());
+    if let Some(first) = first.filter(|first| !first.is_typed_by_view()) {
+        return Ok(Arc::clone(first));
+    }
     let fresh = engine.snapshot(bound).await?;
     let first = snapshots
         .entry(bound.source.name.to_string())
@@ -95,7 +99,6 @@ async fn pinned(
             bound.source.name
         )));
     }
-    // The columns of CSV files are typed by the view that reads them.
     Ok(if first.schema == fresh.schema {
         Arc::clone(first)
     } else {
