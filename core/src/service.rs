@@ -327,6 +327,10 @@ pub fn nearest<T: AsRef<str>>(name: &str, known: impl IntoIterator<Item = T>) ->
             (distance, candidate.as_ref().to_owned())
         })
         .min()
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count().max(name.len()) / 4)
+        .filter(|(distance, candidate)| {
+            // Of one or two letters every other name is near, and none is meant.
+            let length = candidate.chars().count().max(name.chars().count());
+            candidate.eq_ignore_ascii_case(name) || (length > 2 && *distance <= 1 + length / 4)
+        })
         .map(|(_, candidate)| candidate)
 }

@@ -17,6 +17,14 @@ pub enum OfflineError {
         /// The output.
         path: String,
     },
+    /// An output that is one of the inputs.
+    #[error("{path} is {what}: it is not replaced by what is made from it; give another --out")]
+    OutputIsInput {
+        /// The output.
+        path: String,
+        /// Which input it is.
+        what: String,
+    },
     /// The disk is full.
     #[error("no space left while writing {path}: {written} bytes were written and removed again; {free}")]
     NoSpace {

@@ -92,6 +92,7 @@ impl Engine {
         let spine_digest = Digest::of_file(request.spine)?;
 
         let joined = join::join(self, &request, &spine).await?;
+        not_an_input(&request, &joined.snapshots)?;
         let mut output = Output::create(request.out, request.overwrite, &columns.schema)?;
         let mut tally = Tally::new(&request, &joined);
         write_rows(&request, &spine, &columns, &joined, &mut tally, &mut output).await?;
@@ -116,6 +117,32 @@ impl Engine {
         write_text(&summary.manifest, &content.seal(started_at, request.clock.now())?)?;
         Ok(summary)
     }
+}
+
+/// Refuses an output that would take the place of what it is made from.
+fn not_an_input(request: &ExtractRequest<'_>, snapshots: &BTreeMap<String, Arc<Snapshot>>) -> Result<()> {
+    let Ok(out) = request.out.canonicalize() else {
+        return Ok(());
+    };
+    let refuse = |what: String| {
+        Err(OfflineError::OutputIsInput {
+            path: request.out.display().to_string(),
+            what,
+        })
+    };
+    if request.spine.canonicalize().is_ok_and(|spine| spine == out) {
+        return refuse("the spine".into());
+    }
+    for snapshot in snapshots.values() {
+        let mut locations = snapshot
+            .files
+            .iter()
+            .filter_map(|file| file.location.canonicalize().ok());
+        if locations.any(|location| location == out) {
+            return refuse(format!("a file of source {}", snapshot.source));
+        }
+    }
+    Ok(())
 }
 
 /// The columns of the dataset.

@@ -100,7 +100,7 @@ impl Output {
                 field.data_type()
             )));
         }
-        let temporary = temporary_in(directory_of(path))?;
+        let temporary = temporary_in(directory_of(path), ".asof-", ".tmp")?;
         let file = temporary
             .reopen()
             .map_err(|error| OfflineError::io(path, &error))?;
@@ -174,7 +174,7 @@ impl Output {
 /// Writes a small text file whole or not at all.
 pub fn write_text(path: &Path, text: &str) -> Result<()> {
     use std::io::Write;
-    let mut temporary = temporary_in(directory_of(path))?;
+    let mut temporary = temporary_in(directory_of(path), ".asof-", ".tmp")?;
     temporary
         .write_all(text.as_bytes())
         .and_then(|()| temporary.as_file().sync_all())
@@ -227,7 +227,14 @@ fn encoder(format: OutputFormat, sink: Sink, schema: &SchemaRef) -> std::result:
             let writer = ArrowWriter::try_new(sink, schema.clone(), Some(properties));
             Encoder::Parquet(Box::new(writer.map_err(|error| error.to_string())?))
         }
-        OutputFormat::Csv => Encoder::Csv(Box::new(CsvWriter::new(sink))),
+        OutputFormat::Csv => {
+            let mut writer = CsvWriter::new(sink);
+            // The header is written with the first batch: a dataset of no rows has one, too.
+            writer
+                .write(&RecordBatch::new_empty(schema.clone()))
+                .map_err(|error| error.to_string())?;
+            Encoder::Csv(Box::new(writer))
+        }
         OutputFormat::Arrow => {
             let writer = FileWriter::try_new(sink, schema);
             Encoder::Arrow(Box::new(writer.map_err(|error| error.to_string())?))
@@ -253,12 +260,12 @@ fn publish(temporary: NamedTempFile, path: &Path, overwrite: bool) -> Result<()>
     }
 }
 
-/// A temporary file beside the output, with the mode of an ordinary file.
-fn temporary_in(directory: &Path) -> Result<NamedTempFile> {
+/// A new file of a name of its own, with the mode of an ordinary file; dropped, it is gone.
+pub(crate) fn temporary_in(directory: &Path, prefix: &str, suffix: &str) -> Result<NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
     tempfile::Builder::new()
-        .prefix(".asof-")
-        .suffix(".tmp")
+        .prefix(prefix)
+        .suffix(suffix)
         .permissions(std::fs::Permissions::from_mode(0o666))
         .tempfile_in(directory)
         .map_err(|error| OfflineError::io(directory, &error))

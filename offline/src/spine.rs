@@ -75,6 +75,7 @@ impl Spine {
             Format::Parquet => Arc::clone(parquet(path)?.schema()),
             Format::Arrow => arrow_file(path)?.schema(),
         };
+        no_duplicates(path, &schema)?;
         let time_column = schema
             .index_of(time_column)
             .map_err(|_| missing(path, time_column, &schema))?;
@@ -235,6 +236,19 @@ fn arrow_file(path: &Path) -> Result<arrow::ipc::reader::FileReader<BufReader<Fi
             first_line(&error.to_string())
         ))
     })
+}
+
+/// A column that comes twice could be read as either.
+fn no_duplicates(path: &Path, schema: &SchemaRef) -> Result<()> {
+    let names = column_names(schema);
+    let mut seen = std::collections::HashSet::new();
+    match names.iter().find(|name| !seen.insert(**name)) {
+        None => Ok(()),
+        Some(name) => Err(OfflineError::Data(format!(
+            "spine {} has two columns named {name:?}: rename one of them",
+            path.display()
+        ))),
+    }
 }
 
 fn column_names(schema: &SchemaRef) -> Vec<&str> {

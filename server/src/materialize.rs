@@ -177,7 +177,7 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
         if work.is_done(&snapshot, request.as_of) {
             return self.counted(&work, Materialized::default());
         }
-        work.begin(&**store, request.as_of)?;
+        work.begin(&**store, &snapshot, request.as_of)?;
         let done = self
             .read_all(&bound, &snapshot, &reader, &mut work, request, on_rows)
             .await?;
@@ -213,6 +213,8 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
                 self.flush(&mut chunk, work, request.as_of)?;
             }
             on_rows(request.view, done.rows_read);
+            // Lets whoever waits for an interrupt have its turn.
+            tokio::task::yield_now().await;
         }
         self.flush(&mut chunk, work, request.as_of)?;
         Ok(done)

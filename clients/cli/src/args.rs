@@ -14,13 +14,19 @@ use clap::{Parser, Subcommand, ValueEnum};
 )]
 pub struct Args {
     /// The project's directory: the one with asof.toml
-    #[arg(long, global = true, default_value = ".", value_name = "DIR")]
+    #[arg(
+        long,
+        help_heading = "Global options",
+        global = true,
+        default_value = ".",
+        value_name = "DIR"
+    )]
     pub project: PathBuf,
     /// Work through a running server, such as http://127.0.0.1:2763
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, help_heading = "Global options", global = true, value_name = "URL")]
     pub server: Option<String>,
     /// Print JSON, for programs
-    #[arg(long, global = true)]
+    #[arg(long, help_heading = "Global options", global = true)]
     pub json: bool,
     /// Which log lines go to stderr, such as info or asof_server=debug
     #[arg(
@@ -32,7 +38,13 @@ pub struct Args {
     )]
     pub log: String,
     /// The form of log lines
-    #[arg(long, global = true, default_value = "text", value_name = "FORM")]
+    #[arg(
+        long,
+        help_heading = "Global options",
+        global = true,
+        default_value = "text",
+        value_name = "FORM"
+    )]
     pub log_format: LogFormat,
     /// What to do
     #[command(subcommand)]

@@ -148,7 +148,7 @@ fn offline(error: &OfflineError) -> Exit {
     match error {
         OfflineError::Definition(_) => Exit::Definition,
         OfflineError::Data(_) => Exit::Data,
-        OfflineError::OutputExists { .. } => Exit::Usage,
+        OfflineError::OutputExists { .. } | OfflineError::OutputIsInput { .. } => Exit::Usage,
         OfflineError::NoSpace { .. }
         | OfflineError::Memory(_)
         | OfflineError::Unavailable { .. }

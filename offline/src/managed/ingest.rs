@@ -26,6 +26,7 @@ use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result, first_line};
 use crate::files::SourceFile;
+use crate::output::temporary_in;
 use crate::snapshot::Snapshot;
 use crate::time_column::{self, Side, TimeRules};
 
@@ -276,11 +277,7 @@ struct Part {
 
 impl Writing {
     fn create(directory: PathBuf, first: i64, schema: &Arc<Schema>) -> Result<Self> {
-        let unique = tempfile::Builder::new()
-            .prefix(&format!("part-{first:020}-"))
-            .suffix(".parquet")
-            .tempfile_in(&directory)
-            .map_err(|error| OfflineError::io(&directory, &error))?;
+        let unique = temporary_in(&directory, &format!("part-{first:020}-"), ".parquet")?;
         let (file, path) = unique
             .keep()
             .map_err(|error| OfflineError::io(&directory, &error.error))?;

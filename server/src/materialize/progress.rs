@@ -16,6 +16,8 @@ pub(super) struct Mark {
     format: u32,
     /// The files, in order.
     files: Vec<FileMark>,
+    /// The files after them of which a run began to write rows, whether it ended or not.
+    begun: Vec<FileMark>,
     /// The next seq of a managed table.
     next_seq: Option<u64>,
     /// The least event time among the rows of these that were left for a later instant.
@@ -49,15 +51,22 @@ impl Mark {
         Self {
             format: FORMAT,
             files: snapshot.files.iter().map(FileMark::of).collect(),
+            begun: Vec::new(),
             next_seq: snapshot.next_seq(),
             ahead: ahead.map(Timestamp::micros),
             reached: as_of.micros(),
         }
     }
 
-    /// The same where a run as of `as_of` begins to write.
-    pub(super) fn reaching(&self, as_of: Timestamp) -> Self {
+    /// The same where a run as of `as_of` begins to write the rows of a snapshot.
+    pub(super) fn beginning(&self, snapshot: &Snapshot, as_of: Timestamp) -> Self {
         Self {
+            begun: snapshot
+                .files
+                .iter()
+                .skip(self.files.len())
+                .map(FileMark::of)
+                .collect(),
             reached: self.reached.max(as_of.micros()),
             ..self.clone()
         }
@@ -90,12 +99,15 @@ impl Mark {
         )))
     }
 
-    /// Whether a snapshot has all that this mark has, as it was, and beyond it only files that sort after
-    /// it (or, of a managed table, later seqs).
+    /// Whether a snapshot has all that this mark has, as it was, what a run began with included, and beyond
+    /// it only files that sort after it (or, of a managed table, later seqs).
     pub(super) fn grew_into(&self, snapshot: &Snapshot) -> bool {
         match (self.next_seq, snapshot.next_seq()) {
             (Some(before), Some(after)) => before <= after,
-            (None, None) => self.begins(snapshot),
+            (None, None) => {
+                let later = snapshot.files.iter().skip(self.files.len()).map(FileMark::of);
+                self.begins(snapshot) && later.take(self.begun.len()).eq(self.begun.iter().cloned())
+            }
             (Some(_), None) | (None, Some(_)) => false,
         }
     }

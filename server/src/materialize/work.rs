@@ -93,14 +93,15 @@ impl Work {
             .is_some_and(|(mark, last)| *last == as_of && mark.reached() == as_of && mark.is_of(snapshot))
     }
 
-    /// Writes down what is coming, before any row: the schema that the rows have, and the instant that
-    /// they may be of.
+    /// Writes down what is coming, before any row: the schema that the rows have, the files that they may
+    /// come from, and the instant that they may be of.
     pub(super) fn begin<S: OnlineStore>(
         &mut self,
         store: &S,
+        snapshot: &Snapshot,
         as_of: Timestamp,
     ) -> Result<(), MaterializeError> {
-        let mark = Mark::parse(&self.state.progress)?.reaching(as_of);
+        let mark = Mark::parse(&self.state.progress)?.beginning(snapshot, as_of);
         self.state.progress = mark.to_bytes();
         store.write(self.slot, self.state.generation, as_of, &[], Some(&self.state))?;
         Ok(())

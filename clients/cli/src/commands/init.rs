@@ -1,6 +1,6 @@
 //! `asof init`: a starter project that runs.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use asof_core::name::ProjectName;
 use serde_json::json;
@@ -16,7 +16,10 @@ const ORDERS: &str = include_str!("init/orders.csv");
 const SPINE: &str = include_str!("init/spine.csv");
 
 pub(super) fn run(global: &Global, args: &InitArgs) -> Result<(), Failure> {
-    let directory = global.project.join(&args.directory);
+    let directory = match global.project == Path::new(".") {
+        true => args.directory.clone(),
+        false => global.project.join(&args.directory),
+    };
     let name = project_name(&directory)?;
     let files = [
         ("asof.toml", CONFIG.replace("PROJECT", name.as_str())),
@@ -28,13 +31,13 @@ pub(super) fn run(global: &Global, args: &InitArgs) -> Result<(), Failure> {
     if let Some((path, _)) = files.iter().find(|(path, _)| directory.join(path).exists()) {
         return Err(Failure::usage(format!(
             "{} exists: `asof init` starts a new project and replaces nothing; give an empty directory",
-            directory.join(path).display()
+            clean(&directory.join(path)).display()
         )));
     }
     for (path, text) in &files {
         write(&directory.join(path), text)?;
     }
-    let shown = directory.display().to_string();
+    let shown = clean(&directory).display().to_string();
     if global.json {
         let paths: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
         output::json(&json!({ "project": name.as_str(), "directory": shown, "files": paths }));
@@ -46,7 +49,7 @@ pub(super) fn run(global: &Global, args: &InitArgs) -> Result<(), Failure> {
     }
     output::line("");
     output::line("Next:");
-    if args.directory != Path::new(".") {
+    if directory != Path::new(".") {
         output::line(format!("  cd {shown}"));
     }
     output::line("  asof apply");
@@ -54,6 +57,19 @@ pub(super) fn run(global: &Global, args: &InitArgs) -> Result<(), Failure> {
     output::line("  asof materialize --as-of 2026-02-01T00:00:00Z");
     output::line("  asof get --service reorder_v1 --key customer_id=1 --now 2026-02-01T00:00:00Z");
     Ok(())
+}
+
+/// A path without the dots that say nothing.
+fn clean(path: &Path) -> PathBuf {
+    let parts: PathBuf = path
+        .components()
+        .filter(|part| *part != Component::CurDir)
+        .collect();
+    if parts.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        parts
+    }
 }
 
 /// The directory's name as far as it is a project's name, or "project".

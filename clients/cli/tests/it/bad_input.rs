@@ -35,7 +35,7 @@ fn no_project_and_nothing_applied() {
     project.refused(
         &["init", "."],
         2,
-        "././asof.toml exists: `asof init` starts a new project and replaces nothing; give an empty directory",
+        "asof.toml exists: `asof init` starts a new project and replaces nothing; give an empty directory",
     );
 }
 
@@ -150,6 +150,29 @@ fn spines_and_outputs() {
         "t.csv exists: give --overwrite to replace it, or another --out",
     );
     assert_eq!(project.read("t.csv"), "mine");
+    let into = |out: &'static str| [&extract("spine.csv", out)[..], &["--overwrite"]].concat();
+    project.refused(
+        &into("spine.csv"),
+        2,
+        "spine.csv is the spine: it is not replaced by what is made from it; give another --out",
+    );
+    project.refused(
+        &into("data/orders.csv"),
+        2,
+        "data/orders.csv is a file of source orders: it is not replaced by what is made from it; give another --out",
+    );
+    project.write("twice.csv", "customer_id,event_timestamp,customer_id\n");
+    project.refused(
+        &extract("twice.csv", "v.csv"),
+        4,
+        "spine twice.csv has two columns named \"customer_id\": rename one of them",
+    );
+    project.write("empty.csv", "customer_id,event_timestamp\n");
+    project.done(&extract("empty.csv", "none.csv"));
+    assert_eq!(
+        project.read("none.csv"),
+        "customer_id,event_timestamp,last_order__amount,last_order__items\n"
+    );
     project.write(
         "zoneless.csv",
         "customer_id,event_timestamp\n1,2026-01-10 00:00:00\n",

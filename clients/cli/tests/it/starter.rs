@@ -155,3 +155,44 @@ fn the_zone_of_the_machine_does_not_matter() {
         assert!(project.read("train.csv").contains(expected), "{zone}");
     }
 }
+
+#[test]
+fn what_a_failed_run_wrote_is_not_served() {
+    let project = Project::starter();
+    let text = project
+        .read("features/orders.toml")
+        .replace("data/orders.csv", "data/*.csv");
+    project.write("features/orders.toml", &text);
+    project.done(&["apply", "--yes"]);
+    project.done(&["materialize", "--as-of", "2026-02-01T00:00:00Z"]);
+    // A file whose last row cannot be read, after enough rows that some of them were written.
+    let header = "customer_id,ordered_at,loaded_at,amount,items\n";
+    let row = |id: usize| format!("{id},2026-02-02T00:00:00Z,2026-02-02T00:00:00Z,1.5,1\n");
+    let mut rows: String = (1_000..41_000).map(row).collect();
+    rows.insert_str(0, header);
+    rows.push_str("1,not a time,2026-02-02T00:00:00Z,1.5,1\n");
+    let bad = project.write("data/orders_2.csv", &rows);
+    let failed = project.asof(&["materialize", "--as-of", "2026-02-03T00:00:00Z"]);
+    assert_eq!(failed.code, 4, "{failed:?}");
+    assert!(failed.stderr.contains("data/orders_2.csv"), "{}", failed.stderr);
+    std::fs::remove_file(bad).unwrap();
+    let again = project
+        .done(&["materialize", "--as-of", "2026-02-03T00:00:00Z", "--json"])
+        .json();
+    // Customers 1, 2 and 3, and none of those that only the removed file knew.
+    assert_eq!(again["runs"][0]["keys"], 3);
+    let get = [
+        "get",
+        "--service",
+        "reorder_v1",
+        "--key",
+        "customer_id=1000",
+        "--now",
+        "2026-02-03T00:00:00Z",
+        "--json",
+    ];
+    assert_eq!(
+        project.done(&get).json()["columns"][0]["statuses"][0],
+        "NOT_FOUND"
+    );
+}
