@@ -323,14 +323,38 @@ pub fn nearest<T: AsRef<str>>(name: &str, known: impl IntoIterator<Item = T>) ->
     known
         .into_iter()
         .map(|candidate| {
-            let distance = strsim::damerau_levenshtein(name, candidate.as_ref());
-            (distance, candidate.as_ref().to_owned())
+            let candidate = candidate.as_ref();
+            let distance = strsim::damerau_levenshtein(name, candidate);
+            (
+                !candidate.eq_ignore_ascii_case(name),
+                distance,
+                candidate.to_owned(),
+            )
         })
         .min()
-        .filter(|(distance, candidate)| {
+        .filter(|(other, distance, candidate)| {
             // Of one or two letters every other name is near, and none is meant.
             let length = candidate.chars().count().max(name.chars().count());
-            candidate.eq_ignore_ascii_case(name) || (length > 2 && *distance <= 1 + length / 4)
+            !other || (length > 2 && *distance <= 1 + length / 4)
         })
-        .map(|(_, candidate)| candidate)
+        .map(|(_, _, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_name_is_suggested_where_it_may_be_what_was_meant() {
+        let check = |name: &str, known: &[&str], expect: Option<&str>| {
+            assert_eq!(nearest(name, known).as_deref(), expect, "{name}");
+        };
+        check("weathr", &["planes", "weather"], Some("weather"));
+        check("L", &["T", "l"], Some("l"));
+        check("t", &["s", "x"], None);
+        check("ab", &["ac"], None);
+        check("Origin", &["origin"], Some("origin"));
+        check("departures", &["arrivals"], None);
+        check("anything", &[], None);
+    }
 }

@@ -199,7 +199,7 @@ fn columns() {
     );
     expression(
         "source.L + 1",
-        &format!("there is no column `L`, did you mean `T`?; there are: {known}"),
+        &format!("there is no column `L`, did you mean `l`?; there are: {known}"),
     );
     refused(
         "select l from source where Day is null",

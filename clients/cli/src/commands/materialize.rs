@@ -102,7 +102,7 @@ pub(super) fn print(all: &[Done]) {
             output::count(done.done.counts.pending),
         ]
     };
-    let headings = ["run", "view", "rows read", "new", "skipped", "keys", "pending"];
+    let headings = ["run", "view", "rows read", "taken", "skipped", "keys", "pending"];
     output::table(&headings, all.iter().map(row).collect());
 }
 
