@@ -12,7 +12,7 @@ root=$PWD
 # of others is built a second time.
 readonly WHOLE="--locked -p asof-cli -p asof-proto-gen"
 copy=$CARGO_TARGET_DIR/planted/tree
-build=$CARGO_TARGET_DIR/planted/target
+products=$CARGO_TARGET_DIR/planted/target
 log=$CARGO_TARGET_DIR/planted/log
 patches=("$@")
 [ "$#" -gt 0 ] || mapfile -t patches < <(compgen -G 'tests/planted/*.patch' | sort)
@@ -22,15 +22,15 @@ patches=("$@")
 rm -rf "$copy" && mkdir -p "$copy"
 # Products of its own, begun with those of third parties: to cargo, what is built of a copy with a bug in it
 # could pass for a build of the project.
-if [ ! -d "$build" ] && [ -d "$CARGO_TARGET_DIR/debug" ]; then
-    mkdir -p "$build" && cp -a --reflink=auto "$CARGO_TARGET_DIR/debug" "$build"
+if [ ! -d "$products" ] && [ -d "$CARGO_TARGET_DIR/debug" ]; then
+    mkdir -p "$products" && cp -a --reflink=auto "$CARGO_TARGET_DIR/debug" "$products"
 fi
-rm -rf "$build"/debug/.fingerprint/asof-* "$build"/debug/incremental
+rm -rf "$products"/debug/.fingerprint/asof-* "$products"/debug/incremental
 git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- --ignore-failed-read -c 2>/dev/null |
     tar -x -m -C "$copy"
 
 in_copy() { # command…, its output to the log
-    (cd "$copy" && CARGO_TARGET_DIR=$build "$@") >"$log" 2>&1
+    (cd "$copy" && CARGO_TARGET_DIR=$products "$@") >"$log" 2>&1
 }
 
 declare -A green

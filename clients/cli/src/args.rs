@@ -31,8 +31,9 @@ pub struct Args {
     /// Which log lines go to stderr, such as info or asof_server=debug
     #[arg(
         long,
+        help_heading = "Global options",
         global = true,
-        default_value = "warn",
+        default_value = "warn,buoyant_kernel=off",
         value_name = "FILTER",
         env = "ASOF_LOG"
     )]
