@@ -71,11 +71,6 @@ pub fn file_seq(file: usize, row: u64) -> Option<u64> {
     (file < 1 << (64 - ROW_BITS) && row < 1 << ROW_BITS).then_some((file << ROW_BITS) | row)
 }
 
-/// The place of the file of a [`file_seq`].
-pub fn seq_file(seq: u64) -> u64 {
-    seq >> ROW_BITS
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +95,7 @@ mod tests {
     #[test]
     fn file_seq_goes_by_file_then_row() {
         assert!(file_seq(0, (1 << 40) - 1).unwrap() < file_seq(1, 0).unwrap());
-        assert_eq!(seq_file(file_seq(7, 9).unwrap()), 7);
+        assert_eq!(file_seq(7, 9), Some((7 << 40) + 9));
         assert_eq!(file_seq(1 << 24, 0), None);
         assert_eq!(file_seq(0, 1 << 40), None);
     }
