@@ -8,6 +8,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 use datafusion::prelude::{CsvReadOptions, DataFrame, ParquetReadOptions};
 use deltalake::DeltaTable;
+use deltalake::table::state::DeltaTableState;
 use futures::FutureExt;
 use url::Url;
 
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub files: Vec<SourceFile>,
     /// The version of the Delta table, where it is one.
     pub version: Option<u64>,
+    /// The id of the Delta table, where it is one: a table that is made in its place has another.
+    pub table_id: Option<String>,
     pub(crate) next_seq: Option<u64>,
     pub(crate) schema: SchemaRef,
     pub(crate) kind: Kind,
@@ -101,9 +104,9 @@ impl Engine {
                 }
             },
         };
-        let version = match &kind {
-            Kind::Delta(table) | Kind::Managed(table) => table.version(),
-            Kind::Parquet | Kind::Csv => None,
+        let (version, table_id) = match &kind {
+            Kind::Delta(table) | Kind::Managed(table) => (table.version(), Some(table_id(table, name)?)),
+            Kind::Parquet | Kind::Csv => (None, None),
         };
         let next_seq = match &kind {
             Kind::Managed(table) => Some(managed::next_seq(table, source).await?),
@@ -113,6 +116,7 @@ impl Engine {
             source: name.to_owned(),
             files,
             version,
+            table_id,
             next_seq,
             schema: SchemaRef::new(Schema::empty()),
             kind,
@@ -142,6 +146,7 @@ impl Engine {
             source: source.to_owned(),
             files: vec![file.clone()],
             version: None,
+            table_id: None,
             next_seq: None,
             schema: SchemaRef::new(Schema::empty()),
             kind: match format {
@@ -402,9 +407,7 @@ fn as_in_log(path: &str) -> String {
 
 /// The files of a table's snapshot, in byte order of their paths.
 pub(crate) fn delta_files(table: &DeltaTable, source: &str) -> Result<Vec<SourceFile>> {
-    let state = table.snapshot().map_err(|error| {
-        OfflineError::Data(format!("source {source}: {}", first_line(&error.to_string())))
-    })?;
+    let state = state_of(table, source)?;
     let mut files: Vec<SourceFile> = state
         .log_data()
         .iter()
@@ -424,4 +427,15 @@ pub(crate) fn delta_files(table: &DeltaTable, source: &str) -> Result<Vec<Source
         .collect();
     files.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
     Ok(files)
+}
+
+/// The id that a table was given when it was made.
+fn table_id(table: &DeltaTable, source: &str) -> Result<String> {
+    Ok(state_of(table, source)?.metadata().id().to_owned())
+}
+
+fn state_of<'a>(table: &'a DeltaTable, source: &str) -> Result<&'a DeltaTableState> {
+    table
+        .snapshot()
+        .map_err(|error| OfflineError::Data(format!("source {source}: {}", first_line(&error.to_string()))))
 }

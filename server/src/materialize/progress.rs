@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::MaterializeError;
 
-/// The version of the form below; others are refused.
-const FORMAT: u32 = 1;
+/// The version of the form below. Version 1 had no table; later ones are refused.
+const FORMAT: u32 = 2;
 
 /// What of its source a generation has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
     format: u32,
+    /// The id of the Delta table, where it is one.
+    table: Option<String>,
     /// The files, in order.
     files: Vec<FileMark>,
     /// The files after them of which a run began to write rows, whether it ended or not.
@@ -50,6 +52,7 @@ impl Mark {
     pub(super) fn of(snapshot: &Snapshot, ahead: Option<Timestamp>, as_of: Timestamp) -> Self {
         Self {
             format: FORMAT,
+            table: snapshot.table_id.clone(),
             files: snapshot.files.iter().map(FileMark::of).collect(),
             begun: Vec::new(),
             next_seq: snapshot.next_seq(),
@@ -90,18 +93,24 @@ impl Mark {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, MaterializeError> {
         let mark: Self =
             serde_json::from_slice(bytes).map_err(|error| MaterializeError::Mark(error.to_string()))?;
-        if mark.format == FORMAT {
+        if (1..=FORMAT).contains(&mark.format) {
             return Ok(mark);
         }
         Err(MaterializeError::Mark(format!(
-            "it has the form {}, this version reads {FORMAT}",
+            "it has the form {}, this version reads up to {FORMAT}",
             mark.format
         )))
     }
 
     /// Whether a snapshot has all that this mark has, as it was, what a run began with included, and beyond
     /// it only files that sort after it (or, of a managed table, later seqs).
+    ///
+    /// Another table in the place of a Delta table has nothing of it, and a mark without an id may be of
+    /// another table.
     pub(super) fn grew_into(&self, snapshot: &Snapshot) -> bool {
+        if self.table != snapshot.table_id {
+            return false;
+        }
         match (self.next_seq, snapshot.next_seq()) {
             (Some(before), Some(after)) => before <= after,
             (None, None) => {
@@ -120,7 +129,8 @@ impl Mark {
 
     /// Whether this mark is of that very snapshot.
     pub(super) fn is_of(&self, snapshot: &Snapshot) -> bool {
-        self.files.len() == snapshot.files.len()
+        self.table == snapshot.table_id
+            && self.files.len() == snapshot.files.len()
             && self.next_seq == snapshot.next_seq()
             && self.begins(snapshot)
     }
@@ -141,5 +151,24 @@ impl Mark {
             Some(next) => order.seq < next,
             None => file < self.files.len(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn earlier_forms_are_read_and_later_ones_refused() {
+        let form = |format: u32| {
+            format!(r#"{{"format":{format},"files":[],"begun":[],"next_seq":7,"ahead":null,"reached":100}}"#)
+        };
+        let mark = Mark::parse(form(1).as_bytes()).unwrap();
+        assert_eq!((mark.table, mark.next_seq, mark.reached), (None, Some(7), 100));
+        assert_eq!(
+            Mark::parse(form(3).as_bytes()).unwrap_err().to_string(),
+            "the online store holds a mark of progress that cannot be read: it has the form 3, this version \
+             reads up to 2: build the view anew with --full"
+        );
     }
 }

@@ -242,6 +242,34 @@ async fn growth_stays_in_its_generation_and_other_changes_do_not() {
     same_as_full(&project, view, now, 0).await;
 }
 
+#[tokio::test]
+async fn a_table_in_the_place_of_another_is_read_whole() {
+    let mut random = Random::new(2);
+    let mut project = Project::new("p", Arc::new(MemoryStore::new()), [None, None]).await;
+    let view = VIEWS[1];
+    first(&mut project, &mut random, false, 100).await;
+    project.run(view, 100, false).await.unwrap();
+    let served = |project: &Project<MemoryStore>| {
+        let (_, _, state) = project.store.views().unwrap().pop().unwrap();
+        (state.serving.unwrap().generation.0, state.building)
+    };
+    assert_eq!(served(&project), (1, None));
+    // The other has more rows, so that by its seqs alone it would seem to have grown.
+    std::fs::remove_dir_all(project.directory.path().join("tables").join("table")).unwrap();
+    project.table.clear();
+    project.ingest(&random.rows(25, 101)).await;
+    let done = project.run(view, 101, false).await.unwrap();
+    assert_eq!(done.rows_read, 25);
+    assert_eq!(served(&project), (2, None));
+    for (key, told) in keys().iter().zip(project.read(view, &keys(), 101).await.unwrap()) {
+        assert_eq!(told, project.expected(view, key, 101), "{key:?}");
+    }
+    // The same table again goes on in its generation.
+    project.ingest(&random.rows(5, 102)).await;
+    project.run(view, 102, false).await.unwrap();
+    assert_eq!(served(&project), (2, None));
+}
+
 /// The features that what is stored has are answered, also where the definitions have more.
 async fn old_serves(definitions: &Definitions, project: &Project<MemoryStore>) {
     let stored: &StoredShape = &state(project).serving.unwrap().shape;
