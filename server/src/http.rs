@@ -37,7 +37,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::Serialize;
 use tonic::Code;
 
@@ -48,6 +48,7 @@ use crate::grpc::MAX_REQUEST_BYTES;
 use crate::jobs::Jobs;
 use crate::metrics::code_name;
 
+const GET_FEATURES: &str = "/v1/get-features";
 const JSON: &str = "application/json";
 /// The text format of Prometheus, in the version that prometheus-client writes.
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -60,10 +61,11 @@ where
     J: Jobs,
 {
     Router::new()
-        .route("/v1/get-features", post(get_features::<S, R, J>))
+        .route(GET_FEATURES, post(get_features::<S, R, J>))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready::<S, R, J>))
         .route("/metrics", get(metrics::<S, R, J>))
+        .method_not_allowed_fallback(other_method)
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .with_state(app)
 }
@@ -80,6 +82,14 @@ pub(crate) fn with_fallback(router: Router) -> Router {
         );
         refusal(Code::NotFound, message).into_response()
     })
+}
+
+/// Answers a method that a path does not take; the router adds `Allow`.
+async fn other_method(method: Method, uri: Uri) -> Response {
+    let (path, method) = (uri.path(), method.as_str().chars().take(20).collect::<String>());
+    let takes = if path == GET_FEATURES { "POST" } else { "GET" };
+    let message = format!("{path} does not take the method {method}: use {takes}");
+    refusal(Code::Unimplemented, message).into_response()
 }
 
 /// Whether a request is a gRPC call.
@@ -219,7 +229,7 @@ fn http_status(code: Code) -> StatusCode {
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
         Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unimplemented => StatusCode::METHOD_NOT_ALLOWED,
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => {

@@ -7,6 +7,12 @@ use crate::harness::{Server, row};
 
 /// Sends one HTTP/1 request and gives the status line's code and the body.
 pub(crate) async fn http(server: &Server, method: &str, path: &str, body: &str) -> (u16, String) {
+    let (head, body) = exchange(server, method, path, body).await;
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+}
+
+/// The same with the whole head of the answer.
+async fn exchange(server: &Server, method: &str, path: &str, body: &str) -> (String, String) {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
@@ -19,7 +25,7 @@ pub(crate) async fn http(server: &Server, method: &str, path: &str, body: &str) 
     let _ = stream.read_to_end(&mut answer).await;
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    (head.to_owned(), body.to_owned())
 }
 
 async fn check(server: &Server, body: &str, status: u16, expect: &str) {
@@ -150,4 +156,23 @@ async fn statuses_and_messages_go_with_the_grpc_codes() {
     let large = " ".repeat(4 * 1024 * 1024 + 1);
     let refused = r#"{"error":{"code":"OUT_OF_RANGE","message":"the request has more than 4194304 bytes"}}"#;
     check(&server, &large, 413, refused).await;
+}
+
+#[tokio::test]
+async fn a_method_that_a_path_does_not_take_is_refused_with_those_that_it_takes() {
+    let server = Server::start().await;
+    let cases = [
+        ("GET", "/v1/get-features", "POST", "POST"),
+        ("PUT", "/v1/get-features", "POST", "POST"),
+        ("POST", "/readyz", "GET,HEAD", "GET"),
+    ];
+    for (method, path, allow, takes) in cases {
+        let (head, body) = exchange(&server, method, path, "").await;
+        assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
+        let allows = head.lines().find_map(|line| line.strip_prefix("allow: "));
+        assert_eq!(allows, Some(allow), "{head}");
+        let message = format!("{path} does not take the method {method}: use {takes}");
+        let error = serde_json::json!({ "error": { "code": "UNIMPLEMENTED", "message": message } });
+        assert_eq!(body, error.to_string());
+    }
 }
