@@ -53,8 +53,8 @@ impl Selection {
             (false, true) => Ok(Self::Service(service)),
             (true, false) => Ok(Self::Features(features)),
             (true, true) => Err(ServerError::argument(
-                "service",
-                "is empty: name a service, or list features",
+                "service, features",
+                "both are empty: name a service, or list features such as \"view:feature\"",
             )),
             (false, false) => Err(ServerError::argument(
                 "features",

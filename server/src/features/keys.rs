@@ -13,6 +13,9 @@ use asof_proto::convert::Received;
 use super::MAX_POSITIONS;
 use crate::error::ServerError;
 
+/// How many missing columns one error names.
+const MAX_MISSING: usize = 20;
+
 /// Key columns in the order of a plan's caller columns, all of one length.
 #[derive(Debug)]
 pub struct Keys {
@@ -59,15 +62,24 @@ impl Keys {
             }
         }
         let mut columns = Vec::with_capacity(wanted.len());
+        let mut absent = Vec::new();
         for (wanted, place) in wanted.iter().zip(places) {
+            match place {
+                Some(values) => columns.push((wanted, values)),
+                None => absent.push(wanted),
+            }
+        }
+        if !absent.is_empty() {
+            return Err(missing(plan, &absent));
+        }
+        let columns = columns.into_iter().map(|(wanted, values)| {
             let path = path(&wanted.name);
-            let values = place.ok_or_else(|| missing(plan, wanted))?;
             let array = convert(&wanted.key_type, values, &path)?;
             check_sizes(&array, &path)?;
-            columns.push(array);
-        }
+            Ok(array)
+        });
         Ok(Self {
-            columns,
+            columns: columns.collect::<Result<_, ServerError>>()?,
             rows: rows.unwrap_or(0),
         })
     }
@@ -137,16 +149,31 @@ fn unknown(name: &str, wanted: &[CallerColumn]) -> ServerError {
     )
 }
 
-fn missing(plan: &ReadPlan, column: &CallerColumn) -> ServerError {
+/// All that is missing in one error, so that it is not found out one request at a time.
+fn missing(plan: &ReadPlan, absent: &[&CallerColumn]) -> ServerError {
+    if let [column] = absent {
+        let problem = format!("is missing: give a column of {}", needed(plan, column));
+        return ServerError::argument(path(&column.name), problem);
+    }
+    let shown = absent.iter().take(MAX_MISSING);
+    let mut list: Vec<String> = shown
+        .map(|column| format!("{:?} of {}", cut(&column.name), needed(plan, column)))
+        .collect();
+    if let Some(more) = absent.len().checked_sub(MAX_MISSING).filter(|more| *more > 0) {
+        list.push(format!("and {more} more"));
+    }
+    let problem = format!("{} columns are missing: give {}", absent.len(), list.join("; "));
+    ServerError::argument("keys", problem)
+}
+
+/// The type of a column, and the view that needs it.
+fn needed(plan: &ReadPlan, column: &CallerColumn) -> String {
     let read = plan
         .reads
         .iter()
         .find(|read| read.key_columns.contains(&column.name));
     let view = read.map_or_else(String::new, |read| format!(", the key of view {}", read.label()));
-    ServerError::argument(
-        path(&column.name),
-        format!("is missing: give a column of {}{view}", column.key_type),
-    )
+    format!("{}{view}", column.key_type)
 }
 
 fn check_sizes(array: &ArrayRef, path: &str) -> Result<(), ServerError> {

@@ -51,7 +51,7 @@ async fn arguments_are_refused_with_their_field() {
     let invalid = [
         (
             of_service("", jfk()),
-            "service: is empty: name a service, or list features",
+            "service, features: both are empty: name a service, or list features such as \"view:feature\"",
         ),
         (
             both,

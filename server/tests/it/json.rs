@@ -176,3 +176,26 @@ async fn a_method_that_a_path_does_not_take_is_refused_with_those_that_it_takes(
         assert_eq!(body, error.to_string());
     }
 }
+
+#[tokio::test]
+async fn missing_key_columns_are_told_together_and_no_features_as_such() {
+    let server = Server::start().await;
+    let cases = [
+        (
+            r#"{"service": "legs_v1", "keys": {}}"#,
+            "keys: 2 columns are missing: give \"tail\" of string, the key of view leg_facts; \
+             \"number\" of int64, the key of view leg_facts",
+        ),
+        (
+            r#"{"service": "legs_v1", "keys": {"number": [1]}}"#,
+            "keys[\"tail\"]: is missing: give a column of string, the key of view leg_facts",
+        ),
+        (
+            r#"{"features": [], "keys": {"origin": ["JFK"]}}"#,
+            "service, features: both are empty: name a service, or list features such as \"view:feature\"",
+        ),
+    ];
+    for (body, message) in cases {
+        check(&server, body, 400, &invalid(message)).await;
+    }
+}
