@@ -1,8 +1,8 @@
 //! The authored shape of definitions: what `features/**/*.toml` say, checked as a whole.
 //!
-//! Files are first read one by one. References between definitions are checked afterwards, and only
-//! where every file could be read, so that one typing error does not make each reference to the
-//! definitions of its file look wrong.
+//! Files are first read one by one. References between definitions are checked afterwards, those of
+//! definitions in which something else is wrong too, and only where every file could be read, so that one
+//! typing error does not make each reference to the definitions of its file look wrong.
 
 mod check;
 mod entity;
@@ -23,6 +23,7 @@ use crate::document::{Document, Table, Value};
 use crate::problem::{Place, Problem, Problems};
 use crate::project::{AuthoredFile, ProjectConfig};
 
+use check::References;
 pub(crate) use check::check_entries;
 
 /// What the files of a project define. Its services list what they list: `*` is not worked out yet,
@@ -43,14 +44,6 @@ pub(crate) struct AuthoredService {
     pub(crate) place: Place,
 }
 
-/// A view, and where the parts of it are that other definitions must fit.
-struct AuthoredView {
-    view: View,
-    entity_place: Place,
-    source_place: Place,
-    feature_places: Vec<Place>,
-}
-
 impl Authored {
     /// Reads definition files. Every problem is reported, up to 20 of them.
     pub fn parse(config: &ProjectConfig, files: &[AuthoredFile]) -> Result<Self, Problems> {
@@ -61,6 +54,7 @@ impl Authored {
             sources: Register::new("source"),
             views: Register::new("view"),
             services: Register::new("service"),
+            references: References::default(),
         };
         let mut readable = true;
         for file in files {
@@ -80,9 +74,7 @@ impl Authored {
         let mut definitions = Definitions::empty(config.project.clone());
         definitions.entities = named(entities.good, |entity| entity.name.clone());
         definitions.sources = named(sources.good, |source| source.name.clone());
-        definitions.views = named(views.good.into_iter().map(|authored| authored.view), |view| {
-            view.name.clone()
-        });
+        definitions.views = named(views.good, |view| view.name.clone());
         let services = named(services.good, |service| service.name.clone());
         problems.or(Self {
             definitions,
@@ -111,10 +103,17 @@ fn named<N: Ord, T>(items: impl IntoIterator<Item = T>, name: impl Fn(&T) -> N) 
     items.into_iter().map(|item| (name(&item), item)).collect()
 }
 
+/// Whether a file seems to have definitions of a kind in a place where they are not read.
+fn hides(root: &Table<'_>, kind: &str) -> bool {
+    root.is_misspelt(kind) || root.get(kind).is_some_and(|value| !value.is_array())
+}
+
 /// The definitions of one kind: every name with its place, and those that could be read.
 struct Register<T> {
     kind: &'static str,
     places: BTreeMap<String, Place>,
+    /// Whether one has no name that could be read: any reference may mean it.
+    has_nameless: bool,
     good: Vec<T>,
 }
 
@@ -123,6 +122,7 @@ impl<T> Register<T> {
         Self {
             kind,
             places: BTreeMap::new(),
+            has_nameless: false,
             good: Vec::new(),
         }
     }
@@ -146,8 +146,9 @@ struct Reader<'a> {
     problems: Problems,
     entities: Register<Entity>,
     sources: Register<Source>,
-    views: Register<AuthoredView>,
+    views: Register<View>,
     services: Register<AuthoredService>,
+    references: References,
 }
 
 impl Reader<'_> {
@@ -165,6 +166,9 @@ impl Reader<'_> {
             &mut self.problems,
             &["entity", "source", "view", "service", "on_demand", "stream"],
         );
+        self.entities.has_nameless |= hides(&root, "entity");
+        self.sources.has_nameless |= hides(&root, "source");
+        self.views.has_nameless |= hides(&root, "view");
         for table in self.tables(&root, "entity") {
             self.entity(table);
         }

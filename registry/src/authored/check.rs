@@ -1,37 +1,66 @@
 //! What definitions say of each other: references, the columns of managed sources, the columns of services.
 
 use asof_core::data_type::DataType;
-use asof_core::definition::{Definitions, Entity, FrozenEntry, Location, Select, Source};
+use asof_core::definition::{
+    Definitions, Entity, Feature, FrozenEntry, Location, Select, ServiceEntry, Source,
+};
+use asof_core::name::{EntityName, SourceName, ViewName};
 use asof_core::service::{PlanError, ReadPlan};
 
-use super::{AuthoredView, Reader, Register, named};
+use super::{Reader, Register, named};
 use crate::problem::{Place, Problem, Problems, shown, suggest};
+
+/// What definitions say of others, as far as it could be read: also where the rest of them is wrong.
+#[derive(Default)]
+pub(super) struct References {
+    pub(super) views: Vec<ViewReferences>,
+    pub(super) services: Vec<ServiceReferences>,
+}
+
+/// What a view says of others.
+pub(super) struct ViewReferences {
+    pub(super) entity: Option<(EntityName, Place)>,
+    pub(super) source: Option<(SourceName, Place)>,
+    pub(super) features: Vec<(Feature, Place)>,
+}
+
+/// What a service says of views.
+#[derive(Default)]
+pub(super) struct ServiceReferences {
+    /// The views of all entries.
+    pub(super) views: Vec<(ViewName, Place)>,
+    /// The entries in which nothing is wrong.
+    pub(super) entries: Vec<(ServiceEntry, Place)>,
+}
 
 /// Notes every reference to what is not there, and every pair of definitions that does not fit.
 pub(super) fn references(reader: &mut Reader<'_>) {
     let problems = &mut reader.problems;
-    for authored in &reader.views.good {
-        let view = &authored.view;
-        let entity = view.entity.as_str();
-        let source = view.source.as_str();
-        known(&reader.entities, problems, entity, &authored.entity_place);
-        known(&reader.sources, problems, source, &authored.source_place);
-        let entity = reader.entities.good.iter().find(|e| e.name == view.entity);
-        let source = reader.sources.good.iter().find(|s| s.name == view.source);
-        if let (Some(entity), Some(source)) = (entity, source) {
-            managed_columns(problems, authored, entity, source);
+    for view in &reader.references.views {
+        if let Some((entity, place)) = &view.entity {
+            known(&reader.entities, problems, entity.as_str(), place);
+        }
+        let Some((source, place)) = &view.source else {
+            continue;
+        };
+        known(&reader.sources, problems, source.as_str(), place);
+        let mut entities = reader.entities.good.iter();
+        let entity =
+            entities.find(|entity| view.entity.as_ref().is_some_and(|(name, _)| *name == entity.name));
+        if let Some(source) = reader.sources.good.iter().find(|s| s.name == *source) {
+            managed_columns(problems, view, entity, (source, place));
         }
     }
     let mut definitions = Definitions::empty(reader.config.project.clone());
     definitions.entities = named(reader.entities.good.iter().cloned(), |entity| entity.name.clone());
     definitions.sources = named(reader.sources.good.iter().cloned(), |source| source.name.clone());
-    definitions.views = named(reader.views.good.iter().map(|v| v.view.clone()), |view| {
-        view.name.clone()
-    });
-    for service in &reader.services.good {
+    definitions.views = named(reader.views.good.iter().cloned(), |view| view.name.clone());
+    for service in &reader.references.services {
+        for (view, place) in &service.views {
+            known(&reader.views, problems, view.as_str(), place);
+        }
         let mut entries = Vec::new();
         for (entry, place) in &service.entries {
-            known(&reader.views, problems, entry.view.as_str(), place);
             if definitions.bound_view(entry.view.as_str()).is_none() {
                 continue;
             }
@@ -51,7 +80,7 @@ pub(super) fn references(reader: &mut Reader<'_>) {
 }
 
 fn known<T>(register: &Register<T>, problems: &mut Problems, name: &str, place: &Place) {
-    if !register.places.contains_key(name) {
+    if !register.has_nameless && !register.places.contains_key(name) {
         let what = format!("unknown {} {}", register.kind, shown(name));
         let help = suggest(name, register.places.keys(), &format!("no {}", register.kind));
         problems.push(Problem::new(place.clone(), what, help));
@@ -59,23 +88,31 @@ fn known<T>(register: &Register<T>, problems: &mut Problems, name: &str, place: 
 }
 
 /// That a managed source has the columns that a view reads, unless its `sql` may make them.
-fn managed_columns(problems: &mut Problems, authored: &AuthoredView, entity: &Entity, source: &Source) {
+fn managed_columns(
+    problems: &mut Problems,
+    view: &ViewReferences,
+    entity: Option<&Entity>,
+    (source, source_place): (&Source, &Place),
+) {
     let Location::Managed { schema, .. } = &source.location else {
         return;
     };
     if source.sql.is_some() {
         return;
     }
-    for key in &entity.keys {
+    let keys = entity
+        .into_iter()
+        .flat_map(|entity| entity.keys.iter().map(move |key| (entity, key)));
+    for (entity, key) in keys {
         let use_of_it = format!(
             "key column {} of entity {:?}",
             shown(&key.name),
             entity.name.as_str()
         );
         let wanted = (use_of_it.as_str(), key.name.as_str(), key.key_type.data_type());
-        column(problems, source, schema, wanted, &authored.source_place);
+        column(problems, source, schema, wanted, source_place);
     }
-    for (feature, place) in authored.view.features().iter().zip(&authored.feature_places) {
+    for (feature, place) in &view.features {
         let use_of_it = format!("feature {:?}", feature.name.as_str());
         let wanted = (use_of_it.as_str(), feature.source_column(), &feature.data_type);
         column(problems, source, schema, wanted, place);

@@ -16,7 +16,10 @@ impl Reader<'_> {
         let name = field::required_name(&table, problems, "name", "entity", EntityName::parse);
         let keys = self.keys(&table);
         let notes = field::notes(&table, &mut self.problems);
-        let Some((name, text)) = name else { return };
+        let Some((name, text)) = name else {
+            self.entities.has_nameless = true;
+            return;
+        };
         let is_new = self.entities.enter(&mut self.problems, text.text, &text.place);
         if let (true, Some(keys)) = (is_new, keys) {
             self.entities.good.push(Entity { name, keys, notes });

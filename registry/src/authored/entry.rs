@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use asof_core::definition::{Select, ServiceEntry};
 use asof_core::name::{FeatureName, Prefix, ViewName};
 
+use super::check::ServiceReferences;
 use super::field;
 use crate::document::{Table, Text, Value};
 use crate::problem::{Place, Problem, Problems, shown};
@@ -12,57 +13,80 @@ use crate::problem::{Place, Problem, Problems, shown};
 /// An entry and where it is.
 pub(super) type Placed = (ServiceEntry, Place);
 
-/// Reads one item of a service's `features`.
-pub(super) fn parse(item: &Value<'_>, service: &str, problems: &mut Problems) -> Option<Placed> {
-    let entry = if item.is_string() {
-        short(&item.string(problems, "an entry")?, problems)?
+/// Reads one item of a service's `features`, and notes what it says of views.
+pub(super) fn parse(
+    item: &Value<'_>,
+    service: &str,
+    problems: &mut Problems,
+    references: &mut ServiceReferences,
+) -> Option<Placed> {
+    let (view, entry) = if item.is_string() {
+        short(&item.string(problems, "an entry")?, problems)
     } else if item.is_table() {
-        long(item.table(problems, format!("an entry of {service}"))?, problems)?
+        long(item.table(problems, format!("an entry of {service}"))?, problems)
     } else {
         let name = format!("an entry of {service}");
         return item.mismatch(problems, &name, "\"view:feature\", \"view:*\" or a table");
     };
-    Some((entry, item.place()))
+    references.views.extend(view.map(|view| (view, item.place())));
+    let placed = (entry?, item.place());
+    references.entries.push(placed.clone());
+    Some(placed)
 }
 
-fn short(text: &Text<'_>, problems: &mut Problems) -> Option<ServiceEntry> {
-    let (view, select) = text.parse(problems, |text| {
-        let (view, feature) = text.split_once(':').ok_or_else(|| {
-            (
-                format!("{} is not a feature", shown(text)),
-                "write \"view:feature\" or \"view:*\"".to_owned(),
-            )
-        })?;
-        let view = field::name("view", ViewName::parse)(view)?;
-        let select = match feature {
-            "*" => Select::All,
-            name => Select::Named(vec![field::name("feature", FeatureName::parse)(name)?]),
-        };
-        Ok((view, select))
-    })?;
-    Some(ServiceEntry {
+/// The view, and the whole entry where nothing is wrong with it.
+type Parts = (Option<ViewName>, Option<ServiceEntry>);
+
+fn short(text: &Text<'_>, problems: &mut Problems) -> Parts {
+    let Some((view, feature)) = text.text.split_once(':') else {
+        let what = format!("{} is not a feature", shown(text.text));
+        let help = "write \"view:feature\" or \"view:*\"";
+        problems.push(Problem::new(text.place.clone(), what, help));
+        return (None, None);
+    };
+    let view = text.parse(problems, |_| field::name("view", ViewName::parse)(view));
+    let select = match feature {
+        "*" => Some(Select::All),
+        name => text
+            .parse(problems, |_| field::name("feature", FeatureName::parse)(name))
+            .map(|name| Select::Named(vec![name])),
+    };
+    let entry = view.clone().zip(select).map(|(view, select)| ServiceEntry {
         view,
         select,
         keys: BTreeMap::new(),
         prefix: None,
-    })
+    });
+    (view, entry)
 }
 
-fn long(mut table: Table<'_>, problems: &mut Problems) -> Option<ServiceEntry> {
+fn long(mut table: Table<'_>, problems: &mut Problems) -> Parts {
     table.only(problems, &["view", "features", "keys", "prefix"]);
-    let view = field::required_name(&table, problems, "view", "view", ViewName::parse);
+    let view = field::required_name(&table, problems, "view", "view", ViewName::parse).map(|(view, _)| view);
     let select = select(&table, problems);
     let keys = keys(&table, problems);
-    let prefix = match table.string(problems, "prefix") {
-        Some(text) => Some(text.parse(problems, field::name("prefix", Prefix::parse))?),
-        None => None,
+    let prefix = prefix(&table, problems);
+    let entry = || {
+        Some(ServiceEntry {
+            view: view.clone()?,
+            select: select?,
+            keys: keys?,
+            prefix: prefix?,
+        })
     };
-    Some(ServiceEntry {
-        view: view?.0,
-        select: select?,
-        keys,
-        prefix,
-    })
+    let entry = entry();
+    (view, entry)
+}
+
+/// The prefix, which need not be there; `None` where it is wrong.
+fn prefix(table: &Table<'_>, problems: &mut Problems) -> Option<Option<Prefix>> {
+    match table.get("prefix") {
+        None => Some(None),
+        Some(value) => value
+            .string(problems, "\"prefix\"")?
+            .parse(problems, field::name("prefix", Prefix::parse))
+            .map(Some),
+    }
 }
 
 /// `features = ["a", "b"]`, or `["*"]` for all.
@@ -103,18 +127,20 @@ fn select(table: &Table<'_>, problems: &mut Problems) -> Option<Select> {
     }
 }
 
-/// `keys = { key_column = "caller_column" }`.
-fn keys(table: &Table<'_>, problems: &mut Problems) -> BTreeMap<String, String> {
-    let label = format!("\"keys\" of {}", table.label());
-    let Some(keys) = table.table(problems, "keys", label) else {
-        return BTreeMap::new();
+/// `keys = { key_column = "caller_column" }`, which need not be there; `None` where something is wrong with it.
+fn keys(table: &Table<'_>, problems: &mut Problems) -> Option<BTreeMap<String, String>> {
+    let Some(keys) = table.get("keys") else {
+        return Some(BTreeMap::new());
     };
-    keys.entries()
+    let keys = keys.table(problems, format!("\"keys\" of {}", table.label()))?;
+    let columns: Vec<Option<(String, String)>> = keys
+        .entries()
         .into_iter()
-        .filter_map(|(key, value)| {
+        .map(|(key, value)| {
             let name = format!("the column for key {}", shown(key.text));
             let column = value.string(problems, &name)?.parse(problems, field::column)?;
             Some((key.text.to_owned(), column))
         })
-        .collect()
+        .collect();
+    columns.into_iter().collect()
 }

@@ -2,6 +2,7 @@
 
 use asof_core::name::ServiceName;
 
+use super::check::ServiceReferences;
 use super::{AuthoredService, Reader, entry, field};
 use crate::document::Table;
 use crate::problem::Problem;
@@ -29,7 +30,8 @@ impl Reader<'_> {
         }
     }
 
-    fn entries(&mut self, table: &Table<'_>) -> Option<Vec<super::entry::Placed>> {
+    /// The entries, where nothing is wrong with any of them; what each says of views is noted in any case.
+    fn entries(&mut self, table: &Table<'_>) -> Option<Vec<entry::Placed>> {
         let problems = &mut self.problems;
         let Some(value) = table.get("features") else {
             table.missing(problems, "features", EXAMPLE);
@@ -47,11 +49,12 @@ impl Reader<'_> {
             problems.push(Problem::new(value.place(), what, format!("expected {EXAMPLE}")));
             return None;
         }
-        // Every entry is looked at before a bad one makes the whole unusable.
+        let mut references = ServiceReferences::default();
         let entries: Vec<Option<entry::Placed>> = items
             .iter()
-            .map(|item| entry::parse(item, table.label(), problems))
+            .map(|item| entry::parse(item, table.label(), problems, &mut references))
             .collect();
+        self.references.services.push(references);
         entries.into_iter().collect()
     }
 }

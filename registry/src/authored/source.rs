@@ -50,12 +50,17 @@ impl Reader<'_> {
         let sql = table
             .string(problems, "sql")
             .and_then(|text| text.parse(problems, expression::source_sql));
+        // Without its sql it is a source of other columns.
+        let sql_is_wrong = sql.is_none() && table.get("sql").is_some();
         let notes = field::notes(&table, problems);
         check_columns(&table, problems);
 
-        let Some((name, text)) = name else { return };
+        let Some((name, text)) = name else {
+            self.sources.has_nameless = true;
+            return;
+        };
         let is_new = self.sources.enter(problems, text.text, &text.place);
-        let (true, Some(location), Some(event_time)) = (is_new, location, event_time) else {
+        let (true, Some(location), Some(event_time)) = (is_new && !sql_is_wrong, location, event_time) else {
             return;
         };
         self.sources.good.push(Source {

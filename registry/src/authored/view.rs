@@ -3,7 +3,8 @@
 use asof_core::definition::{Feature, View, ViewKind};
 use asof_core::name::{EntityName, FeatureName, SourceName, ViewName};
 
-use super::{AuthoredView, Reader, field};
+use super::check::ViewReferences;
+use super::{Reader, field};
 use crate::document::{Table, Text, Value};
 use crate::problem::{Place, Problem, Problems, shown};
 
@@ -37,38 +38,50 @@ impl Reader<'_> {
             .and_then(|text| text.parse(problems, field::duration));
         let notes = field::notes(&table, problems);
         let features = match (aggregate, table.get("features")) {
-            (Some(_), None) => None,
+            (Some(_), None) => Vec::new(),
             _ => features(&table, problems),
         };
-        let Some((name, text)) = name else { return };
+        let references = ViewReferences {
+            entity: entity.map(|(name, text)| (name, text.place)),
+            source: source.map(|(name, text)| (name, text.place)),
+            features: features.iter().flatten().cloned().collect(),
+        };
+        let features = features
+            .into_iter()
+            .map(|feature| Some(feature?.0))
+            .collect::<Option<Vec<Feature>>>()
+            .filter(|features| !features.is_empty());
+        let (entity, source) = (references.entity.clone(), references.source.clone());
+        self.references.views.push(references);
+        let Some((name, text)) = name else {
+            self.views.has_nameless = true;
+            return;
+        };
         let is_new = self.views.enter(problems, text.text, &text.place);
-        let (true, Some((entity, entity_text)), Some((source, source_text)), Some(features)) =
-            (is_new, entity, source, features)
+        let (true, Some((entity, _)), Some((source, _)), Some(features)) = (is_new, entity, source, features)
         else {
             return;
         };
-        let (features, feature_places) = features.into_iter().unzip();
-        self.views.good.push(AuthoredView {
-            view: View {
-                name,
-                entity,
-                source,
-                ttl,
-                kind: ViewKind::Features(features),
-                notes,
-            },
-            entity_place: entity_text.place,
-            source_place: source_text.place,
-            feature_places,
+        self.views.good.push(View {
+            name,
+            entity,
+            source,
+            ttl,
+            kind: ViewKind::Features(features),
+            notes,
         });
     }
 }
 
-fn features(table: &Table<'_>, problems: &mut Problems) -> Option<Vec<(Feature, Place)>> {
+/// The features with their places, `None` for those that could not be read; nothing where there are none.
+fn features(table: &Table<'_>, problems: &mut Problems) -> Vec<Option<(Feature, Place)>> {
     if table.get("features").is_none() {
         table.missing(problems, "features", EXAMPLE);
     }
-    let features = table.table(problems, "features", format!("\"features\" of {}", table.label()))?;
+    let label = format!("\"features\" of {}", table.label());
+    let Some(features) = table.table(problems, "features", label) else {
+        return Vec::new();
+    };
     let entries = features.entries();
     if entries.is_empty() {
         let what = format!("{} has no features", table.label());
@@ -77,14 +90,11 @@ fn features(table: &Table<'_>, problems: &mut Problems) -> Option<Vec<(Feature, 
             what,
             format!("expected {EXAMPLE}"),
         ));
-        return None;
     }
-    // Every feature is looked at before a bad one makes the whole unusable.
-    let features: Vec<Option<(Feature, Place)>> = entries
+    entries
         .into_iter()
         .map(|(name, value)| feature(table, problems, &name, &value))
-        .collect();
-    features.into_iter().collect()
+        .collect()
 }
 
 /// `name = "type"`, or `name = { type = "type", … }`.
@@ -117,6 +127,7 @@ fn feature(
         .required(problems, "type", "type = \"float64\"")
         .and_then(|text| text.parse(problems, field::data_type));
     let column = field::optional_column(&table, problems, "column");
+    let column_is_wrong = column.is_none() && table.get("column").is_some();
     let description = field::owned(&table, problems, "description");
     let feature = Feature {
         name: name?,
@@ -124,5 +135,5 @@ fn feature(
         column,
         description,
     };
-    Some((feature, key.place.clone()))
+    (!column_is_wrong).then(|| (feature, key.place.clone()))
 }

@@ -101,9 +101,14 @@ impl<'a> Table<'a> {
         self.table.get(key).map(|value| self.value_of(value))
     }
 
+    /// Whether [`Self::only`] found a key that was taken for this one.
+    pub(crate) fn is_misspelt(&self, key: &str) -> bool {
+        self.misspelt.iter().any(|known| known == key)
+    }
+
     /// Notes that `key` is missing, unless a misspelt one was taken for it.
     pub(crate) fn missing(&self, problems: &mut Problems, key: &str, example: &str) {
-        if !self.misspelt.iter().any(|known| known == key) {
+        if !self.is_misspelt(key) {
             let what = format!("{} has no {key:?}", self.label);
             problems.push(Problem::new(
                 self.place.clone(),

@@ -11,5 +11,6 @@ mod conformance;
 mod definition_files;
 mod files_on_disk;
 mod planning;
+mod references;
 mod round_trip;
 mod searching;
