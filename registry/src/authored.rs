@@ -26,6 +26,9 @@ use crate::project::{AuthoredFile, ProjectConfig};
 use check::References;
 pub(crate) use check::check_entries;
 
+/// What to do instead of a stream.
+const NO_STREAMS: &str = "remove it, write its rows to files, and take them in with `asof ingest`";
+
 /// What the files of a project define. Its services list what they list: `*` is not worked out yet,
 /// which [`crate::plan::plan`] does against what was applied before.
 #[derive(Debug, Clone, PartialEq)]
@@ -157,11 +160,6 @@ impl Reader<'_> {
         let document = Document::read(&file.path, &file.bytes, &mut self.problems)?;
         let table = document.parse(&mut self.problems)?;
         let mut root = Table::root(&document, &table);
-        for (key, feature) in [("on_demand", "on-demand features are"), ("stream", "streams are")] {
-            if let Some(value) = root.get(key) {
-                self.unsupported(value.place(), feature);
-            }
-        }
         root.only(
             &mut self.problems,
             &["entity", "source", "view", "service", "on_demand", "stream"],
@@ -180,6 +178,17 @@ impl Reader<'_> {
         }
         for table in self.tables(&root, "service") {
             self.service(table);
+        }
+        for table in self.tables(&root, "on_demand") {
+            self.on_demand(&table);
+        }
+        for table in self.tables(&root, "stream") {
+            let what = format!(
+                "{} is a stream, which this version of asof cannot read",
+                table.label()
+            );
+            self.problems
+                .push(Problem::new(table.place().clone(), what, NO_STREAMS));
         }
         Some(())
     }
@@ -211,12 +220,25 @@ impl Reader<'_> {
         Some(table)
     }
 
-    /// Notes what is known to Asof, and not to this version.
-    fn unsupported(&mut self, place: Place, what_is: &str) {
-        self.problems.push(Problem::new(
-            place,
-            format!("{what_is} not supported by this version of asof"),
-            "",
-        ));
+    /// Refuses on-demand features by name; services may refer to them without a further problem.
+    fn on_demand(&mut self, table: &Table<'_>) {
+        let what = format!(
+            "{} has on-demand features, which this version of asof cannot compute",
+            table.label()
+        );
+        let help = "remove it, and compute them in the caller from the features that it gets";
+        self.problems
+            .push(Problem::new(table.place().clone(), what, help));
+        match table.get("name").filter(Value::is_string) {
+            Some(name) => {
+                if let Some(name) = name.string(&mut self.problems, "\"name\"") {
+                    self.views
+                        .places
+                        .entry(name.text.to_owned())
+                        .or_insert(name.place);
+                }
+            }
+            None => self.views.has_nameless = true,
+        }
     }
 }

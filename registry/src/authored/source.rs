@@ -5,7 +5,7 @@ use asof_core::definition::{Location, Source};
 use asof_core::name::SourceName;
 use asof_core::time::{DateInstant, Zone};
 
-use super::{Reader, expression, field, path};
+use super::{NO_STREAMS, Reader, expression, field, path};
 use crate::document::Table;
 use crate::problem::{Problem, Problems, shown, suggest};
 
@@ -30,7 +30,11 @@ const KEYS: [&str; 14] = [
 impl Reader<'_> {
     pub(super) fn source(&mut self, mut table: Table<'_>) {
         if let Some(stream) = table.get("stream") {
-            self.unsupported(stream.place(), "streams are");
+            let what = format!(
+                "{} has a stream, which this version of asof cannot read",
+                table.label()
+            );
+            self.problems.push(Problem::new(stream.place(), what, NO_STREAMS));
         }
         let problems = &mut self.problems;
         table.only(problems, &KEYS);

@@ -26,7 +26,12 @@ impl Reader<'_> {
     pub(super) fn view(&mut self, mut table: Table<'_>) {
         let aggregate = table.get("aggregate");
         if let Some(value) = &aggregate {
-            self.unsupported(value.place(), "aggregates are");
+            let what = format!(
+                "{} has aggregates, which this version of asof cannot compute",
+                table.label()
+            );
+            let help = "aggregate the rows before they come into the source, and list the results under [view.features]";
+            self.problems.push(Problem::new(value.place(), what, help));
         }
         let problems = &mut self.problems;
         table.only(problems, &KEYS);
