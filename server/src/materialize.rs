@@ -13,6 +13,7 @@
 mod chunk;
 mod error;
 mod progress;
+mod tally;
 mod work;
 
 pub use error::MaterializeError;
@@ -32,6 +33,7 @@ use crate::error::JobError;
 use crate::jobs::{Jobs, Materialization};
 use chunk::Chunk;
 use progress::Mark;
+use tally::{Expected, Held};
 use work::Work;
 
 /// Moves rows from sources to the online store.
@@ -175,14 +177,18 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
         let Inner { store, project, .. } = self;
         let mut work = Work::plan(&**store, project, &bound, &snapshot, request)?;
         if work.is_done(&snapshot, request.as_of) {
-            return self.counted(&work, Materialized::default());
+            let counts = self.counted(&work, &work.expected_unchanged(), request.view)?;
+            return Ok(Materialized {
+                counts,
+                ..Materialized::default()
+            });
         }
         work.begin(&**store, &snapshot, request.as_of)?;
         let done = self
             .read_all(&bound, &snapshot, &reader, &mut work, request, on_rows)
             .await?;
-        self.complete(&snapshot, &mut work, request.as_of)?;
-        self.counted(&work, done)
+        let counts = self.complete(&snapshot, &mut work, request)?;
+        Ok(Materialized { counts, ..done })
     }
 
     async fn read_all(
@@ -221,13 +227,16 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
     }
 
     /// Writes a chunk and reads it back: a run is done only when its rows are seen to be there.
-    fn flush(&self, chunk: &mut Chunk, work: &Work, as_of: Timestamp) -> Result<(), MaterializeError> {
+    fn flush(&self, chunk: &mut Chunk, work: &mut Work, as_of: Timestamp) -> Result<(), MaterializeError> {
         let rows = chunk.take();
         if rows.is_empty() {
             return Ok(());
         }
-        let Work { slot, state, .. } = work;
+        let Work {
+            slot, state, tally, ..
+        } = work;
         self.store.write(*slot, state.generation, as_of, &rows, None)?;
+        rows.iter().for_each(|row| tally.note(row, as_of));
         for row in rows.iter().filter(|row| row.order.due() <= as_of) {
             let mut stored = None;
             self.store.read(
@@ -249,21 +258,24 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
         Ok(())
     }
 
-    /// Moves the mark and the instant, in one write, and lets a new generation take over.
+    /// Counts what is there, moves the mark and the instant, in one write, and lets a new generation take
+    /// over.
     fn complete(
         &self,
         snapshot: &Snapshot,
         work: &mut Work,
-        as_of: Timestamp,
-    ) -> Result<(), MaterializeError> {
-        let mark = Mark::of(snapshot, work.ahead, as_of);
+        request: ViewRequest<'_>,
+    ) -> Result<Counts, MaterializeError> {
+        let as_of = request.as_of;
+        self.store.apply_due(work.slot, work.state.generation, as_of)?;
+        let counts = self.counted(work, &work.expected(), request.view)?;
+        let mark = Mark::of(snapshot, work.ahead, as_of).counted(counts.into());
         let Work {
             slot,
             state,
             building,
             ..
         } = work;
-        self.store.apply_due(*slot, state.generation, as_of)?;
         state.as_of = Some(as_of);
         state.progress = mark.to_bytes();
         self.store
@@ -271,13 +283,22 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
         if *building {
             self.store.serve(*slot, state.generation)?;
         }
-        Ok(())
+        Ok(counts)
     }
 
-    /// Counts what the generation holds, by reading all of it.
-    fn counted(&self, work: &Work, done: Materialized) -> Result<Materialized, MaterializeError> {
+    /// Counts what the generation holds, by reading all of it, and compares that with what it must hold.
+    fn counted(&self, work: &Work, expected: &Expected, view: &str) -> Result<Counts, MaterializeError> {
         let counts = self.store.count(work.slot, work.state.generation)?;
-        Ok(Materialized { counts, ..done })
+        let held = Held::from(counts);
+        if expected.admits(held) {
+            return Ok(counts);
+        }
+        Err(MaterializeError::Counted {
+            place: self.store.place(),
+            view: view.to_owned(),
+            found: held.to_string(),
+            expected: expected.to_string(),
+        })
     }
 }
 

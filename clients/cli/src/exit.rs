@@ -108,7 +108,7 @@ failures! {
         | MaterializeError::Earlier { .. }
         | MaterializeError::Begun { .. } => Exit::Usage,
         MaterializeError::Nothing => Exit::Definition,
-        MaterializeError::Busy { .. } | MaterializeError::NotReadBack { .. } => Exit::Unavailable,
+        MaterializeError::Busy { .. } | MaterializeError::NotReadBack { .. } | MaterializeError::Counted { .. } => Exit::Unavailable,
         MaterializeError::Mark(_) => Exit::Data,
         MaterializeError::Offline(cause) => offline(cause),
         MaterializeError::Store(cause) => store(cause),

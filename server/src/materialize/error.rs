@@ -64,6 +64,20 @@ pub enum MaterializeError {
         /// Where the store is.
         place: String,
     },
+    /// The generation does not hold what was written.
+    #[error(
+        "the online store at {place} holds {found} of view {view}, and {expected} were written: check the disk, and build the view anew with --full"
+    )]
+    Counted {
+        /// Where the store is.
+        place: String,
+        /// The view.
+        view: String,
+        /// What was counted.
+        found: String,
+        /// What was written.
+        expected: String,
+    },
     /// A mark that this version did not write.
     #[error(
         "the online store holds a mark of progress that cannot be read: {0}: build the view anew with --full"
@@ -110,6 +124,7 @@ impl From<MaterializeError> for JobError {
             MaterializeError::Busy { .. } => Self::Busy(text),
             MaterializeError::Offline(_) | MaterializeError::Mark(_) => Self::Data(text),
             MaterializeError::NotReadBack { .. }
+            | MaterializeError::Counted { .. }
             | MaterializeError::Store(_)
             | MaterializeError::Registry(_)
             | MaterializeError::Bug(_) => Self::Unavailable(text),

@@ -6,8 +6,9 @@ use asof_offline::{Snapshot, SourceFile};
 use serde::{Deserialize, Serialize};
 
 use super::MaterializeError;
+use super::tally::Held;
 
-/// The version of the form below. Version 1 had no table; later ones are refused.
+/// The version of the form below. Version 1 had no table and no counts; later ones are refused.
 const FORMAT: u32 = 2;
 
 /// What of its source a generation has.
@@ -26,6 +27,8 @@ pub(super) struct Mark {
     ahead: Option<i64>,
     /// The latest instant as of which a run began to write, whether it ended or not.
     reached: i64,
+    /// The keys and pending rows that were counted when the last run ended.
+    held: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +61,21 @@ impl Mark {
             next_seq: snapshot.next_seq(),
             ahead: ahead.map(Timestamp::micros),
             reached: as_of.micros(),
+            held: None,
         }
+    }
+
+    /// The same at the end of a run, after which the generation was counted.
+    pub(super) fn counted(self, held: Held) -> Self {
+        Self {
+            held: Some((held.keys, held.pending)),
+            ..self
+        }
+    }
+
+    /// What was counted when the last run ended.
+    pub(super) fn held(&self) -> Option<Held> {
+        self.held.map(|(keys, pending)| Held { keys, pending })
     }
 
     /// The same where a run as of `as_of` begins to write the rows of a snapshot.

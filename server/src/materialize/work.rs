@@ -8,6 +8,7 @@ use asof_core::time::Timestamp;
 use asof_offline::{Snapshot, SourceRows};
 
 use super::progress::Mark;
+use super::tally::{Expected, Tally};
 use super::{MaterializeError, ViewRequest};
 
 /// What a run has to read, and where it goes.
@@ -19,6 +20,8 @@ pub(super) struct Work {
     pub(super) building: bool,
     /// The least event time among the rows that are left for a later instant.
     pub(super) ahead: Option<Timestamp>,
+    /// What was written.
+    pub(super) tally: Tally,
 }
 
 impl Work {
@@ -73,6 +76,7 @@ impl Work {
             before: Some(before),
             building: false,
             ahead: None,
+            tally: Tally::default(),
         }
     }
 
@@ -83,7 +87,22 @@ impl Work {
             before: None,
             building: true,
             ahead: None,
+            tally: Tally::default(),
         }
+    }
+
+    /// What the generation must be counted to hold after what was written.
+    pub(super) fn expected(&self) -> Expected {
+        match &self.before {
+            Some((mark, _)) => self.tally.beside(mark.held()),
+            None => self.tally.alone(),
+        }
+    }
+
+    /// What it must be counted to hold where nothing had to be written.
+    pub(super) fn expected_unchanged(&self) -> Expected {
+        let held = self.before.as_ref().and_then(|(mark, _)| mark.held());
+        held.map_or_else(|| self.expected(), Expected::unchanged)
     }
 
     /// Whether the generation that serves has all of the snapshot as of that very instant.

@@ -1,7 +1,7 @@
 //! A store that fails at one call: whatever the call, running again ends where a run without failure does.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use asof_core::definition::StoredShape;
 use asof_core::key::EntityKey;
@@ -14,7 +14,7 @@ use asof_core::registry::RunState;
 use asof_core::row::RowSchema;
 use asof_core::time::Timestamp;
 
-use crate::materialize_project::{Project, Random, Told, VIEWS, keys, run};
+use crate::materialize_project::{FileRow, Project, Random, Told, VIEWS, keys, run};
 
 /// A store whose nth changing call fails, before or after it did what it was asked for.
 struct Failing<S> {
@@ -22,9 +22,20 @@ struct Failing<S> {
     /// How many more calls go well.
     left: AtomicI64,
     after: bool,
+    /// How many keys are not there any more when they are counted.
+    lost: AtomicU64,
 }
 
 impl<S> Failing<S> {
+    fn new(inner: S, left: i64, after: bool) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            left: AtomicI64::new(left),
+            after,
+            lost: AtomicU64::new(0),
+        })
+    }
+
     fn call<T>(&self, call: impl FnOnce(&S) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let fails = self.left.fetch_sub(1, Ordering::SeqCst) == 0;
         if fails && !self.after {
@@ -95,7 +106,11 @@ impl<S: OnlineStore> OnlineStore for Failing<S> {
     }
 
     fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
-        self.inner.count(slot, generation)
+        let counts = self.inner.count(slot, generation)?;
+        Ok(Counts {
+            keys: counts.keys - self.lost.load(Ordering::SeqCst),
+            ..counts
+        })
     }
 
     fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError> {
@@ -139,11 +154,7 @@ async fn whichever_call_fails_running_again_makes_it_good() {
 
 /// Whether the nth call was made, and so failed.
 async fn scenario(view: &str, steps: Steps, nth: i64, after: bool) -> bool {
-    let store = Arc::new(Failing {
-        inner: MemoryStore::new(),
-        left: AtomicI64::new(nth),
-        after,
-    });
+    let store = Failing::new(MemoryStore::new(), nth, after);
     let mut project = Project::new("p", store.clone(), [Some(9), None]).await;
     let (mut random, keys) = (Random::new(7), keys());
     let mut before: Option<(i64, Vec<Told>)> = None;
@@ -227,11 +238,7 @@ async fn still_serves(
 
 #[tokio::test]
 async fn nothing_goes_back_behind_a_run_that_was_cut_short() {
-    let store = Arc::new(Failing {
-        inner: MemoryStore::new(),
-        left: AtomicI64::new(3),
-        after: true,
-    });
+    let store = Failing::new(MemoryStore::new(), 3, true);
     let mut project = Project::new("p", store.clone(), [None, None]).await;
     let (view, keys, mut random) = (VIEWS[0], keys(), Random::new(3));
     project.put_file("0.parquet", &random.rows(40, 100));
@@ -259,4 +266,61 @@ async fn nothing_goes_back_behind_a_run_that_was_cut_short() {
         let expected: Vec<_> = keys.iter().map(|key| project.expected(view, key, at)).collect();
         assert_eq!(told, expected, "at {at}");
     }
+}
+
+#[tokio::test]
+async fn a_run_is_not_done_where_what_it_wrote_is_not_all_there() {
+    let store = Failing::new(MemoryStore::new(), i64::MAX, false);
+    let mut project = Project::new("p", store.clone(), [None, None]).await;
+    let view = VIEWS[0];
+    let row = |number: i64, event: i64, created: i64| FileRow {
+        key: (Some("a".into()), Some(number)),
+        event: Some(event),
+        created: Some(created),
+        deleted: false,
+        values: (None, Some(event), None),
+    };
+    let refused = |found: &str, expected: &str| {
+        format!(
+            "the online store at memory holds {found} of view of_files, and {expected} were written: check the \
+             disk, and build the view anew with --full"
+        )
+    };
+    // Three keys, one of them with two rows, and a row of the second that becomes known later.
+    let rows = [
+        row(1, 10, 10),
+        row(2, 10, 10),
+        row(3, 10, 10),
+        row(1, 11, 11),
+        row(2, 12, 90),
+    ];
+    project.put_file("1.parquet", &rows);
+    store.lost.store(1, Ordering::SeqCst);
+    let error = project.run(view, 20, false).await.unwrap_err().to_string();
+    let text = refused("2 keys and 1 pending rows", "3 keys and 1 pending rows");
+    assert_eq!(error, text);
+    assert_eq!(project.ledger().await[0].state, RunState::Failed { error: text });
+    assert!(
+        project.store.views().unwrap()[0].2.serving.is_none(),
+        "it does not serve"
+    );
+
+    // Seen again, they are all there; gone later, the next run says so, with something to write or nothing.
+    store.lost.store(0, Ordering::SeqCst);
+    let done = project.run(view, 20, false).await.unwrap();
+    assert_eq!((done.counts.keys, done.counts.pending), (3, 1));
+    store.lost.store(1, Ordering::SeqCst);
+    let error = project.run(view, 20, false).await.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        refused("2 keys and 1 pending rows", "3 keys and 1 pending rows")
+    );
+    project.put_file("2.parquet", &[row(3, 20, 20)]);
+    let error = project.run(view, 30, false).await.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        refused("2 keys and 1 pending rows", "3 to 5 keys and 0 to 1 pending rows")
+    );
+    store.lost.store(0, Ordering::SeqCst);
+    project.run(view, 30, false).await.unwrap();
 }

@@ -1,0 +1,204 @@
+//! What a run wrote, and what its generation must therefore be counted to hold at the end.
+//!
+//! A generation that is built anew holds what the run wrote, exactly. One that goes on also holds what it
+//! held before: at least its keys, and at most those and its pending rows, each of which may have become
+//! the row of another key.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::RangeInclusive;
+
+use asof_core::online::{Counts, OnlineRow};
+use asof_core::time::Timestamp;
+
+/// So many different keys, and pending rows, are told apart by hashes of 16 bytes; of more than these only
+/// bounds are known, so that a run takes the same memory however much it writes.
+const TOLD_APART: usize = 900_000;
+
+/// The rows that a run wrote.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    keys: Distinct,
+    pending: Distinct,
+}
+
+impl Tally {
+    pub(super) fn note(&mut self, row: &OnlineRow, as_of: Timestamp) {
+        if row.order.due() <= as_of {
+            self.keys.note(&row.key);
+        } else {
+            self.pending.note(&(&row.key, row.order));
+        }
+    }
+
+    /// What a generation with these rows and no others holds.
+    pub(super) fn alone(&self) -> Expected {
+        Expected {
+            keys: self.keys.least()..=self.keys.most(),
+            pending: self.pending.least()..=self.pending.most(),
+        }
+    }
+
+    /// What a generation with these rows holds that held `before`, where that is known.
+    pub(super) fn beside(&self, before: Option<Held>) -> Expected {
+        let Some(before) = before else {
+            return Expected {
+                keys: self.keys.least()..=u64::MAX,
+                pending: self.pending.least()..=u64::MAX,
+            };
+        };
+        let most_pending = before.pending.saturating_add(self.pending.most());
+        let most_keys = before.keys.saturating_add(self.keys.most());
+        Expected {
+            keys: self.keys.least().max(before.keys)..=most_keys.saturating_add(most_pending),
+            pending: self.pending.least()..=most_pending,
+        }
+    }
+}
+
+/// What a generation was counted to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) keys: u64,
+    pub(super) pending: u64,
+}
+
+impl From<Counts> for Held {
+    fn from(counts: Counts) -> Self {
+        Self {
+            keys: counts.keys,
+            pending: counts.pending,
+        }
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} keys and {} pending rows", self.keys, self.pending)
+    }
+}
+
+/// What a generation must be counted to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Expected {
+    keys: RangeInclusive<u64>,
+    pending: RangeInclusive<u64>,
+}
+
+impl Expected {
+    /// What it held before, and nothing else.
+    pub(super) fn unchanged(held: Held) -> Self {
+        Self {
+            keys: held.keys..=held.keys,
+            pending: held.pending..=held.pending,
+        }
+    }
+
+    pub(super) fn admits(&self, held: Held) -> bool {
+        self.keys.contains(&held.keys) && self.pending.contains(&held.pending)
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} keys and {} pending rows",
+            shown(&self.keys),
+            shown(&self.pending)
+        )
+    }
+}
+
+fn shown(range: &RangeInclusive<u64>) -> String {
+    match (range.start(), range.end()) {
+        (least, most) if least == most => least.to_string(),
+        (least, &u64::MAX) => format!("{least} or more"),
+        (least, most) => format!("{least} to {most}"),
+    }
+}
+
+/// How many different things there were.
+#[derive(Debug, Default)]
+struct Distinct {
+    hashes: HashSet<u128>,
+    /// How many came after the first [`TOLD_APART`] that were not among them, each counted as it came.
+    further: u64,
+}
+
+impl Distinct {
+    fn note(&mut self, thing: &impl Hash) {
+        let half = |salt: u8| {
+            let mut hasher = DefaultHasher::new();
+            (salt, thing).hash(&mut hasher);
+            u128::from(hasher.finish())
+        };
+        let hash = half(0) << 64 | half(1);
+        if self.hashes.len() < TOLD_APART {
+            self.hashes.insert(hash);
+        } else if !self.hashes.contains(&hash) {
+            self.further += 1;
+        }
+    }
+
+    fn least(&self) -> u64 {
+        self.hashes.len() as u64 + u64::from(self.further > 0)
+    }
+
+    fn most(&self) -> u64 {
+        self.hashes.len() as u64 + self.further
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(keys: &[u64], pending: &[u64]) -> Tally {
+        let mut tally = Tally::default();
+        keys.iter().for_each(|key| tally.keys.note(key));
+        pending.iter().for_each(|row| tally.pending.note(row));
+        tally
+    }
+
+    fn held(keys: u64, pending: u64) -> Held {
+        Held { keys, pending }
+    }
+
+    #[test]
+    fn a_generation_built_anew_holds_each_key_once() {
+        let expected = tally(&[1, 2, 1, 3], &[7, 7]).alone();
+        assert_eq!(expected.to_string(), "3 keys and 1 pending rows");
+        assert!(expected.admits(held(3, 1)));
+        for other in [held(2, 1), held(4, 1), held(3, 0), held(3, 2)] {
+            assert!(!expected.admits(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn one_that_goes_on_keeps_its_keys_and_gains_no_more_than_there_are() {
+        // Two keys of three may have been there; two pending rows may each be the row of a further key now.
+        let expected = tally(&[1, 2, 3], &[9]).beside(Some(held(2, 1)));
+        assert_eq!(expected.to_string(), "3 to 7 keys and 1 to 2 pending rows");
+        assert_eq!(
+            tally(&[1], &[]).beside(Some(held(4, 0))).to_string(),
+            "4 to 5 keys and 0 pending rows"
+        );
+        assert_eq!(
+            tally(&[1], &[]).beside(None).to_string(),
+            "1 or more keys and 0 or more pending rows"
+        );
+    }
+
+    #[test]
+    fn of_more_than_are_told_apart_bounds_are_known() {
+        let mut distinct = Distinct {
+            hashes: (0..TOLD_APART as u128).collect(),
+            further: 0,
+        };
+        ["a", "b", "a"].iter().for_each(|thing| distinct.note(thing));
+        let known = TOLD_APART as u64;
+        assert_eq!((distinct.least(), distinct.most()), (known + 1, known + 3));
+    }
+}
