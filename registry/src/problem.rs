@@ -102,8 +102,11 @@ impl Problems {
         self.more
     }
 
-    /// Adds one.
+    /// Adds one; what a parser says again and again of one place is told once.
     pub fn push(&mut self, problem: Problem) {
+        if self.first.contains(&problem) {
+            return;
+        }
         let at = self.first.partition_point(|other| other.place <= problem.place);
         self.first.insert(at, problem);
         if self.first.len() > MAX_PROBLEMS {
@@ -200,6 +203,16 @@ mod tests {
         assert_eq!(lines[0], "a.toml:1:1: number 1");
         assert_eq!(lines[19], "a.toml:20:1: number 20");
         assert_eq!(lines[20], "and 3 more problems");
+    }
+
+    #[test]
+    fn the_same_problem_is_told_once() {
+        let mut problems = Problems::default();
+        for what in ["one", "two", "one", "one"] {
+            problems.push(Problem::new(Place::file("a.toml"), what, "help"));
+        }
+        assert_eq!(problems.to_string(), "a.toml: one; help\na.toml: two; help");
+        assert_eq!(problems.more(), 0);
     }
 
     #[test]

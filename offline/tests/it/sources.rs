@@ -307,6 +307,55 @@ async fn files_that_cannot_be_read_are_named() {
     );
 }
 
+/// What a header of a data page is where it claims 2 GiB, in Thrift's compact protocol.
+const PAGE_OF_2_GIB: [u8; 23] = [
+    0x15, 0x00, // its type: a data page
+    0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, // its size: 2^31 - 1 bytes
+    0x15, 0xfe, 0xff, 0xff, 0xff, 0x0f, // as much compressed
+    0x2c, // of a data page:
+    0x15, 0x02, 0x15, 0x00, 0x15, 0x06, 0x15, 0x06, // one value, plain; levels in run lengths
+];
+
+#[tokio::test]
+async fn pages_that_cannot_be_read_are_named() {
+    let check = async |header: &[u8], expect: &str| {
+        let project = over("a.parquet");
+        let path = project.path("a.parquet");
+        let many: Vec<(i64, i64, i64)> = (0..200).map(|row| (row, row, row)).collect();
+        write_parquet(&path, &rows(&many));
+        let file = std::fs::File::open(&path).unwrap();
+        let reader = parquet::file::serialized_reader::SerializedFileReader::new(file).unwrap();
+        let group = parquet::file::reader::FileReader::metadata(&reader).row_group(0);
+        let (start, _) = group.column(0).byte_range();
+        let start = usize::try_from(start).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[start..start + header.len()].copy_from_slice(header);
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(refused(&project).await, expect);
+    };
+    check(
+        &[0xff; 20],
+        "source s: a.parquet: cannot be read: Arrow error: Parquet argument error: Parquet error: Unexpected struct field type 15",
+    )
+    .await;
+    check(
+        &PAGE_OF_2_GIB,
+        "source s: a.parquet: cannot be read: Arrow error: Parquet argument error: EOF: unexpected end of file whilst decoding \
+         definition levels rle value",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn ten_thousand_columns_are_fine() {
+    let project = over("a.parquet");
+    let names: Vec<String> = (0..10_000).map(|place| format!("c{place}")).collect();
+    let mut columns = vec![("k", int64(&[1])), ("at", instants(&[10])), ("x", int64(&[7]))];
+    columns.extend(names.iter().map(|name| (name.as_str(), int64(&[0]))));
+    write_parquet(&project.path("a.parquet"), &batch(columns));
+    assert_eq!(found(&project).await, [Some(7), None]);
+}
+
 #[tokio::test]
 async fn files_of_different_schemas_are_refused() {
     let check = async |other: RecordBatch, expect: &str| {
@@ -605,5 +654,41 @@ async fn a_delta_table_of_somebody_else_is_read_in_place() {
     assert_eq!(
         days.as_string::<i32>().iter().collect::<Vec<_>>(),
         [Some("a b"), Some("e")]
+    );
+}
+
+/// A Delta table of which somebody removed files by hand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delta_table_with_holes_is_refused() {
+    let project = over("table");
+    let directory = project.path("table");
+    std::fs::create_dir(&directory).unwrap();
+    let url = url::Url::from_directory_path(directory.canonicalize().unwrap()).unwrap();
+    let table = deltalake::DeltaTable::try_from_url(url).await.unwrap();
+    table.write(vec![rows(&[(1, 10, 11)])]).await.unwrap();
+    assert_eq!(found(&project).await, [Some(11), None]);
+    let data = directory
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "parquet"))
+        .unwrap();
+    let name = data.file_name().unwrap().to_str().unwrap();
+    std::fs::remove_file(&data).unwrap();
+    let root = project.path("").canonicalize().unwrap();
+    let root = root.to_str().unwrap().trim_start_matches('/');
+    assert_eq!(
+        refused_out(&project)
+            .await
+            .replace(name, "FILE")
+            .replace(root, "DIR"),
+        "source s: FILE: cannot be read: Parquet error: Parquet error: Failed to fetch metadata for file DIR/table/FILE: \
+         Object Store error: Object at location DIR/table/FILE not found: No such file or directory (os error 2)"
+    );
+    std::fs::remove_file(directory.join("_delta_log/00000000000000000000.json")).unwrap();
+    assert_eq!(
+        refused(&project).await,
+        "source s: the Delta table in DIR/table cannot be opened: Not a Delta table: Generic delta kernel error: No files in \
+         log segment"
     );
 }

@@ -85,7 +85,13 @@ async fn create(path: &Path, place: &str) -> Result<(), RegistryError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    std::fs::create_dir_all(folder).map_err(unavailable)?;
+    std::fs::create_dir_all(folder).map_err(|error| RegistryError::Unavailable {
+        place: place.to_owned(),
+        reason: format!(
+            "its directory {} cannot be made: {error}: check what is there, and who owns it",
+            folder.display()
+        ),
+    })?;
     let file = tempfile::Builder::new()
         .prefix(".registry-")
         .tempfile_in(folder)

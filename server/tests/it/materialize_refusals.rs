@@ -235,7 +235,9 @@ async fn jobs_run_what_was_asked_for_and_say_how_it_ended() {
         .await
         .unwrap();
     assert_eq!(runs.len(), 1);
-    assert!(matches!(&runs[0].state, RunState::Failed { error } if error.contains("--full")));
+    let error = "view of_files is materialized as of 1970-01-01T00:00:00.000020Z already, later than \
+                 1970-01-01T00:00:00.000005Z: give --as-of 1970-01-01T00:00:00.000020Z or later, or --full to build it anew";
+    assert_eq!(runs[0].state, RunState::Failed { error: error.into() });
     let error = project
         .materializer
         .materialize(what(&["of_file"], 20))

@@ -106,11 +106,15 @@ async fn wrong_and_breaking_definitions_are_refused() {
         files: files("[[view]]\nname = \"a\"\ntpl = 3\n"),
     };
     let error = client.plan(wrong).await.unwrap_err();
-    assert_eq!(error.code(), Code::InvalidArgument);
-    assert!(
-        error.message().contains("features/all.toml:3:1"),
-        "{}",
-        error.message()
+    assert_eq!(
+        (error.code(), error.message()),
+        (
+            Code::InvalidArgument,
+            "features/all.toml:1:1: [[view]] \"a\" has no \"entity\"; expected entity = \"a_name\"\n\
+             features/all.toml:1:1: [[view]] \"a\" has no \"source\"; expected source = \"a_name\"\n\
+             features/all.toml:1:1: [[view]] \"a\" has no \"features\"; expected [view.features] with a line such as temp = \"float64\"\n\
+             features/all.toml:3:1: unknown key \"tpl\" in [[view]] \"a\"; did you mean \"ttl\"?"
+        )
     );
     let breaking = v1::ApplyRequest {
         files: files(&DEFINITIONS.replace("temp = \"float64\"", "temp = \"float32\"")),
@@ -118,11 +122,13 @@ async fn wrong_and_breaking_definitions_are_refused() {
         allow_breaking: false,
     };
     let error = client.apply(breaking).await.unwrap_err();
-    assert_eq!(error.code(), Code::FailedPrecondition);
-    assert!(
-        error.message().contains("service model_v1"),
-        "{}",
-        error.message()
+    assert_eq!(
+        (error.code(), error.message()),
+        (
+            Code::FailedPrecondition,
+            "1 breaking change: view fleeting breaks service model_v1 (column fleeting__temp is retyped float64 -> float32); \
+             apply with --allow-breaking"
+        )
     );
 }
 

@@ -7,19 +7,26 @@ use crate::project::Project;
 #[test]
 fn commands_and_flags() {
     let project = Project::starter();
-    let ran = project.asof(&["materialise"]);
-    assert_eq!(ran.code, 2);
-    assert!(
-        ran.stderr.contains("a similar subcommand exists: 'materialize'"),
-        "{}",
-        ran.stderr
+    let refused = |args: &[&str], error: &str| {
+        project.refused(
+            args,
+            2,
+            &format!("{error}\n\nFor more information, try '--help'."),
+        );
+    };
+    refused(
+        &["materialise"],
+        "unrecognized subcommand 'materialise'\n\n  tip: a similar subcommand exists: 'materialize'\n\n\
+         Usage: asof [OPTIONS] <COMMAND>",
     );
-    let ran = project.asof(&["extract", "--servise", "x"]);
-    assert_eq!(ran.code, 2);
-    assert!(
-        ran.stderr.contains("a similar argument exists: '--service'"),
-        "{}",
-        ran.stderr
+    refused(
+        &["extract", "--servise", "x"],
+        "unexpected argument '--servise' found\n\n  tip: a similar argument exists: '--service'\n\n\
+         Usage: asof extract --spine <FILE> --out <FILE> --service <SERVICE>",
+    );
+    refused(
+        &["runs", "--limit", "0"],
+        "invalid value '0' for '--limit <LIMIT>': 0 is not in 1..=1000",
     );
 }
 
@@ -102,12 +109,12 @@ fn a_change_that_breaks_a_service() {
         &text.replace("items = \"int64\"", "items = \"float64\""),
     );
     let ran = project.asof(&["apply", "--yes"]);
-    assert_eq!(ran.code, 3);
-    assert!(ran.stderr.contains("breaks service reorder_v1"), "{}", ran.stderr);
-    assert!(
-        ran.stderr.contains("apply with --allow-breaking"),
-        "{}",
-        ran.stderr
+    assert_eq!(
+        (ran.code, &*ran.stderr),
+        (
+            3,
+            "error: 1 breaking change: view last_order breaks service reorder_v1 (column last_order__items is retyped int64 -> float64); apply with --allow-breaking\n"
+        )
     );
     project.done(&["apply", "--yes", "--allow-breaking"]);
 }
@@ -237,6 +244,11 @@ fn times_and_keys() {
         "\"2026-02-01\" is not a time: write it as 2013-06-01T12:00:00Z",
     );
     project.refused(
+        &["materialize", "--as-of", "2026-02-01T00:00:00"],
+        2,
+        "\"2026-02-01T00:00:00\" has no time zone: write it as 2013-06-01T12:00:00Z or with an offset such as +02:00",
+    );
+    project.refused(
         &["get", "--service", "reorder_v1", "--key", "customer_id"],
         2,
         "--key \"customer_id\" is not NAME=VALUE: write it as --key origin=JFK",
@@ -252,16 +264,20 @@ fn times_and_keys() {
         2,
         "view last_order is materialized as of 2026-02-01T00:00:00Z already, later than 2026-01-01T00:00:00Z: give --as-of 2026-02-01T00:00:00Z or later, or --full to build it anew",
     );
-    let earlier = [
-        "get",
-        "--service",
-        "reorder_v1",
-        "--key",
-        "customer_id=1",
-        "--now",
-        "2026-01-01T00:00:00Z",
-    ];
-    assert_eq!(project.asof(&earlier).code, 5);
+    project.refused(
+        &[
+            "get",
+            "--service",
+            "reorder_v1",
+            "--key",
+            "customer_id=1",
+            "--now",
+            "2026-01-01T00:00:00Z",
+        ],
+        5,
+        "view \"last_order\" was materialized as of 2026-02-01T00:00:00Z, after the server's clock at 2026-01-01T00:00:00Z: \
+         serve with a later --now, or run `asof materialize last_order --as-of 2026-01-01T00:00:00Z --full`",
+    );
 }
 
 #[test]
@@ -287,13 +303,108 @@ fn addresses() {
         2,
         "0.0.0.0:2763 can be reached from other machines, and this version has neither tokens nor TLS; expected a loopback address, such as \"127.0.0.1:2763\"",
     );
-    let ran = project.asof(&["serve", "--listen", "127.0.0.1:99999"]);
-    assert_eq!(ran.code, 2, "{ran:?}");
+    project.refused(
+        &["serve", "--listen", "127.0.0.1:99999"],
+        2,
+        "port 99999 is out of range; expected 0 to 65535",
+    );
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     project.refused(
         &["serve", "--listen", &address],
         5,
         &format!("{address} is in use by another process: stop it, or listen elsewhere with --listen 127.0.0.1:PORT"),
+    );
+}
+
+#[test]
+fn files_to_ingest() {
+    let project = Project::starter();
+    project.write(
+        "features/clicks.toml",
+        "[[source]]\nname = \"clicks\"\nschema = { customer_id = \"int64\", at = \"timestamp\" }\nevent_time = \"at\"\n",
+    );
+    project.done(&["apply", "--yes"]);
+    std::os::unix::fs::symlink("nowhere", project.path().join("link.csv")).unwrap();
+    let refused = |file: &str, error: &str| project.refused(&["ingest", "clicks", file], 4, error);
+    refused("none.csv", "none.csv does not exist");
+    refused("link.csv", "link.csv does not exist");
+    refused("data", "data is not a file");
+    refused("/dev/null", "/dev/null is not a file");
+    refused("asof.toml", "asof.toml is not a .parquet or .csv file");
+}
+
+#[test]
+fn a_store_that_is_not_for_this_process() {
+    let project = Project::applied();
+    let get = ["get", "--service", "reorder_v1", "--key", "customer_id=1"];
+    // A server that is alive, as far as its note goes, and does not answer.
+    let us = std::process::id();
+    let note = project.write(
+        ".asof/server.json",
+        &format!("{{\"pid\":{us},\"url\":\"http://127.0.0.1:1\"}}"),
+    );
+    project.refused(
+        &get,
+        5,
+        &format!(
+            "process {us} holds the online store as a server, and does not answer at http://127.0.0.1:1: \
+             wait for it to start or stop, or end it with `kill {us}`"
+        ),
+    );
+    std::fs::remove_file(note).unwrap();
+    project.done(&["materialize", "--as-of", "2026-02-01T00:00:00Z"]);
+    project.write(".asof/online/asof.format", "asof online store, format 9\n");
+    project.refused(
+        &get,
+        5,
+        "the online store at ./.asof/online has format 9, this version reads up to 1: use a newer asof",
+    );
+}
+
+#[test]
+fn data_directories_that_cannot_be_used() {
+    let project = Project::starter();
+    project.write(".asof", "a file");
+    project.refused(
+        &["list"],
+        5,
+        "the registry at ./.asof/registry.db cannot be used: its directory ./.asof cannot be made: File exists (os error 17): \
+         check what is there, and who owns it",
+    );
+    let project = Project::applied();
+    project.write(".asof/online", "a file");
+    project.refused(
+        &["materialize", "--as-of", "2026-02-01T00:00:00Z"],
+        5,
+        "the online store at ./.asof/online failed: File exists (os error 17)",
+    );
+    project.write(
+        "features/clicks.toml",
+        "[[source]]\nname = \"clicks\"\nschema = { customer_id = \"int64\", at = \"timestamp\" }\nevent_time = \"at\"\n",
+    );
+    project.done(&["apply", "--yes"]);
+    project.write(".asof/offline", "a file");
+    project.write("clicks.csv", "customer_id,at\n1,2026-01-01T00:00:00Z\n");
+    let tables = project.path().canonicalize().unwrap().join(".asof/offline");
+    project.refused(
+        &["ingest", "clicks", "clicks.csv"],
+        5,
+        &format!("{}/clicks: Not a directory (os error 20)", tables.display()),
+    );
+}
+
+#[test]
+fn configuration() {
+    let project = Project::starter();
+    project.write(
+        "asof.toml",
+        "project = \"shop\"\nregistri = 1\n[serve]\nlisten = \"env:ASOF_TEST_NOT_SET\"\n",
+    );
+    project.refused(
+        &["list"],
+        3,
+        "asof.toml:2:1: unknown key \"registri\" in the file; did you mean \"registry\"?\n\
+         asof.toml:4:10: the environment variable \"ASOF_TEST_NOT_SET\" is not set; set it, or write the value here",
     );
 }

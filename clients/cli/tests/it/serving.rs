@@ -98,12 +98,13 @@ fn commands_find_the_server_that_holds_the_store() {
         2,
         "a running server has a clock of its own: give --now to `asof serve`, or stop the server first",
     );
-    let second = project.asof(&["serve", "--listen", "127.0.0.1:0"]);
-    assert_eq!(second.code, 5);
-    assert!(
-        second.stderr.contains(&format!("{}", server.child.id())),
-        "{}",
-        second.stderr
+    project.refused(
+        &["serve", "--listen", "127.0.0.1:0"],
+        5,
+        &format!(
+            "the online store at ./.asof/online is held by another process: process {} holds it; stop it, or send the request to it",
+            server.child.id()
+        ),
     );
 
     server.signal("-TERM");
@@ -139,7 +140,14 @@ fn a_project_elsewhere_is_reached_by_url() {
         &text.replace("ttl = \"30d\"", "ttl = \"60d\""),
     );
     let broken = elsewhere.asof(&["--server", &server.url, "apply", "--yes"]);
-    assert!(broken.stderr.contains("--allow-breaking"), "{broken:?}");
+    assert_eq!(
+        (broken.code, &*broken.stderr),
+        (
+            5,
+            "error: 1 breaking change: view last_order breaks service reorder_v1 (column last_order__amount has ttl 60d \
+             instead of 30d, column last_order__items has ttl 60d instead of 30d); apply with --allow-breaking\n"
+        )
+    );
     remote(&["apply", "--yes", "--allow-breaking"]);
     assert!(remote(&["show", "last_order"]).stdout.contains("ttl = \"60d\""));
     elsewhere.refused(

@@ -97,10 +97,9 @@ fn every_command_speaks_json() {
     assert_eq!(runs["runs"].as_array().unwrap().len(), 2);
     let refused = project.asof(&["show", "last_ordr", "--json"]);
     assert_eq!(refused.code, 2);
-    let error: serde_json::Value = serde_json::from_str(&refused.stderr).unwrap();
-    assert!(
-        error["error"].as_str().unwrap().contains("did you mean"),
-        "{error}"
+    assert_eq!(
+        refused.stderr,
+        "{\"error\":\"unknown name \\\"last_ordr\\\"; did you mean \\\"last_order\\\"?\"}\n"
     );
 }
 
@@ -174,7 +173,11 @@ fn what_a_failed_run_wrote_is_not_served() {
     let bad = project.write("data/orders_2.csv", &rows);
     let failed = project.asof(&["materialize", "--as-of", "2026-02-03T00:00:00Z"]);
     assert_eq!(failed.code, 4, "{failed:?}");
-    assert!(failed.stderr.contains("data/orders_2.csv"), "{}", failed.stderr);
+    assert_eq!(
+        failed.stderr,
+        "error: source orders: data/orders_2.csv: column \"ordered_at\" cannot be read: \"not a time\" is not a time: \
+         write it as 2013-06-01T12:00:00Z (row 40000 of the file)\n"
+    );
     std::fs::remove_file(bad).unwrap();
     let again = project
         .done(&["materialize", "--as-of", "2026-02-03T00:00:00Z", "--json"])
