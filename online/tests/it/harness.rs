@@ -30,14 +30,20 @@ pub(crate) fn serving(store: &dyn OnlineStore, view: &str) -> (ViewSlot, Generat
     (slot, generation)
 }
 
-/// How many cases to try: the variable's value, or else `default`.
-pub(crate) fn scale(variable: &str, default: usize) -> usize {
-    std::env::var(variable).map_or(default, |value| value.parse().unwrap())
+/// How many cases to try: `ASOF_CASES` per cent of `usual`.
+pub(crate) fn cases(usual: usize) -> usize {
+    let percent = std::env::var("ASOF_CASES").map_or(100, |text| text.parse().unwrap());
+    (usual * percent / 100).max(1)
+}
+
+/// The seed that `ASOF_SEED` gives, to run a failing case again.
+pub(crate) fn given_seed() -> Option<u64> {
+    std::env::var("ASOF_SEED").ok().map(|text| text.parse().unwrap())
 }
 
 /// The seed of this run, which a failing test shows; `ASOF_SEED` repeats it.
 pub(crate) fn seed() -> u64 {
-    let seed = std::env::var("ASOF_SEED").map_or_else(|_| rand::random(), |value| value.parse().unwrap());
+    let seed = given_seed().unwrap_or_else(rand::random);
     println!("ASOF_SEED={seed}");
     seed
 }

@@ -14,6 +14,8 @@ use rand::{Rng, SeedableRng};
 
 use crate::harness;
 
+/// How many kills come first, while the store is being created.
+const EARLY: usize = 3;
 const STORE: &str = "ASOF_TEST_KILLED_STORE";
 const KEYS: u64 = 50;
 const NOW: Timestamp = Timestamp::from_micros(i64::MAX - 1);
@@ -106,10 +108,9 @@ fn acknowledged_writes_survive_kills() {
     let mut random = StdRng::seed_from_u64(seed);
     let directory = tempfile::tempdir().unwrap();
     let mut total = 0;
-    for kill in 0..harness::scale("ASOF_KILLS", 20) {
+    for kill in 0..harness::cases(20).max(EARLY + 5) {
         let mut child = Child::start(directory.path());
-        // The first kills come while the store is being created.
-        let acknowledged = if kill < 3 {
+        let acknowledged = if kill < EARLY {
             std::thread::sleep(Duration::from_millis(random.random_range(0..60)));
             child.kill();
             std::iter::from_fn(|| child.next_acknowledged()).last()

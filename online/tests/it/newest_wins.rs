@@ -39,7 +39,7 @@ fn random_rows(random: &mut StdRng, keys: &[EntityKey], count: usize) -> Vec<Onl
 #[test]
 fn writers_in_any_order_leave_what_the_twin_has() {
     let seed = harness::seed();
-    let rows_each = harness::scale("ASOF_CASES", 1_000_000) / WRITERS as usize;
+    let rows_each = harness::cases(1_000_000) / WRITERS as usize;
     let directory = tempfile::tempdir().unwrap();
     let store = harness::open(directory.path()).unwrap();
     let (slot, generation) = harness::serving(&store, "v");

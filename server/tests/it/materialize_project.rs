@@ -509,7 +509,7 @@ pub(crate) fn keys() -> Vec<Key> {
         .collect()
 }
 
-/// How many cases: `ASOF_CASES` in hundredths of `usual`, 100 unless set.
+/// How many cases to try: `ASOF_CASES` per cent of `usual`.
 pub(crate) fn cases(usual: u64) -> u64 {
     let percent = std::env::var("ASOF_CASES").map_or(100, |text| text.parse().unwrap());
     (usual * percent / 100).max(1)
