@@ -111,10 +111,10 @@ async fn deadlines_are_kept() {
     assert!(started.elapsed() < Duration::from_secs(2));
     // The read behind it stops with the next key.
     tokio::time::sleep(Duration::from_millis(60)).await;
-    let reads = server.store.reads.load(Ordering::SeqCst);
+    let reads = server.store.around.count.load(Ordering::SeqCst);
     assert!(reads < 100, "{reads}");
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(server.store.reads.load(Ordering::SeqCst), reads);
+    assert_eq!(server.store.around.count.load(Ordering::SeqCst), reads);
 }
 
 #[tokio::test]

@@ -6,14 +6,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array};
-use asof_core::definition::{BoundView, StoredShape};
+use asof_core::definition::BoundView;
 use asof_core::key::{EntityKey, KeyValue, encode};
 use asof_core::name::ProjectName;
 use asof_core::online::memory::MemoryStore;
-use asof_core::online::{
-    Counts, Found, Generation, GenerationState, OnlineRow, OnlineStore, StoreError, ViewAddress, ViewSlot,
-    ViewState, row_schema,
-};
+use asof_core::online::{GenerationState, OnlineRow, OnlineStore, StoreError, ViewAddress, row_schema};
 use asof_core::order::RowOrder;
 use asof_core::registry::{RegistryStore, Run, RunKind, RunState};
 use asof_core::row::{RowEncoder, RowSchema};
@@ -26,6 +23,8 @@ use asof_server::jobs::{Jobs, Materialization};
 use asof_server::{Drained, Limits, Listening, ServeParts, serve};
 use tokio::sync::oneshot;
 use tonic::transport::Channel;
+
+use crate::wrapped_store::{Around, Wrapped};
 
 pub(crate) const DEFINITIONS: &str = r#"
 [[entity]]
@@ -101,72 +100,19 @@ impl Clock for HandClock {
     }
 }
 
-/// The memory store, counting changes and reads, and damaged or slow for keys that say so.
+/// The memory store, counting reads, and damaged or slow for keys that say so.
+pub(crate) type Store = Wrapped<MemoryStore, Reads>;
+
+/// The reads of a store.
 #[derive(Debug, Default)]
-pub(crate) struct Store {
-    inner: MemoryStore,
-    changes: AtomicU64,
+pub(crate) struct Reads {
     /// How many keys were looked at.
-    pub(crate) reads: AtomicU64,
+    pub(crate) count: AtomicU64,
 }
 
-impl Store {
-    fn changed<T>(&self, result: T) -> T {
-        self.changes.fetch_add(1, Ordering::SeqCst);
-        result
-    }
-}
-
-impl OnlineStore for Store {
-    fn open_view(&self, address: &ViewAddress) -> Result<ViewSlot, StoreError> {
-        self.changed(self.inner.open_view(address))
-    }
-
-    fn views(&self) -> Result<Vec<(ViewAddress, ViewSlot, ViewState)>, StoreError> {
-        self.inner.views()
-    }
-
-    fn view_state(&self, slot: ViewSlot) -> Result<ViewState, StoreError> {
-        self.inner.view_state(slot)
-    }
-
-    fn begin_generation(
-        &self,
-        slot: ViewSlot,
-        shape: StoredShape,
-        schema: RowSchema,
-    ) -> Result<Generation, StoreError> {
-        self.changed(self.inner.begin_generation(slot, shape, schema))
-    }
-
-    fn write(
-        &self,
-        slot: ViewSlot,
-        generation: Generation,
-        now: Timestamp,
-        rows: &[OnlineRow],
-        state: Option<&GenerationState>,
-    ) -> Result<(), StoreError> {
-        self.changed(self.inner.write(slot, generation, now, rows, state))
-    }
-
-    fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
-        self.changed(self.inner.serve(slot, generation))
-    }
-
-    fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError> {
-        self.inner.apply_due(slot, generation, now)
-    }
-
-    fn read(
-        &self,
-        entity: u32,
-        key: &EntityKey,
-        views: &[(u32, Generation)],
-        at: Timestamp,
-        visit: &mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.reads.fetch_add(1, Ordering::SeqCst);
+impl Around for Reads {
+    fn before_read(&self, key: &EntityKey) -> Result<(), StoreError> {
+        self.count.fetch_add(1, Ordering::SeqCst);
         if *key == text_key("damaged") {
             return Err(StoreError::Damaged {
                 place: "000017.sst".into(),
@@ -176,23 +122,7 @@ impl OnlineStore for Store {
         if *key == text_key("slow") {
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.inner.read(entity, key, views, at, visit)
-    }
-
-    fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
-        self.inner.count(slot, generation)
-    }
-
-    fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError> {
-        self.changed(self.inner.drop_view(slot))
-    }
-
-    fn place(&self) -> String {
-        self.inner.place()
-    }
-
-    fn changes(&self) -> Option<u64> {
-        Some(self.changes.load(Ordering::SeqCst))
+        Ok(())
     }
 }
 

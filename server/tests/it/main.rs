@@ -22,3 +22,4 @@ mod materialize_schedules;
 mod registry;
 mod statuses;
 mod surfaces;
+mod wrapped_store;

@@ -3,22 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use asof_core::definition::StoredShape;
-use asof_core::key::EntityKey;
 use asof_core::online::memory::MemoryStore;
-use asof_core::online::{
-    Counts, Found, Generation, GenerationState, OnlineRow, OnlineStore, StoreError, ViewAddress, ViewSlot,
-    ViewState,
-};
+use asof_core::online::{Counts, OnlineStore, StoreError};
 use asof_core::registry::RunState;
-use asof_core::row::RowSchema;
-use asof_core::time::Timestamp;
 
 use crate::materialize_project::{FileRow, Project, Random, Told, VIEWS, keys, run};
+use crate::wrapped_store::{Around, Wrapped};
 
-/// A store whose nth changing call fails, before or after it did what it was asked for.
-struct Failing<S> {
-    inner: S,
+/// The nth changing call of a store fails, before or after it did what it was asked for.
+struct Failing {
     /// How many more calls go well.
     left: AtomicI64,
     after: bool,
@@ -26,23 +19,21 @@ struct Failing<S> {
     lost: AtomicU64,
 }
 
-impl<S> Failing<S> {
-    fn new(inner: S, left: i64, after: bool) -> Arc<Self> {
-        Arc::new(Self {
-            inner,
-            left: AtomicI64::new(left),
-            after,
-            lost: AtomicU64::new(0),
-        })
-    }
-
-    fn call<T>(&self, call: impl FnOnce(&S) -> Result<T, StoreError>) -> Result<T, StoreError> {
+impl Around for Failing {
+    fn change<T>(&self, call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
         let fails = self.left.fetch_sub(1, Ordering::SeqCst) == 0;
         if fails && !self.after {
             return Err(broken());
         }
-        let result = call(&self.inner);
+        let result = call();
         if fails { Err(broken()) } else { result }
+    }
+
+    fn counted(&self, counts: Counts) -> Counts {
+        Counts {
+            keys: counts.keys - self.lost.load(Ordering::SeqCst),
+            ..counts
+        }
     }
 }
 
@@ -53,77 +44,18 @@ fn broken() -> StoreError {
     }
 }
 
-impl<S: OnlineStore> OnlineStore for Failing<S> {
-    fn open_view(&self, address: &ViewAddress) -> Result<ViewSlot, StoreError> {
-        self.call(|store| store.open_view(address))
-    }
+/// A memory store of which a call fails.
+type Store = Wrapped<MemoryStore, Failing>;
 
-    fn views(&self) -> Result<Vec<(ViewAddress, ViewSlot, ViewState)>, StoreError> {
-        self.inner.views()
-    }
-
-    fn view_state(&self, slot: ViewSlot) -> Result<ViewState, StoreError> {
-        self.inner.view_state(slot)
-    }
-
-    fn begin_generation(
-        &self,
-        slot: ViewSlot,
-        shape: StoredShape,
-        schema: RowSchema,
-    ) -> Result<Generation, StoreError> {
-        self.call(|store| store.begin_generation(slot, shape, schema))
-    }
-
-    fn write(
-        &self,
-        slot: ViewSlot,
-        generation: Generation,
-        now: Timestamp,
-        rows: &[OnlineRow],
-        state: Option<&GenerationState>,
-    ) -> Result<(), StoreError> {
-        self.call(|store| store.write(slot, generation, now, rows, state))
-    }
-
-    fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
-        self.call(|store| store.serve(slot, generation))
-    }
-
-    fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError> {
-        self.call(|store| store.apply_due(slot, generation, now))
-    }
-
-    fn read(
-        &self,
-        entity: u32,
-        key: &EntityKey,
-        views: &[(u32, Generation)],
-        at: Timestamp,
-        visit: &mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.inner.read(entity, key, views, at, visit)
-    }
-
-    fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
-        let counts = self.inner.count(slot, generation)?;
-        Ok(Counts {
-            keys: counts.keys - self.lost.load(Ordering::SeqCst),
-            ..counts
-        })
-    }
-
-    fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError> {
-        self.inner.drop_view(slot)
-    }
-
-    fn place(&self) -> String {
-        self.inner.place()
-    }
-
-    fn changes(&self) -> Option<u64> {
-        self.inner.changes()
-    }
+fn failing(nth: i64, after: bool) -> Arc<Store> {
+    Arc::new(Wrapped {
+        inner: MemoryStore::new(),
+        around: Failing {
+            left: AtomicI64::new(nth),
+            after,
+            lost: AtomicU64::new(0),
+        },
+    })
 }
 
 /// A view's runs, as of when, and whether a file that was there is exchanged before.
@@ -154,8 +86,7 @@ async fn whichever_call_fails_running_again_makes_it_good() {
 
 /// Whether the nth call was made, and so failed.
 async fn scenario(view: &str, steps: Steps, nth: i64, after: bool) -> bool {
-    let store = Failing::new(MemoryStore::new(), nth, after);
-    let mut project = Project::new("p", store.clone(), [Some(9), None]).await;
+    let mut project = Project::new("p", failing(nth, after), [Some(9), None]).await;
     let (mut random, keys) = (Random::new(7), keys());
     let mut before: Option<(i64, Vec<Told>)> = None;
     let mut failed = false;
@@ -195,7 +126,7 @@ async fn scenario(view: &str, steps: Steps, nth: i64, after: bool) -> bool {
 }
 
 /// The store holds what one run into an empty store would have put there, and nothing is under way.
-async fn nothing_is_left_behind(project: &Project<Failing<MemoryStore>>, view: &str, last: i64) {
+async fn nothing_is_left_behind(project: &Project<Store>, view: &str, last: i64) {
     let mut views = project.store.views().unwrap();
     let (_, slot, state) = views.remove(0);
     assert!(views.is_empty());
@@ -213,13 +144,7 @@ async fn nothing_is_left_behind(project: &Project<Failing<MemoryStore>>, view: &
 }
 
 /// What served goes on serving, as it was or onward to the instant of the run that failed.
-async fn still_serves(
-    project: &Project<Failing<MemoryStore>>,
-    view: &str,
-    then: i64,
-    told: &[Told],
-    at: i64,
-) {
+async fn still_serves(project: &Project<Store>, view: &str, then: i64, told: &[Told], at: i64) {
     let keys = keys();
     let answers = project.read(view, &keys, at).await.expect("the view answers");
     assert_eq!(answers.len(), told.len());
@@ -238,7 +163,7 @@ async fn still_serves(
 
 #[tokio::test]
 async fn nothing_goes_back_behind_a_run_that_was_cut_short() {
-    let store = Failing::new(MemoryStore::new(), 3, true);
+    let store = failing(3, true);
     let mut project = Project::new("p", store.clone(), [None, None]).await;
     let (view, keys, mut random) = (VIEWS[0], keys(), Random::new(3));
     project.put_file("0.parquet", &random.rows(40, 100));
@@ -250,7 +175,7 @@ async fn nothing_goes_back_behind_a_run_that_was_cut_short() {
     assert_eq!(told, expected);
 
     // What is coming is written, and rows as of 107 are: one as of 103 would hold them, and not say so.
-    store.left.store(3, Ordering::SeqCst);
+    store.around.left.store(3, Ordering::SeqCst);
     project.run(view, 107, false).await.unwrap_err();
     let refused = project.run(view, 103, false).await.unwrap_err();
     assert_eq!(
@@ -270,7 +195,7 @@ async fn nothing_goes_back_behind_a_run_that_was_cut_short() {
 
 #[tokio::test]
 async fn a_run_is_not_done_where_what_it_wrote_is_not_all_there() {
-    let store = Failing::new(MemoryStore::new(), i64::MAX, false);
+    let store = failing(i64::MAX, false);
     let mut project = Project::new("p", store.clone(), [None, None]).await;
     let view = VIEWS[0];
     let row = |number: i64, event: i64, created: i64| FileRow {
@@ -295,7 +220,7 @@ async fn a_run_is_not_done_where_what_it_wrote_is_not_all_there() {
         row(2, 12, 90),
     ];
     project.put_file("1.parquet", &rows);
-    store.lost.store(1, Ordering::SeqCst);
+    store.around.lost.store(1, Ordering::SeqCst);
     let error = project.run(view, 20, false).await.unwrap_err().to_string();
     let text = refused("2 keys and 1 pending rows", "3 keys and 1 pending rows");
     assert_eq!(error, text);
@@ -306,10 +231,10 @@ async fn a_run_is_not_done_where_what_it_wrote_is_not_all_there() {
     );
 
     // Seen again, they are all there; gone later, the next run says so, with something to write or nothing.
-    store.lost.store(0, Ordering::SeqCst);
+    store.around.lost.store(0, Ordering::SeqCst);
     let done = project.run(view, 20, false).await.unwrap();
     assert_eq!((done.counts.keys, done.counts.pending), (3, 1));
-    store.lost.store(1, Ordering::SeqCst);
+    store.around.lost.store(1, Ordering::SeqCst);
     let error = project.run(view, 20, false).await.unwrap_err().to_string();
     assert_eq!(
         error,
@@ -321,6 +246,6 @@ async fn a_run_is_not_done_where_what_it_wrote_is_not_all_there() {
         error,
         refused("2 keys and 1 pending rows", "3 to 5 keys and 0 to 1 pending rows")
     );
-    store.lost.store(0, Ordering::SeqCst);
+    store.around.lost.store(0, Ordering::SeqCst);
     project.run(view, 30, false).await.unwrap();
 }

@@ -1,0 +1,108 @@
+//! A store with something of a test's own around its calls.
+
+use asof_core::definition::StoredShape;
+use asof_core::key::EntityKey;
+use asof_core::online::{
+    Counts, Found, Generation, GenerationState, OnlineRow, OnlineStore, StoreError, ViewAddress, ViewSlot,
+    ViewState,
+};
+use asof_core::row::RowSchema;
+use asof_core::time::Timestamp;
+
+/// What happens around the calls of a store; by itself nothing.
+pub(crate) trait Around: Send + Sync {
+    /// Makes a call that changes the store.
+    fn change<T>(&self, call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        call()
+    }
+
+    /// What a count is told as.
+    fn counted(&self, counts: Counts) -> Counts {
+        counts
+    }
+
+    /// Comes before a key is read.
+    fn before_read(&self, _key: &EntityKey) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// A store, and what happens around its calls.
+#[derive(Debug, Default)]
+pub(crate) struct Wrapped<S, A> {
+    pub(crate) inner: S,
+    pub(crate) around: A,
+}
+
+impl<S: OnlineStore, A: Around> OnlineStore for Wrapped<S, A> {
+    fn open_view(&self, address: &ViewAddress) -> Result<ViewSlot, StoreError> {
+        self.around.change(|| self.inner.open_view(address))
+    }
+
+    fn views(&self) -> Result<Vec<(ViewAddress, ViewSlot, ViewState)>, StoreError> {
+        self.inner.views()
+    }
+
+    fn view_state(&self, slot: ViewSlot) -> Result<ViewState, StoreError> {
+        self.inner.view_state(slot)
+    }
+
+    fn begin_generation(
+        &self,
+        slot: ViewSlot,
+        shape: StoredShape,
+        schema: RowSchema,
+    ) -> Result<Generation, StoreError> {
+        self.around
+            .change(|| self.inner.begin_generation(slot, shape, schema))
+    }
+
+    fn write(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        now: Timestamp,
+        rows: &[OnlineRow],
+        state: Option<&GenerationState>,
+    ) -> Result<(), StoreError> {
+        self.around
+            .change(|| self.inner.write(slot, generation, now, rows, state))
+    }
+
+    fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
+        self.around.change(|| self.inner.serve(slot, generation))
+    }
+
+    fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError> {
+        self.around.change(|| self.inner.apply_due(slot, generation, now))
+    }
+
+    fn read(
+        &self,
+        entity: u32,
+        key: &EntityKey,
+        views: &[(u32, Generation)],
+        at: Timestamp,
+        visit: &mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.around.before_read(key)?;
+        self.inner.read(entity, key, views, at, visit)
+    }
+
+    fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
+        let counts = self.inner.count(slot, generation)?;
+        Ok(self.around.counted(counts))
+    }
+
+    fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError> {
+        self.around.change(|| self.inner.drop_view(slot))
+    }
+
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+
+    fn changes(&self) -> Option<u64> {
+        self.inner.changes()
+    }
+}
