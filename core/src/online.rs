@@ -196,7 +196,7 @@ pub struct Counts {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Another process has it open.
-    #[error("the online store at {place} is held by another process: {reason}")]
+    #[error("the online store at {place} is in use: {reason}")]
     Held {
         /// Where it is.
         place: String,

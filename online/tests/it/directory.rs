@@ -12,7 +12,13 @@ fn a_store_is_held_by_one_at_a_time() {
     let directory = tempfile::tempdir().unwrap();
     let store = harness::open(directory.path()).unwrap();
     let refused = harness::open(directory.path()).unwrap_err().to_string();
-    assert!(refused.contains("this process has it open already"), "{refused}");
+    assert_eq!(
+        refused,
+        format!(
+            "the online store at {} is in use: this process has it open already",
+            directory.path().display()
+        )
+    );
     drop(store);
     harness::open(directory.path()).unwrap();
 }
@@ -24,8 +30,14 @@ fn a_holder_that_lives_is_named_and_one_that_died_is_not_in_the_way() {
     child.next_acknowledged().unwrap();
     let refused = harness::open(directory.path()).unwrap_err();
     assert!(matches!(refused, StoreError::Held { .. }), "{refused:?}");
-    let named = format!("process {} holds it", child.id());
-    assert!(refused.to_string().contains(&named), "{refused}");
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "the online store at {} is in use: process {} holds it; stop it, or send the request to it",
+            directory.path().display(),
+            child.id()
+        )
+    );
     child.kill();
     harness::open(directory.path()).unwrap();
 
@@ -61,16 +73,27 @@ fn something_else_at_the_path_is_refused_and_left_alone() {
     fs::create_dir(&path).unwrap();
     fs::write(path.join("diary.txt"), "dear diary").unwrap();
     let refused = harness::open(&path).unwrap_err().to_string();
-    assert!(
-        refused.contains("asof.format") && refused.contains("diary.txt"),
-        "{refused}"
+    assert_eq!(
+        refused,
+        format!(
+            "the online store is damaged at {}/asof.format: there is no such file, though the directory has \"diary.txt\": \
+             give an empty directory or an online store",
+            path.display()
+        )
     );
     assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "nothing was added");
 
-    let refused = harness::open(&path.join("diary.txt")).unwrap_err();
-    assert!(matches!(refused, StoreError::Failed { .. }), "{refused:?}");
-    let refused = harness::open(&path.join("diary.txt/store")).unwrap_err();
-    assert!(refused.to_string().contains("diary.txt"), "{refused}");
+    for (name, reason) in [
+        ("diary.txt", "File exists (os error 17)"),
+        ("diary.txt/store", "Not a directory (os error 20)"),
+    ] {
+        let place = path.join(name).display().to_string();
+        let refused = harness::open(&path.join(name)).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            format!("the online store at {place} failed: {reason}")
+        );
+    }
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn commands_find_the_server_that_holds_the_store() {
         &["serve", "--listen", "127.0.0.1:0"],
         5,
         &format!(
-            "the online store at ./.asof/online is held by another process: process {} holds it; stop it, or send the request to it",
+            "the online store at ./.asof/online is in use: process {} holds it; stop it, or send the request to it",
             server.child.id()
         ),
     );
