@@ -18,5 +18,6 @@ mod managed;
 mod plans;
 mod project;
 mod random;
+mod replaced;
 mod sources;
 mod spines;

@@ -79,7 +79,9 @@ fn options(path: &Path) -> SqliteConnectOptions {
 async fn create(path: &Path, place: &str) -> Result<(), RegistryError> {
     let unavailable = |error: std::io::Error| RegistryError::Unavailable {
         place: place.to_owned(),
-        reason: format!("it cannot be made: {error}"),
+        reason: format!(
+            "it cannot be made: {error}: check who owns its directory, and that the disk is neither read-only nor full"
+        ),
     };
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -1,6 +1,6 @@
 //! What the caller gets for bad input: one error that says what, where and what to do, and an exit code.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::project::Project;
 
@@ -293,6 +293,37 @@ fn a_closed_pipe_is_quiet() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+/// What the command shows on a terminal, where `script` is there to be one.
+fn on_a_terminal(project: &Project, command: &str, no_color: &str) -> Option<String> {
+    let command = format!("'{}' {command}", env!("CARGO_BIN_EXE_asof"));
+    let shown = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .current_dir(project.path())
+        .env("NO_COLOR", no_color)
+        .stdin(Stdio::null())
+        .output();
+    match shown {
+        Ok(output) => Some(String::from_utf8(output.stdout).unwrap()),
+        Err(error) => {
+            eprintln!("not run: there is no `script` to stand in for a terminal: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let project = Project::starter();
+    let message = "nothing is registered yet: run `asof apply` first";
+    let Some(coloured) = on_a_terminal(&project, "list", "") else {
+        return;
+    };
+    assert_eq!(coloured, format!("\u{1b}[1;31merror:\u{1b}[0m {message}\r\n"));
+    let plain = on_a_terminal(&project, "list", "1").unwrap();
+    assert_eq!(plain, format!("error: {message}\r\n"));
+    project.refused(&["list"], 3, message);
 }
 
 #[test]

@@ -10,6 +10,8 @@
 
 mod applying;
 mod bad_input;
+mod disks;
+mod interrupts;
 mod project;
 mod serving;
 mod starter;
