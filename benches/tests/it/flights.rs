@@ -6,7 +6,8 @@ use asof_benches::sets::flights;
 use asof_benches::stage::requests::Callers;
 use asof_benches::workload::Opened;
 
-const FLIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/flights");
+/// Cargo runs tests in the folder of their crate.
+const FLIGHTS: &str = "../examples/flights";
 
 #[tokio::test]
 async fn its_service_is_asked_for_keys_of_its_spine() {

@@ -21,9 +21,12 @@ fn main() -> anyhow::Result<()> {
     generate(&generated())
 }
 
-/// The folder `proto`.
+/// The folder `proto`, as cargo tells when it runs this: the crate may have been built at another path.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(
+        || PathBuf::from("proto"),
+        |manifest| Path::new(&manifest).join(".."),
+    )
 }
 
 /// Where the generated files are kept.
