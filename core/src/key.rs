@@ -14,9 +14,14 @@
 //! Keys are never joined as text: `('1', '11')` and `('11', '1')` have different bytes. A key with a
 //! null in any column has no bytes: it matches nothing.
 
+mod words;
+
+pub use words::Words;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef};
+use arrow_buffer::NullBuffer;
 
 use crate::data_type::{DataType, KeyType};
 use crate::time::Timestamp;
@@ -136,11 +141,11 @@ fn put_i128(bytes: &mut Vec<u8>, value: i128) {
 }
 
 fn put_bytes(bytes: &mut Vec<u8>, value: &[u8]) {
-    for byte in value {
-        bytes.push(*byte);
-        if *byte == 0 {
-            bytes.push(0xff);
-        }
+    let mut parts = value.split(|byte| *byte == 0);
+    bytes.extend_from_slice(parts.next().unwrap_or_default());
+    for part in parts {
+        bytes.extend_from_slice(&[0, 0xff]);
+        bytes.extend_from_slice(part);
     }
     bytes.extend_from_slice(&[0, 0]);
 }
@@ -233,6 +238,15 @@ impl KeyColumns {
         self.rows
     }
 
+    /// Which rows have a whole key; `None` where all have one.
+    pub fn nulls(&self) -> Option<NullBuffer> {
+        let mut nulls = None;
+        for column in &self.columns {
+            nulls = NullBuffer::union(nulls.as_ref(), column.nulls());
+        }
+        nulls.filter(|nulls| nulls.null_count() > 0)
+    }
+
     /// Appends the bytes of the key in `row` and returns true; returns false, with `bytes` unchanged,
     /// where a column of it is null.
     pub fn write(&self, row: usize, bytes: &mut Vec<u8>) -> bool {
@@ -274,6 +288,19 @@ impl KeyColumn {
             | DataType::Map(_)
             | DataType::Json => return None,
         })
+    }
+
+    fn nulls(&self) -> Option<&NullBuffer> {
+        match self {
+            Self::Bool(array) => array.nulls(),
+            Self::Int32(array) => array.nulls(),
+            Self::Date(array) => array.nulls(),
+            Self::Int64(array) => array.nulls(),
+            Self::Timestamp(array) => array.nulls(),
+            Self::Decimal(array) => array.nulls(),
+            Self::String(array) => array.nulls(),
+            Self::Bytes(array) => array.nulls(),
+        }
     }
 
     fn write(&self, row: usize, bytes: &mut Vec<u8>) -> bool {

@@ -71,6 +71,12 @@ pub fn file_seq(file: usize, row: u64) -> Option<u64> {
     (file < 1 << (64 - ROW_BITS) && row < 1 << ROW_BITS).then_some((file << ROW_BITS) | row)
 }
 
+/// The inverse of [`file_seq`]: the file and the row.
+pub fn from_file_seq(seq: u64) -> (usize, u64) {
+    let file = usize::try_from(seq >> ROW_BITS).unwrap_or(usize::MAX);
+    (file, seq & ((1 << ROW_BITS) - 1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +102,7 @@ mod tests {
     fn file_seq_goes_by_file_then_row() {
         assert!(file_seq(0, (1 << 40) - 1).unwrap() < file_seq(1, 0).unwrap());
         assert_eq!(file_seq(7, 9), Some((7 << 40) + 9));
+        assert_eq!(from_file_seq((7 << 40) + 9), (7, 9));
         assert_eq!(file_seq(1 << 24, 0), None);
         assert_eq!(file_seq(0, 1 << 40), None);
     }

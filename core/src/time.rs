@@ -107,7 +107,7 @@ impl Timestamp {
     /// The instant of a local time in `zone`, both in microseconds as if the local time were UTC.
     pub fn from_local(micros: i64, zone: Zone, ambiguous: Ambiguous) -> Result<Self, TimeError> {
         let Zone(tz) = zone;
-        if tz == Tz::UTC {
+        if zone.is_utc() {
             return Ok(Self(micros));
         }
         let local = DateTime::from_timestamp_micros(micros)
@@ -170,6 +170,11 @@ pub struct Zone(Tz);
 impl Zone {
     /// Coordinated universal time.
     pub const UTC: Self = Self(Tz::UTC);
+
+    /// Whether local times are instants: the zone is UTC by that name.
+    pub fn is_utc(self) -> bool {
+        self == Self::UTC
+    }
 
     /// Parses an IANA name such as `America/New_York`.
     pub fn parse(name: &str) -> Result<Self, TimeError> {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::filter_record_batch;
-use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 use asof_core::service::nearest;
 use datafusion_common::{DFSchema, DataFusionError};
 use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion_sql::sqlparser::ast::Expr as SqlExpr;
 
 use crate::compile::{Compiled, compile};
@@ -207,6 +208,40 @@ impl BoundSql {
     /// The columns that come out. A column selected as it is keeps its field; a computed one is nullable.
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.output)
+    }
+
+    /// The same filter with only the given columns of those that come out, in the given order; it needs no
+    /// more input than they and the filter do.
+    pub fn narrowed(&self, outputs: &[usize]) -> Result<Self, ExprError> {
+        let failed = |error: DataFusionError| ExprError::Batch(clip(&error.strip_backtrace()));
+        let lost = |error: ArrowError| ExprError::Batch(clip(&error.to_string()));
+        let output = self.output.project(outputs).map_err(lost)?;
+        let kept: Vec<&Arc<dyn PhysicalExpr>> = outputs
+            .iter()
+            .filter_map(|place| self.expressions.get(*place))
+            .collect();
+        let used: BTreeSet<usize> = kept
+            .iter()
+            .copied()
+            .chain(&self.filter)
+            .flat_map(|expression| collect_columns(expression))
+            .map(|column| column.index())
+            .collect();
+        let used: Vec<usize> = used.into_iter().collect();
+        let input = Arc::new(self.input.project(&used).map_err(lost)?);
+        let moved = |expression: &Arc<dyn PhysicalExpr>| {
+            reassign_expr_columns(Arc::clone(expression), &input).map_err(failed)
+        };
+        Ok(Self {
+            input_columns: used
+                .iter()
+                .filter_map(|place| self.input_columns.get(*place).copied())
+                .collect(),
+            expressions: kept.into_iter().map(moved).collect::<Result<_, _>>()?,
+            filter: self.filter.as_ref().map(moved).transpose()?,
+            output: Arc::new(output),
+            input,
+        })
     }
 
     /// Which columns of the bound schema are needed, ascending: read these and no others.

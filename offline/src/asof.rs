@@ -1,13 +1,24 @@
 //! The as-of join: for each spine row the row of a view that the point-in-time contract names.
 //!
 //! The spine's questions are grouped by key and sorted by time ([`Questions`]). The source's rows come in
-//! any order: each finds, by binary search, the first question that it can answer and competes there
-//! under the total order ([`Contest`]); one pass per key then carries winners forward to the later
+//! any order: each finds, by binary search, the first question that it can answer ([`Pass`]) and competes
+//! there under the total order ([`Contest`]); one pass per key then carries winners forward to the later
 //! questions. Since the order is total, neither the order of arrival nor the cut of batches matters.
+//!
+//! Only keys and times are read for that. Features are read when it is known whose are served ([`Fetch`]).
 
 mod contest;
+mod fetch;
+mod index;
+mod indexed;
+mod memory;
+mod pass;
 mod questions;
+mod source;
 mod values;
 
-pub use contest::{Contest, Outcome, RowAnswer};
-pub use questions::{Questions, QuestionsBuilder};
+pub(crate) use contest::RowAnswer;
+pub(crate) use indexed::{Answers, IndexedJoin, Source};
+pub(crate) use memory::Memory;
+pub(crate) use pass::Asked;
+pub(crate) use questions::{Questions, QuestionsBuilder};

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, new_empty_array};
+use arrow::array::{Array, ArrayRef, AsArray, new_empty_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType as ArrowType, Float64Type};
 use asof_core::data_type::DataType;
@@ -198,9 +198,4 @@ fn same_value(before: &ArrayRef, back: &ArrayRef, row: usize) -> bool {
         }
         _ => false,
     }
-}
-
-/// The rows where a boolean column is true; nulls are not.
-pub fn is_true(array: &BooleanArray, row: usize) -> bool {
-    !array.is_null(row) && array.value(row)
 }

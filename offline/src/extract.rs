@@ -231,21 +231,18 @@ async fn write_rows(
     for batch in spine.batches()? {
         let batch = batch.map_err(|error| spine.unreadable(&error.to_string()))?;
         let rows = batch.num_rows();
+        let range = first_row..first_row + rows;
         let answers: Vec<Vec<RowAnswer>> = joined
-            .outcomes
+            .answers
             .iter()
-            .map(|outcome| {
-                (first_row..first_row + rows)
-                    .map(|row| outcome.answer(row))
-                    .collect()
-            })
+            .map(|read| range.clone().map(|row| read.answer(row)).collect())
             .collect();
         for (view, answers) in tally.views.iter_mut().zip(&answers) {
             let held_back = answers.iter().filter(|answer| answer.held_back_winner).count();
             view.held_back_winners += held_back as u64;
         }
         let mut arrays = batch.columns().to_vec();
-        arrays.extend(feature_columns(request, joined, &answers, tally)?);
+        arrays.extend(feature_columns(request, joined, range, &answers, tally)?);
         if request.status {
             arrays.extend(answers.iter().map(|answers| event_times(answers)));
         }
@@ -270,14 +267,14 @@ async fn write_rows(
 fn feature_columns(
     request: &ExtractRequest<'_>,
     joined: &Joined,
+    rows: std::ops::Range<usize>,
     answers: &[Vec<RowAnswer>],
     tally: &mut Tally,
 ) -> Result<Vec<ArrayRef>> {
     let per_read = joined
-        .outcomes
+        .answers
         .iter()
-        .zip(answers)
-        .map(|(outcome, answers)| outcome.columns(answers))
+        .map(|read| read.columns(rows.clone()))
         .collect::<Result<Vec<_>>>()?;
     let mut arrays = Vec::new();
     for (column, feature) in request.plan.columns.iter().zip(&mut tally.features) {

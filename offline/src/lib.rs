@@ -4,20 +4,25 @@
 
 mod asof;
 mod column;
+mod columns;
 mod digest;
 mod engine;
 mod error;
 mod extract;
 mod files;
+mod heads;
 mod managed;
 mod manifest;
 mod output;
+mod parquet_file;
+mod places;
 mod rows;
 mod scan;
 mod snapshot;
 mod spine;
 mod summary;
 mod time_column;
+mod workers;
 
 pub use engine::{Engine, EngineOptions};
 pub use error::{OfflineError, Result};

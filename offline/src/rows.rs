@@ -1,24 +1,21 @@
 //! The rows of a source as the contract sees them: key, place in the total order, features.
 
-use std::sync::Arc;
-
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array, new_empty_array};
-use datafusion::arrow::datatypes::{DataType as ArrowType, Int64Type, SchemaRef, TimestampMicrosecondType};
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use futures::{Stream, StreamExt};
 
 use asof_core::data_type::KeyType;
 use asof_core::definition::{BoundView, Location};
 use asof_core::key::{EntityKey, KeyColumns};
-use asof_core::order::{RowOrder, file_seq};
-use asof_core::time::Timestamp;
-use asof_expr::{BoundSql, SourceSql};
+use asof_core::order::RowOrder;
 
 use crate::column::{self, ColumnError};
+use crate::columns::{Selected, Selection, SourceColumns};
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
-use crate::managed::{KNOWN, SEQ};
-use crate::snapshot::{Kind, Snapshot};
-use crate::time_column::{Side, TimeColumnError, TimeRules, instants};
+use crate::heads::{HeadColumns, Stand, row_of_file};
+use crate::parquet_file::RowNumbers;
+use crate::places::ViewPlaces;
+use crate::snapshot::Snapshot;
 
 /// A batch of a source's rows.
 #[derive(Debug, Clone)]
@@ -61,77 +58,27 @@ pub struct RowHead {
 #[derive(Debug)]
 pub struct RowReader {
     bound: BoundView,
-    sql: Option<BoundSql>,
-    /// The columns to read from the files.
-    columns: Vec<String>,
-    /// The columns that `sql` reads are the first so many.
-    sql_columns: usize,
-    /// The columns after `sql`.
-    places: Places,
-    key_types: Vec<KeyType>,
-    rules: TimeRules,
-    event_id: Option<(String, KeyType)>,
-}
-
-/// Where in the batch, after `sql`, the columns stand that the contract needs.
-#[derive(Debug)]
-struct Places {
-    keys: Vec<usize>,
-    event_time: usize,
-    created_time: Option<usize>,
-    deleted: Option<usize>,
-    features: Vec<usize>,
+    heads: HeadColumns,
+    selection: Selection,
+    event_id: Option<EventId>,
 }
 
 impl RowReader {
     /// Binds a view to the schema of its source; whatever does not fit is found here.
     pub fn bind(bound: &BoundView, snapshot: &Snapshot) -> Result<Self> {
-        let source = &bound.source;
-        let visible = snapshot.visible_schema();
-        let sql = source
-            .sql
-            .as_deref()
-            .map(|text| bind_sql(source.name.as_str(), text, &visible))
-            .transpose()?;
-        let schema = sql
-            .as_ref()
-            .map_or_else(|| Arc::clone(&visible), BoundSql::schema);
-        let finder = Finder {
-            bound,
-            snapshot,
-            schema: &schema,
-        };
-        let mut places = finder.places()?;
-        finder.check_types(&places)?;
-        let mut columns: Vec<String> = match &sql {
-            Some(sql) => names(&visible, sql.input_columns()),
-            None => places.project(&schema),
-        };
-        let sql_columns = columns.len();
-        let event_id = event_id(source)?;
-        if matches!(snapshot.kind, Kind::Managed(_)) {
-            columns.extend([SEQ.to_owned(), KNOWN.to_owned()]);
-            // Ids are looked at before `sql`: an event that it filters out still uses up its id.
-            columns.extend(
-                event_id
-                    .iter()
-                    .map(|(name, _)| name.clone())
-                    .filter(|name| !columns.contains(name))
-                    .collect::<Vec<_>>(),
-            );
-        }
+        let columns = SourceColumns::bind(&bound.source, snapshot)?;
+        let places = ViewPlaces::find(bound, snapshot, &columns.schema())?;
+        let heads = HeadColumns::of(bound, snapshot);
+        let event_id = EventId::of(&bound.source)?;
+        let mut wanted = HeadColumns::places(&places);
+        wanted.extend(&places.keys);
+        wanted.extend(&places.features);
+        let mut hidden = heads.hidden();
+        hidden.extend(event_id.iter().map(|id| id.name.clone()));
         Ok(Self {
             bound: bound.clone(),
-            sql,
-            columns,
-            sql_columns,
-            places,
-            key_types: bound.entity.keys.iter().map(|key| key.key_type.clone()).collect(),
-            rules: TimeRules {
-                zone: source.timezone,
-                dates: source.dates,
-                side: Side::Source,
-            },
+            selection: columns.select(&wanted, &hidden)?,
+            heads,
             event_id,
         })
     }
@@ -153,80 +100,42 @@ impl RowReader {
             .files
             .get(file)
             .ok_or_else(|| OfflineError::Internal(format!("snapshot has no file {file}")))?;
-        let place = format!("source {}: {}", snapshot.source, source_file.path);
-        let stream = engine.open_file(snapshot, source_file, &self.columns).await?;
-        let managed = matches!(snapshot.kind, Kind::Managed(_));
+        let place = snapshot.place(source_file);
+        let stream = engine
+            .open_file(snapshot, source_file, self.selection.read())
+            .await?;
         let mut next_row: u64 = 0;
         Ok(stream.map(move |batch| {
             let batch = batch.map_err(|error| OfflineError::engine(&place, &error))?;
-            let first_row = next_row;
+            let stand = Stand {
+                place: &place,
+                file,
+                rows: &RowNumbers::From(next_row),
+            };
             next_row += u64::try_from(batch.num_rows()).unwrap_or(0);
-            self.rows(&batch, managed, file, first_row, &place)
+            self.rows(&batch, stand)
         }))
     }
 
-    fn rows(
-        &self,
-        batch: &RecordBatch,
-        managed: bool,
-        file: usize,
-        first_row: u64,
-        place: &str,
-    ) -> Result<SourceRows> {
-        let seqs = Seqs::of(batch, managed, file, first_row, place)?;
-        let ids = self.ids(batch)?;
-        let own: Vec<usize> = (0..self.sql_columns).collect();
-        let batch = batch.project(&own)?;
-        let (batch, kept) = self.evaluate(batch, place)?;
-        let at = |row: usize| {
-            first_row
-                + kept
-                    .as_ref()
-                    .map_or(row as u64, |kept| u64::from(kept.value(row)))
-        };
-        let input_row = |row: usize| {
-            kept.as_ref()
-                .map_or(Some(row), |kept| usize::try_from(kept.value(row)).ok())
-        };
-        let column = |place: usize| Arc::clone(batch.column(place));
-
-        let keys = self
-            .places
-            .keys
-            .iter()
-            .zip(&self.bound.entity.keys)
-            .map(|(at_column, key)| {
-                column::convert(&column(*at_column), key.key_type.data_type())
-                    .map_err(|error| column_error(place, &key.name, &error, at))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let keys = KeyColumns::try_new(&self.key_types, &keys)
-            .map_err(|error| OfflineError::Internal(error.to_string()))?;
-        let source = &self.bound.source;
-        let event_times = instants(&column(self.places.event_time), self.rules)
-            .map_err(|error| time_error(place, &source.event_time, &error, at))?;
-        let created_times = match (self.places.created_time, &source.created_time) {
-            (Some(at_column), Some(name)) => Some(
-                instants(&column(at_column), self.rules)
-                    .map_err(|error| time_error(place, name, &error, at))?,
-            ),
-            _ => None,
-        };
-        let features = self
-            .places
-            .features
-            .iter()
-            .zip(self.bound.view.features())
-            .map(|(at_column, feature)| {
-                column::convert(&column(*at_column), &feature.data_type)
-                    .map_err(|error| column_error(place, feature.source_column(), &error, at))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let deleted = self.places.deleted.map(column);
-        let deleted = deleted.as_ref().and_then(|array| array.as_boolean_opt());
-
+    fn rows(&self, batch: &RecordBatch, stand: Stand<'_>) -> Result<SourceRows> {
+        let ids = self
+            .event_id
+            .as_ref()
+            .map(|id| id.read_named(batch))
+            .transpose()?;
+        let selected = self.selection.evaluate(batch, stand.place)?;
+        let heads = self.heads.read(&selected, stand)?;
+        let after = |count: usize| selected.columns.get(count..).unwrap_or_default();
+        let keys = entity_keys(&self.bound, after(self.heads.len()), &selected, stand)?;
+        let features = feature_values(
+            &self.bound,
+            after(self.heads.len() + self.bound.entity.keys.len()),
+            &selected,
+            stand,
+        )?;
+        let nulls = keys.nulls();
         let mut rows = SourceRows {
-            file,
+            file: stand.file,
             keys,
             heads: Vec::new(),
             features,
@@ -234,34 +143,18 @@ impl RowReader {
             events: None,
         };
         let mut event_rows = Vec::new();
-        let mut scratch = Vec::new();
-        for row in 0..batch.num_rows() {
-            scratch.clear();
-            let Some(event_time) = event_times.get(row).copied().flatten() else {
+        for row in 0..selected.rows {
+            let whole = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+            let Some(order) = heads.order(row, &selected, stand)?.filter(|_| whole) else {
                 rows.skipped += 1;
                 continue;
             };
-            if !rows.keys.write(row, &mut scratch) {
-                rows.skipped += 1;
-                continue;
-            }
-            let input = input_row(row).ok_or_else(|| OfflineError::Internal("row out of range".into()))?;
-            let created = created_times
-                .as_ref()
-                .and_then(|times| times.get(row).copied().flatten());
-            let order = RowOrder {
-                event_time,
-                created_time: created.or_else(|| seqs.known(input)).unwrap_or(event_time),
-                seq: seqs.seq(input).ok_or_else(|| {
-                    OfflineError::Data(format!(
-                        "{place}: row {} has no place in the order of rows",
-                        at(row)
-                    ))
-                })?,
-            };
-            let deleted = deleted.is_some_and(|array| column::is_true(array, row));
-            rows.heads.push(RowHead { row, order, deleted });
-            event_rows.push(input);
+            rows.heads.push(RowHead {
+                row,
+                order,
+                deleted: heads.is_deleted(row),
+            });
+            event_rows.push(selected.input_row(row));
         }
         rows.events = ids.map(|ids| Events {
             ids: (0..ids.rows()).map(|row| ids.key(row)).collect(),
@@ -269,240 +162,95 @@ impl RowReader {
         });
         Ok(rows)
     }
-
-    fn ids(&self, batch: &RecordBatch) -> Result<Option<KeyColumns>> {
-        let Some((name, key_type)) = &self.event_id else {
-            return Ok(None);
-        };
-        let lost = || OfflineError::Internal(format!("column {name:?} was not read"));
-        let array = batch.column_by_name(name).ok_or_else(lost)?;
-        let array = column::convert(array, key_type.data_type()).map_err(|_| lost())?;
-        KeyColumns::try_new(std::slice::from_ref(key_type), &[array])
-            .map(Some)
-            .map_err(|_| lost())
-    }
-
-    fn evaluate(&self, batch: RecordBatch, place: &str) -> Result<(RecordBatch, Option<UInt32Array>)> {
-        let Some(sql) = &self.sql else {
-            return Ok((batch, None));
-        };
-        let evaluated = sql
-            .evaluate(&batch)
-            .map_err(|error| OfflineError::Data(format!("{place}: sql: {error}")))?;
-        Ok((evaluated.batch, Some(evaluated.kept)))
-    }
 }
 
-/// Finds the columns of a view in a schema, or says which is missing.
-struct Finder<'a> {
-    bound: &'a BoundView,
-    snapshot: &'a Snapshot,
-    schema: &'a SchemaRef,
-}
-
-impl Finder<'_> {
-    fn places(&self) -> Result<Places> {
-        let BoundView { view, entity, source } = self.bound;
-        Ok(Places {
-            keys: entity
-                .keys
-                .iter()
-                .map(|key| self.find(&key.name, &format!("key of entity {}", entity.name)))
-                .collect::<Result<_>>()?,
-            event_time: self.find(&source.event_time, "event_time")?,
-            created_time: source
-                .created_time
-                .as_ref()
-                .map(|name| self.find(name, "created_time"))
-                .transpose()?,
-            deleted: source
-                .deleted
-                .as_ref()
-                .map(|name| self.find(name, "deleted"))
-                .transpose()?,
-            features: view
-                .features()
-                .iter()
-                .map(|feature| {
-                    self.find(
-                        feature.source_column(),
-                        &format!("feature {}:{}", view.name, feature.name),
-                    )
-                })
-                .collect::<Result<_>>()?,
-        })
-    }
-
-    fn find(&self, name: &str, role: &str) -> Result<usize> {
-        self.schema.index_of(name).map_err(|_| {
-            let known: Vec<&str> = self
-                .schema
-                .fields()
-                .iter()
-                .map(|field| field.name().as_str())
-                .collect();
-            let nearest = asof_core::service::nearest(name, &known);
-            OfflineError::Definition(format!(
-                "source {}: there is no column {name:?} ({role}){}; the columns are {}",
-                self.snapshot.source,
-                asof_core::service::did_you_mean(&nearest),
-                known.join(", ")
-            ))
-        })
-    }
-
-    fn check_types(&self, places: &Places) -> Result<()> {
-        let BoundView { view, entity, source } = self.bound;
-        for (place, key) in places.keys.iter().zip(&entity.keys) {
-            self.check(*place, &key.name, key.key_type.data_type())?;
-        }
-        for (place, feature) in places.features.iter().zip(view.features()) {
-            self.check(*place, feature.source_column(), &feature.data_type)?;
-        }
-        let times = std::iter::once((places.event_time, &source.event_time));
-        for (place, name) in times.chain(places.created_time.zip(source.created_time.as_ref())) {
-            let rules = TimeRules {
-                zone: source.timezone,
-                dates: source.dates,
-                side: Side::Source,
-            };
-            instants(&new_empty_array(self.schema.field(place).data_type()), rules)
-                .map_err(|error| self.wrong(name, &error.to_string()))?;
-        }
-        if let (Some(place), Some(name)) = (places.deleted, &source.deleted) {
-            let found = self.schema.field(place).data_type();
-            // A column of nothing but nulls may have no type.
-            if !matches!(found, ArrowType::Boolean | ArrowType::Null) {
-                return Err(self.wrong(name, &format!("is {found}: the deleted column is a bool")));
-            }
-        }
-        Ok(())
-    }
-
-    fn check(&self, place: usize, name: &str, declared: &asof_core::data_type::DataType) -> Result<()> {
-        column::check_type(self.schema.field(place).data_type(), declared)
-            .map_err(|error| self.wrong(name, &error.to_string()))
-    }
-
-    fn wrong(&self, name: &str, what: &str) -> OfflineError {
-        OfflineError::Definition(format!("source {}: column {name:?} {what}", self.snapshot.source))
-    }
-}
-
-impl Places {
-    /// Keeps only the columns that are needed, and points to their new places; returns their names.
-    fn project(&mut self, schema: &SchemaRef) -> Vec<String> {
-        let mut needed: Vec<usize> = self.all().map(|place| *place).collect();
-        needed.sort_unstable();
-        needed.dedup();
-        for place in self.all() {
-            *place = needed.binary_search(place).unwrap_or(0);
-        }
-        names(schema, &needed)
-    }
-
-    fn all(&mut self) -> impl Iterator<Item = &mut usize> {
-        self.keys
-            .iter_mut()
-            .chain(std::iter::once(&mut self.event_time))
-            .chain(&mut self.created_time)
-            .chain(&mut self.deleted)
-            .chain(&mut self.features)
-    }
-}
-
-fn names(schema: &SchemaRef, places: &[usize]) -> Vec<String> {
-    places
+/// The key columns of a view, selected in their order, as their declared types.
+pub(crate) fn entity_keys(
+    bound: &BoundView,
+    columns: &[ArrayRef],
+    selected: &Selected,
+    stand: Stand<'_>,
+) -> Result<KeyColumns> {
+    let keys = &bound.entity.keys;
+    let arrays = columns
         .iter()
-        .map(|place| schema.field(*place).name().clone())
+        .zip(keys)
+        .map(|(array, key)| {
+            column::convert(array, key.key_type.data_type())
+                .map_err(|error| column_error(stand, &key.name, &error, selected))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let types: Vec<KeyType> = keys.iter().map(|key| key.key_type.clone()).collect();
+    KeyColumns::try_new(&types, &arrays).map_err(|error| OfflineError::Internal(error.to_string()))
+}
+
+/// The features of a view, selected in their order, as their declared types.
+pub(crate) fn feature_values(
+    bound: &BoundView,
+    columns: &[ArrayRef],
+    selected: &Selected,
+    stand: Stand<'_>,
+) -> Result<Vec<ArrayRef>> {
+    columns
+        .iter()
+        .zip(bound.view.features())
+        .map(|(array, feature)| {
+            column::convert(array, &feature.data_type)
+                .map_err(|error| column_error(stand, feature.source_column(), &error, selected))
+        })
         .collect()
 }
 
-/// The column that identifies an event, with its type.
-fn event_id(source: &asof_core::definition::Source) -> Result<Option<(String, KeyType)>> {
-    let Location::Managed {
-        schema,
-        event_id: Some(name),
-    } = &source.location
-    else {
-        return Ok(None);
-    };
-    let declared = schema
-        .iter()
-        .find(|(column, _)| column == name)
-        .map(|(_, declared)| declared.clone());
-    let wrong =
-        |what: String| OfflineError::Definition(format!("source {}: event_id {name:?} {what}", source.name));
-    let declared = declared.ok_or_else(|| wrong("is not a column of its schema".into()))?;
-    let key_type = KeyType::try_from(declared).map_err(|error| wrong(error.to_string()))?;
-    Ok(Some((name.clone(), key_type)))
+fn column_error(stand: Stand<'_>, column: &str, error: &ColumnError, selected: &Selected) -> OfflineError {
+    OfflineError::Data(format!(
+        "{}: column {column:?} {error}{}",
+        stand.place,
+        row_of_file(error.row(), selected, stand)
+    ))
 }
 
-fn bind_sql(source: &str, text: &str, schema: &SchemaRef) -> Result<BoundSql> {
-    SourceSql::parse(text)
-        .and_then(|sql| sql.bind(schema))
-        .map_err(|error| OfflineError::Definition(format!("source {source}: sql: {error}")))
+/// The column of a managed source that identifies an event.
+#[derive(Debug, Clone)]
+pub(crate) struct EventId {
+    pub(crate) name: String,
+    key_type: KeyType,
 }
 
-fn column_error(place: &str, column: &str, error: &ColumnError, at: impl Fn(usize) -> u64) -> OfflineError {
-    let row = error
-        .row()
-        .map_or(String::new(), |row| format!(" (row {} of the file)", at(row)));
-    OfflineError::Data(format!("{place}: column {column:?} {error}{row}"))
-}
-
-fn time_error(place: &str, column: &str, error: &TimeColumnError, at: impl Fn(usize) -> u64) -> OfflineError {
-    let row = error
-        .row()
-        .map_or(String::new(), |row| format!(" (row {} of the file)", at(row)));
-    OfflineError::Data(format!("{place}: column {column:?} {error}{row}"))
-}
-
-/// The order of acceptance of a batch's rows: stored with the row in managed tables, the place in the
-/// file elsewhere.
-enum Seqs {
-    Stored { seqs: ArrayRef, known: ArrayRef },
-    Places { file: usize, first_row: u64 },
-}
-
-impl Seqs {
-    fn of(batch: &RecordBatch, managed: bool, file: usize, first_row: u64, place: &str) -> Result<Self> {
-        if !managed {
-            return Ok(Self::Places { file, first_row });
-        }
-        let column = |name: &str| {
-            batch
-                .column_by_name(name)
-                .cloned()
-                .ok_or_else(|| OfflineError::Data(format!("{place}: the table has lost its column {name}")))
+impl EventId {
+    /// The one that the source declares.
+    pub(crate) fn of(source: &asof_core::definition::Source) -> Result<Option<Self>> {
+        let Location::Managed {
+            schema,
+            event_id: Some(name),
+        } = &source.location
+        else {
+            return Ok(None);
         };
-        Ok(Self::Stored {
-            seqs: column(SEQ)?,
-            known: column(KNOWN)?,
-        })
+        let declared = schema
+            .iter()
+            .find(|(column, _)| column == name)
+            .map(|(_, declared)| declared.clone());
+        let wrong = |what: String| {
+            OfflineError::Definition(format!("source {}: event_id {name:?} {what}", source.name))
+        };
+        let declared = declared.ok_or_else(|| wrong("is not a column of its schema".into()))?;
+        let key_type = KeyType::try_from(declared).map_err(|error| wrong(error.to_string()))?;
+        Ok(Some(Self {
+            name: name.clone(),
+            key_type,
+        }))
     }
 
-    fn seq(&self, row: usize) -> Option<u64> {
-        match self {
-            Self::Stored { seqs, .. } => {
-                let seqs = seqs.as_primitive_opt::<Int64Type>()?;
-                if seqs.is_null(row) {
-                    None
-                } else {
-                    u64::try_from(seqs.value(row)).ok()
-                }
-            }
-            Self::Places { file, first_row } => file_seq(*file, first_row + row as u64),
-        }
+    /// The ids of a batch that has the column under its name.
+    fn read_named(&self, batch: &RecordBatch) -> Result<KeyColumns> {
+        let lost = || OfflineError::Internal(format!("column {:?} was not read", self.name));
+        self.read(batch.column_by_name(&self.name).ok_or_else(lost)?)
     }
 
-    fn known(&self, row: usize) -> Option<Timestamp> {
-        match self {
-            Self::Stored { known, .. } => {
-                let known = known.as_primitive_opt::<TimestampMicrosecondType>()?;
-                (!known.is_null(row)).then(|| Timestamp::from_micros(known.value(row)))
-            }
-            Self::Places { .. } => None,
-        }
+    /// The ids of a column.
+    pub(crate) fn read(&self, array: &ArrayRef) -> Result<KeyColumns> {
+        let lost = || OfflineError::Internal(format!("column {:?} holds no ids", self.name));
+        let array = column::convert(array, self.key_type.data_type()).map_err(|_| lost())?;
+        KeyColumns::try_new(std::slice::from_ref(&self.key_type), &[array]).map_err(|_| lost())
     }
 }

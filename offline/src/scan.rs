@@ -118,25 +118,10 @@ async fn read_file(
             return Ok(());
         }
     }
-    unchanged(engine, snapshot, file)
+    engine.unchanged(snapshot, file)
 }
 
 fn panicked(snapshot: &Snapshot, file: usize) -> OfflineError {
     let path = snapshot.files.get(file).map_or("", |file| file.path.as_str());
     undecodable(&snapshot.source, path)
-}
-
-/// A file that was replaced while it was read has given rows of no snapshot.
-fn unchanged(engine: &Engine, snapshot: &Snapshot, file: usize) -> Result<()> {
-    let Some(before) = snapshot.files.get(file).filter(|_| snapshot.version.is_none()) else {
-        return Ok(());
-    };
-    let now = engine.roots.source_file(before.location.clone())?;
-    if (now.size, now.modified) == (before.size, before.modified) {
-        return Ok(());
-    }
-    Err(OfflineError::Data(format!(
-        "source {}: {} was changed while it was read: run this again when its writer is done",
-        snapshot.source, before.path
-    )))
 }

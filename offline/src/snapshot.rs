@@ -51,9 +51,39 @@ impl Snapshot {
         matches!(self.kind, Kind::Csv)
     }
 
+    /// Whether it is a table of ours, with hidden columns.
+    pub(crate) fn is_managed(&self) -> bool {
+        matches!(self.kind, Kind::Managed(_))
+    }
+
+    /// Whether its files are Parquet files that hold the rows as they are: no column goes by another name,
+    /// none stands in the file's path, no row is marked as deleted.
+    pub(crate) fn is_plain_parquet(&self) -> bool {
+        match &self.kind {
+            Kind::Csv => false,
+            Kind::Parquet => true,
+            Kind::Delta(table) | Kind::Managed(table) => {
+                let plain = table.snapshot().is_ok_and(|state| {
+                    let metadata = state.metadata();
+                    let mapped = metadata
+                        .configuration()
+                        .get("delta.columnMapping.mode")
+                        .is_some_and(|mode| mode != "none");
+                    metadata.partition_columns().is_empty() && !mapped
+                });
+                plain && self.files.iter().all(|file| file.tag.is_none())
+            }
+        }
+    }
+
+    /// How messages name one of its files.
+    pub(crate) fn place(&self, file: &SourceFile) -> String {
+        format!("source {}: {}", self.source, file.path)
+    }
+
     /// Its columns, without those that only we know.
     pub(crate) fn visible_schema(&self) -> SchemaRef {
-        if !matches!(self.kind, Kind::Managed(_)) {
+        if !self.is_managed() {
             return SchemaRef::clone(&self.schema);
         }
         let fields = self.schema.fields().iter();
@@ -192,7 +222,7 @@ impl Engine {
         file: &SourceFile,
         columns: &[String],
     ) -> Result<SendableRecordBatchStream> {
-        let place = format!("source {}: {}", snapshot.source, file.path);
+        let place = snapshot.place(file);
         let frame = self.frame(snapshot, file, Some(&snapshot.schema)).await?;
         let columns: Vec<Expr> = columns
             .iter()
@@ -200,6 +230,21 @@ impl Engine {
             .collect();
         let stream = async { frame.select(columns)?.execute_stream().await };
         stream.await.map_err(|error| OfflineError::engine(&place, &error))
+    }
+
+    /// Refuses a file that was replaced while it was read: it has given rows of no snapshot.
+    pub(crate) fn unchanged(&self, snapshot: &Snapshot, file: usize) -> Result<()> {
+        let Some(before) = snapshot.files.get(file).filter(|_| snapshot.version.is_none()) else {
+            return Ok(());
+        };
+        let now = self.roots.source_file(before.location.clone())?;
+        if (now.size, now.modified) == (before.size, before.modified) {
+            return Ok(());
+        }
+        Err(OfflineError::Data(format!(
+            "{} was changed while it was read: run this again when its writer is done",
+            snapshot.place(before)
+        )))
     }
 
     async fn frame(
@@ -220,7 +265,7 @@ impl Engine {
         file: &SourceFile,
         schema: Option<&SchemaRef>,
     ) -> Result<DataFrame> {
-        let place = format!("source {}: {}", snapshot.source, file.path);
+        let place = snapshot.place(file);
         let frame = match &snapshot.kind {
             Kind::Parquet => {
                 check_parquet(&place, file)?;

@@ -8,13 +8,13 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use asof_core::service::{CallerColumn, did_you_mean, nearest};
-use asof_core::time::{DateInstant, Timestamp, Zone};
+use asof_core::time::{DateInstant, Zone};
 
 use crate::column;
 use crate::error::{OfflineError, Result, first_line};
@@ -166,8 +166,8 @@ impl Spine {
         places.iter().zip(keys).map(convert).collect()
     }
 
-    /// The instants of a batch's rows.
-    pub fn times(&self, batch: &RecordBatch, first_row: usize) -> Result<Vec<Timestamp>> {
+    /// The instants of a batch's rows; none is null.
+    pub fn times(&self, batch: &RecordBatch, first_row: usize) -> Result<TimestampMicrosecondArray> {
         let array = batch.column(self.time_column);
         let name = self.time_column();
         let shown = self.path.display();
@@ -178,7 +178,7 @@ impl Spine {
             OfflineError::Data(format!("spine {shown}: time column {name:?} {error}{row}"))
         })?;
         let nulls: Vec<String> = (0..array.len())
-            .filter(|row| times.get(*row).is_none_or(Option::is_none))
+            .filter(|row| times.is_null(*row))
             .take(LISTED)
             .map(|row| (first_row + row).to_string())
             .collect();
@@ -189,7 +189,7 @@ impl Spine {
                 nulls.join(", ")
             )));
         }
-        Ok(times.into_iter().flatten().collect())
+        Ok(times)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Time columns, in whatever shape they come, as UTC microseconds.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType as ArrowType, Date32Type, Int64Type, TimeUnit};
 use asof_core::time::{Ambiguous, DateInstant, Rounding, TimeError, Timestamp, Zone, parse_naive};
@@ -89,8 +89,8 @@ impl TimeRules {
     }
 }
 
-/// The instants of a column, `None` where it is null.
-pub fn instants(array: &ArrayRef, rules: TimeRules) -> Result<Vec<Option<Timestamp>>, TimeColumnError> {
+/// The instants of a column, null where it is null.
+pub fn instants(array: &ArrayRef, rules: TimeRules) -> Result<TimestampMicrosecondArray, TimeColumnError> {
     match array.data_type() {
         ArrowType::Timestamp(unit, zone) => timestamps(array, per_second(*unit), zone.is_some(), rules),
         ArrowType::Date32 | ArrowType::Date64 => dates(array, rules),
@@ -99,8 +99,23 @@ pub fn instants(array: &ArrayRef, rules: TimeRules) -> Result<Vec<Option<Timesta
             let plain = cast(array, values).map_err(|_| type_error(array))?;
             instants(&plain, rules)
         }
-        ArrowType::Null => Ok(vec![None; array.len()]),
+        ArrowType::Null => Ok(TimestampMicrosecondArray::new_null(array.len())),
         _ => Err(type_error(array)),
+    }
+}
+
+/// The instant in a row of what [`instants`] gave.
+pub fn instant(instants: &TimestampMicrosecondArray, row: usize) -> Option<Timestamp> {
+    (!instants.is_null(row)).then(|| Timestamp::from_micros(instants.value(row)))
+}
+
+/// Whether later values of a column of this type are later instants: only then do the bounds of its values
+/// bound its instants. A zone whose clocks are put back, or text, makes no such promise.
+pub fn is_monotone(data_type: &ArrowType, rules: TimeRules) -> bool {
+    match data_type {
+        ArrowType::Timestamp(_, Some(_)) => true,
+        ArrowType::Timestamp(_, None) => rules.zone.is_some_and(Zone::is_utc),
+        _ => false,
     }
 }
 
@@ -122,7 +137,7 @@ fn timestamps(
     per_second: i64,
     zoned: bool,
     rules: TimeRules,
-) -> Result<Vec<Option<Timestamp>>, TimeColumnError> {
+) -> Result<TimestampMicrosecondArray, TimeColumnError> {
     let zone = match (zoned, rules.zone) {
         (true, _) => Zone::UTC,
         (false, Some(zone)) => zone,
@@ -130,13 +145,16 @@ fn timestamps(
     };
     let counts = cast(array, &ArrowType::Int64).map_err(|_| type_error(array))?;
     let counts = counts.as_primitive::<Int64Type>();
+    if per_second == 1_000_000 && zone.is_utc() {
+        return Ok(counts.reinterpret_cast());
+    }
     each(array, |row| {
         let local = Timestamp::from_units(counts.value(row), per_second, rules.side.rounding())?;
         Timestamp::from_local(local.micros(), zone, rules.side.ambiguous())
     })
 }
 
-fn dates(array: &ArrayRef, rules: TimeRules) -> Result<Vec<Option<Timestamp>>, TimeColumnError> {
+fn dates(array: &ArrayRef, rules: TimeRules) -> Result<TimestampMicrosecondArray, TimeColumnError> {
     let instant = rules
         .dates
         .ok_or(TimeColumnError::NoInstant(rules.dates_option()))?;
@@ -152,7 +170,7 @@ fn dates(array: &ArrayRef, rules: TimeRules) -> Result<Vec<Option<Timestamp>>, T
     })
 }
 
-fn texts(array: &ArrayRef, rules: TimeRules) -> Result<Vec<Option<Timestamp>>, TimeColumnError> {
+fn texts(array: &ArrayRef, rules: TimeRules) -> Result<TimestampMicrosecondArray, TimeColumnError> {
     let texts = cast(array, &ArrowType::Utf8).map_err(|_| type_error(array))?;
     let texts = texts.as_string::<i32>();
     each(array, |row| {
@@ -171,14 +189,14 @@ fn texts(array: &ArrayRef, rules: TimeRules) -> Result<Vec<Option<Timestamp>>, T
 fn each(
     array: &ArrayRef,
     mut value: impl FnMut(usize) -> Result<Timestamp, TimeError>,
-) -> Result<Vec<Option<Timestamp>>, TimeColumnError> {
+) -> Result<TimestampMicrosecondArray, TimeColumnError> {
     (0..array.len())
         .map(|row| {
             if array.is_null(row) {
                 return Ok(None);
             }
             value(row)
-                .map(Some)
+                .map(|instant| Some(instant.micros()))
                 .map_err(|error| TimeColumnError::Value { row, error })
         })
         .collect()

@@ -5,25 +5,38 @@ use std::sync::Arc;
 use asof_core::duration::Duration;
 use asof_core::order::RowOrder;
 use asof_core::status::{Verdict, Winner};
-use datafusion::arrow::array::ArrayRef;
-use datafusion::arrow::datatypes::DataType as ArrowType;
 
+use super::index::NONE;
 use super::questions::Questions;
-use super::values::{Place, Values};
-use crate::error::Result;
-use crate::rows::SourceRows;
+
+/// A row that competes.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate {
+    /// Its place in the total order.
+    pub order: RowOrder,
+    /// Where its features are.
+    pub place: Place,
+    /// Whether it says that there is nothing any more.
+    pub deleted: bool,
+    /// The first question that it can answer by rule 1 alone.
+    pub happened: u32,
+    /// The first question that it can answer by rules 1 and 2, [`NONE`] where there is none.
+    pub known: u32,
+}
+
+/// Where a row is in its source: its file's number and its own in the file, as [`asof_core::order::file_seq`]
+/// packs them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(pub u64);
 
 /// A contest under way: rows compete for the questions of a spine about one view.
 #[derive(Debug)]
 pub struct Contest {
     questions: Arc<Questions>,
-    as_corrected: bool,
     /// Per question, the greatest row that can answer it first, by rules 1 and 2.
     known: Vec<Option<Entry>>,
-    /// Per question, the greatest row by rule 1 alone.
-    happened: Vec<Option<RowOrder>>,
-    values: Values,
-    scratch: Vec<u8>,
+    /// Per question, the greatest row by rule 1 alone; made when a row comes for which that matters.
+    happened: Option<Vec<Option<RowOrder>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -33,101 +46,74 @@ struct Entry {
 }
 
 impl Contest {
-    /// Opens a contest about a view whose features have the given Arrow types.
-    pub fn new(questions: Arc<Questions>, types: Vec<ArrowType>, as_corrected: bool) -> Self {
-        let len = questions.len();
-        let happened = if as_corrected { 0 } else { len };
+    /// Opens a contest.
+    pub fn new(questions: Arc<Questions>) -> Self {
         Self {
+            known: vec![None; questions.len()],
+            happened: None,
             questions,
-            as_corrected,
-            known: vec![None; len],
-            happened: vec![None; happened],
-            values: Values::new(types),
-            scratch: Vec::new(),
         }
     }
 
-    /// Roughly how many bytes this holds.
-    pub fn bytes(&self) -> usize {
-        slot_bytes(self.known.len(), self.happened.len()) + self.values.bytes()
+    /// How many bytes a contest about so many questions holds at most.
+    pub fn most_bytes(questions: usize, as_corrected: bool) -> usize {
+        let known = size_of::<Option<Entry>>();
+        let happened = if as_corrected {
+            0
+        } else {
+            size_of::<Option<RowOrder>>()
+        };
+        questions * (known + happened)
     }
 
-    /// Lets a batch of rows compete.
-    pub fn enter(&mut self, rows: &SourceRows) -> Result<()> {
-        let batch = self.values.next_batch();
-        let mut kept = false;
-        for head in &rows.heads {
-            self.scratch.clear();
-            if !rows.keys.write(head.row, &mut self.scratch) {
-                continue;
+    /// Lets rows compete.
+    pub fn enter(&mut self, candidates: &[Candidate]) {
+        for candidate in candidates {
+            if candidate.known != candidate.happened {
+                self.happened.get_or_insert_with(|| orders(&self.known));
             }
-            let order = head.order;
-            if !self.as_corrected
-                && let Some(question) = self.questions.first_from(&self.scratch, order.event_time)
-                && let Some(best) = self.happened.get_mut(question)
+            if let Some(happened) = &mut self.happened
+                && let Some(best) = happened.get_mut(candidate.happened as usize)
             {
-                *best = (*best).max(Some(order));
+                *best = (*best).max(Some(candidate.order));
             }
-            let from = if self.as_corrected {
-                order.event_time
-            } else {
-                order.due()
-            };
-            if let Some(question) = self.questions.first_from(&self.scratch, from)
-                && let Some(best) = self.known.get_mut(question)
-                && best.is_none_or(|best| best.winner.order < order)
+            if let Some(best) = self.known.get_mut(candidate.known as usize)
+                && best.is_none_or(|best| best.winner.order < candidate.order)
             {
                 let winner = Winner {
-                    order,
-                    deleted: head.deleted,
+                    order: candidate.order,
+                    deleted: candidate.deleted,
                 };
                 *best = Some(Entry {
                     winner,
-                    place: Place { batch, row: head.row },
+                    place: candidate.place,
                 });
-                kept = true;
             }
         }
-        if kept {
-            self.values.keep(&rows.features);
-            if self.values.worth_tidying() {
-                self.tidy()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Drops the values of rows that have lost.
-    fn tidy(&mut self) -> Result<()> {
-        let mut places: Vec<&mut Place> = self
-            .known
-            .iter_mut()
-            .flatten()
-            .map(|entry| &mut entry.place)
-            .collect();
-        self.values.tidy(&mut places)
     }
 
     /// Ends the contest: carries each winner forward to the later questions of its key.
-    pub fn finish(mut self, ttl: Option<Duration>) -> Result<Outcome> {
-        self.tidy()?;
+    pub fn finish(mut self, ttl: Option<Duration>) -> Outcome {
         for range in self.questions.ranges() {
             carry(self.known.get_mut(range.clone()), |entry| entry.winner.order);
-            carry(self.happened.get_mut(range), |order| *order);
+            if let Some(happened) = &mut self.happened {
+                carry(happened.get_mut(range), |order| *order);
+            }
         }
-        Ok(Outcome {
+        Outcome {
             questions: self.questions,
-            as_corrected: self.as_corrected,
             known: self.known,
             happened: self.happened,
-            values: self.values,
             ttl,
-        })
+        }
     }
 }
 
-fn slot_bytes(known: usize, happened: usize) -> usize {
-    known * size_of::<Option<Entry>>() + happened * size_of::<Option<RowOrder>>()
+fn orders(entries: &[Option<Entry>]) -> Vec<Option<RowOrder>> {
+    entries
+        .iter()
+        .map(|entry| entry.map(|entry| entry.winner.order))
+        .collect()
 }
 
 /// Gives each slot the greatest entry up to it.
@@ -146,10 +132,8 @@ fn carry<T: Copy>(slots: Option<&mut [Option<T>]>, order: impl Fn(&T) -> RowOrde
 #[derive(Debug)]
 pub struct Outcome {
     questions: Arc<Questions>,
-    as_corrected: bool,
     known: Vec<Option<Entry>>,
-    happened: Vec<Option<RowOrder>>,
-    values: Values,
+    happened: Option<Vec<Option<RowOrder>>>,
     ttl: Option<Duration>,
 }
 
@@ -162,52 +146,84 @@ pub struct RowAnswer {
     pub winner: Option<Winner>,
     /// Whether rule 2 excluded the row that would have won without it.
     pub held_back_winner: bool,
-    place: Option<Place>,
+}
+
+impl RowAnswer {
+    /// The answer where nothing is asked.
+    const NOTHING: Self = Self {
+        verdict: Verdict::NotFound,
+        winner: None,
+        held_back_winner: false,
+    };
 }
 
 impl Outcome {
-    /// Roughly how many bytes this holds.
-    pub fn bytes(&self) -> usize {
-        slot_bytes(self.known.len(), self.happened.len()) + self.values.bytes()
+    /// The question of a spine row, `None` where its key is null.
+    pub fn question(&self, row: usize) -> Option<usize> {
+        self.questions.of_row(row)
+    }
+
+    /// How many questions there are.
+    pub fn len(&self) -> usize {
+        self.known.len()
     }
 
     /// The answer for a spine row.
     pub fn answer(&self, row: usize) -> RowAnswer {
-        let Some(question) = self.questions.of_row(row) else {
-            return RowAnswer {
-                verdict: Verdict::NotFound,
-                winner: None,
-                held_back_winner: false,
-                place: None,
-            };
-        };
+        self.question(row)
+            .map_or(RowAnswer::NOTHING, |question| self.answer_to(question))
+    }
+
+    fn answer_to(&self, question: usize) -> RowAnswer {
         let entry = self.known.get(question).copied().flatten();
         let winner = entry.map(|entry| entry.winner);
         let known = winner.map(|winner| winner.order);
-        let happened = if self.as_corrected {
-            known
-        } else {
-            self.happened.get(question).copied().flatten()
+        let happened = match &self.happened {
+            None => known,
+            Some(happened) => happened.get(question).copied().flatten(),
         };
-        let verdict = Verdict::of(
-            winner,
-            happened.is_some(),
-            self.ttl,
-            self.questions.time(question),
-        );
         RowAnswer {
-            verdict,
+            verdict: Verdict::of(
+                winner,
+                happened.is_some(),
+                self.ttl,
+                self.questions.time(question),
+            ),
             winner,
             held_back_winner: happened != known,
-            place: entry
-                .filter(|_| verdict == Verdict::Fresh)
-                .map(|entry| entry.place),
         }
     }
 
-    /// The view's features for the given answers, null where nothing is served.
-    pub fn columns(&self, answers: &[RowAnswer]) -> Result<Vec<ArrayRef>> {
-        let places: Vec<Option<Place>> = answers.iter().map(|answer| answer.place).collect();
-        self.values.columns(&places)
+    /// The rows whose features are served.
+    pub fn served(&self) -> Served {
+        let mut served: Vec<(Place, u32)> = Vec::new();
+        for (question, entry) in (0_u32..).zip(&self.known) {
+            if let Some(entry) = entry
+                && self.answer_to(question as usize).verdict == Verdict::Fresh
+            {
+                served.push((entry.place, question));
+            }
+        }
+        served.sort_unstable();
+        let mut places: Vec<Place> = Vec::new();
+        let mut of_question = vec![NONE; self.known.len()];
+        for (place, question) in served {
+            if places.last() != Some(&place) {
+                places.push(place);
+            }
+            if let Some(slot) = of_question.get_mut(question as usize) {
+                *slot = u32::try_from(places.len() - 1).unwrap_or(NONE);
+            }
+        }
+        Served { places, of_question }
     }
+}
+
+/// The rows whose features are served.
+#[derive(Debug)]
+pub struct Served {
+    /// Where they are, ascending and each once.
+    pub places: Vec<Place>,
+    /// Per question the number of its row among them, [`NONE`] where nothing is served.
+    pub of_question: Vec<u32>,
 }

@@ -1,4 +1,4 @@
-//! The feature values of rows that may yet win.
+//! The feature values of the rows that are served.
 
 use std::sync::Arc;
 
@@ -7,97 +7,79 @@ use datafusion::arrow::compute::interleave;
 use datafusion::arrow::datatypes::DataType as ArrowType;
 use datafusion::arrow::row::{RowConverter, SortField};
 
+use super::index::NONE;
 use crate::error::Result;
 
-/// Where the values of a row are held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) batch: usize,
-    pub(super) row: usize,
-}
-
-/// Nothing is tidied below so many bytes: it would cost more than it frees.
-const SMALL: usize = 8 << 20;
-
-/// Batches of feature columns, of which only some rows are still wanted.
+/// The features of served rows, in the order of their places, in chunks as they were read.
 #[derive(Debug)]
-pub(super) struct Values {
+pub(crate) struct Values {
     types: Vec<ArrowType>,
-    batches: Vec<Vec<ArrayRef>>,
-    bytes: usize,
-    /// What was held after the last tidying.
-    tidy_bytes: usize,
+    chunks: Vec<Vec<ArrayRef>>,
+    /// Where each chunk begins, and the last one ends.
+    starts: Vec<usize>,
+    /// Per question the number of its row, [`NONE`] where nothing is served.
+    of_question: Vec<u32>,
 }
 
 impl Values {
-    pub(super) fn new(types: Vec<ArrowType>) -> Self {
+    /// Chunks of columns of the given types, none of them empty.
+    pub(crate) fn new(types: Vec<ArrowType>, chunks: Vec<Vec<ArrayRef>>, of_question: Vec<u32>) -> Self {
+        let mut starts = vec![0];
+        let mut end = 0;
+        for chunk in &chunks {
+            end += chunk.first().map_or(0, |array| array.len());
+            starts.push(end);
+        }
         Self {
             types,
-            batches: Vec::new(),
-            bytes: 0,
-            tidy_bytes: 0,
+            chunks,
+            starts,
+            of_question,
         }
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.starts.last().copied().unwrap_or(0)
     }
 
-    /// The number that the next batch kept will have.
-    pub(super) fn next_batch(&self) -> usize {
-        self.batches.len()
+    /// Where the values for a question are: its chunk and row, from 1 and 0; (0, 0) where there are none.
+    fn locate(&self, question: Option<usize>) -> (usize, usize) {
+        let number = question.and_then(|question| self.of_question.get(question).copied());
+        let Some(number) = number.filter(|number| *number != NONE) else {
+            return (0, 0);
+        };
+        let number = number as usize;
+        let after = self.starts.partition_point(|start| *start <= number);
+        let start = after
+            .checked_sub(1)
+            .and_then(|chunk| self.starts.get(chunk))
+            .copied();
+        (after, number - start.unwrap_or(0))
     }
 
-    pub(super) fn keep(&mut self, features: &[ArrayRef]) {
-        self.bytes += features
-            .iter()
-            .map(|array| array.get_array_memory_size())
-            .sum::<usize>();
-        self.batches.push(features.to_vec());
-    }
-
-    /// Whether more than half of what is held came since the last tidying.
-    pub(super) fn worth_tidying(&self) -> bool {
-        self.bytes > SMALL.max(2 * self.tidy_bytes)
-    }
-
-    /// Keeps only the rows at `places`, which then point to where those rows are.
-    pub(super) fn tidy(&mut self, places: &mut [&mut Place]) -> Result<()> {
-        places.sort_unstable();
-        let mut wanted: Vec<Place> = places.iter().map(|place| **place).collect();
-        wanted.dedup();
-        let rows: Vec<Option<Place>> = wanted.iter().copied().map(Some).collect();
-        let batch = self.columns(&rows)?;
-        for place in places.iter_mut() {
-            let row = wanted.binary_search(place).unwrap_or(0);
-            **place = Place { batch: 0, row };
-        }
-        self.batches.clear();
-        self.bytes = 0;
-        self.keep(&batch);
-        self.tidy_bytes = self.bytes;
-        Ok(())
-    }
-
-    /// All features of the rows at `places`, null where there is no place.
+    /// All features for the given questions, null where nothing is served.
     ///
     /// The bytes of the arrays depend on the values alone: what a decoder left beneath a null is not
     /// taken along.
-    pub(super) fn columns(&self, places: &[Option<Place>]) -> Result<Vec<ArrayRef>> {
+    pub(crate) fn columns(&self, questions: impl Iterator<Item = Option<usize>>) -> Result<Vec<ArrayRef>> {
+        let located: Vec<(usize, usize)> = questions.map(|question| self.locate(question)).collect();
         let column = |(feature, data_type): (usize, &ArrowType)| {
-            // The array of one null stands before the batches, and for every null among them.
+            // The array of one null stands before the chunks, and for every null among them.
             let nothing = new_null_array(data_type, 1);
             let arrays: Vec<&dyn Array> = std::iter::once(&nothing)
-                .chain(self.batches.iter().filter_map(|batch| batch.get(feature)))
+                .chain(self.chunks.iter().filter_map(|chunk| chunk.get(feature)))
                 .map(AsRef::as_ref)
                 .collect();
-            let index = |place: &Option<Place>| {
-                let (batch, row) = place.map_or((0, 0), |place| (place.batch + 1, place.row));
-                let is_value = arrays.get(batch).is_some_and(|array| array.is_valid(row));
-                if is_value { (batch, row) } else { (0, 0) }
+            if arrays.iter().skip(1).all(|array| array.null_count() == 0) {
+                return clean_within(interleave(&arrays, &located)?);
+            }
+            let value = |at: &(usize, usize)| {
+                let is_value = arrays.get(at.0).is_some_and(|array| array.is_valid(at.1));
+                if is_value { *at } else { (0, 0) }
             };
-            let indices: Vec<(usize, usize)> = places.iter().map(index).collect();
-            clean_within(interleave(&arrays, &indices)?)
+            let located: Vec<(usize, usize)> = located.iter().map(value).collect();
+            clean_within(interleave(&arrays, &located)?)
         };
         self.types.iter().enumerate().map(column).collect()
     }

@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-
 use asof_core::definition::{BoundView, View, ViewKind};
 use asof_core::key::KeyColumns;
 use asof_core::service::{CallerColumn, ViewRead};
 
 use super::{ExtractRequest, Phase};
-use crate::asof::{Contest, Outcome, Questions, QuestionsBuilder};
+use crate::asof::{Answers, Asked, IndexedJoin, Memory, Questions, QuestionsBuilder, Source};
+use crate::columns::SourceColumns;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
-use crate::rows::RowReader;
-use crate::scan::Scan;
+use crate::places::ViewPlaces;
 use crate::snapshot::Snapshot;
 use crate::spine::Spine;
 use crate::summary::ViewSummary;
@@ -23,7 +21,7 @@ use crate::summary::ViewSummary;
 pub(super) struct Joined {
     /// Rows of the spine.
     pub(super) rows: usize,
-    pub(super) outcomes: Vec<Outcome>,
+    pub(super) answers: Vec<Answers>,
     pub(super) views: Vec<ViewSummary>,
     /// The snapshots that were read, by source.
     pub(super) snapshots: BTreeMap<String, Arc<Snapshot>>,
@@ -33,38 +31,48 @@ pub(super) async fn join(engine: &Engine, request: &ExtractRequest<'_>, spine: &
     let mut memory = Memory::new(engine);
     // What is wrong with a definition is found before anything is read.
     let mut snapshots = BTreeMap::new();
-    let mut readers = Vec::new();
+    let mut reads = Vec::new();
     for read in &request.plan.reads {
-        let bound = narrowed(read);
+        let bound = Arc::new(narrowed(read));
         let snapshot = pinned(engine, &bound, &mut snapshots).await?;
-        let reader = Arc::new(RowReader::bind(&bound, &snapshot)?);
-        readers.push((read, snapshot, reader));
+        let columns = SourceColumns::bind(&bound.source, &snapshot)?;
+        let places = ViewPlaces::find(&bound, &snapshot, &columns.schema())?;
+        reads.push((bound, places, columns, snapshot));
     }
     let (rows, questions) = ask(request, spine, &mut memory)?;
-    let mut joined = Joined {
-        rows,
-        outcomes: Vec::new(),
-        views: Vec::new(),
-        snapshots,
-    };
-    for (read, snapshot, reader) in readers {
+    let mut sources: Vec<Source> = Vec::new();
+    for ((number, read), (bound, places, columns, snapshot)) in
+        request.plan.reads.iter().enumerate().zip(reads)
+    {
         let questions = questions
             .get(&read.key_columns)
             .ok_or_else(|| OfflineError::Internal("a read has no questions".into()))?;
-        let (outcome, summary) = answer(
-            engine,
-            request,
-            read,
-            &snapshot,
-            &reader,
-            Arc::clone(questions),
-            &mut memory,
-        )
-        .await?;
-        joined.outcomes.push(outcome);
-        joined.views.push(summary);
+        let asked = Asked {
+            bound,
+            places,
+            questions: Arc::clone(questions),
+        };
+        match sources
+            .iter_mut()
+            .find(|source| Arc::ptr_eq(&source.snapshot, &snapshot))
+        {
+            Some(source) => source.reads.push((number, asked)),
+            None => sources.push(Source {
+                snapshot,
+                columns,
+                reads: vec![(number, asked)],
+            }),
+        }
     }
-    Ok(joined)
+    let labels: Vec<String> = request.plan.reads.iter().map(ViewRead::label).collect();
+    let join = IndexedJoin::plan(engine, sources, labels, request.as_corrected).await?;
+    let (answers, views) = join.run(&mut memory, request.progress).await?;
+    Ok(Joined {
+        rows,
+        answers,
+        views,
+        snapshots,
+    })
 }
 
 /// The view with only the features that are asked for: no other column is read.
@@ -106,10 +114,10 @@ async fn pinned(
     })
 }
 
-type Asked = BTreeMap<Vec<String>, Arc<Questions>>;
+type Questioned = BTreeMap<Vec<String>, Arc<Questions>>;
 
 /// Reads the keys and times of the spine once, for every set of key columns.
-fn ask(request: &ExtractRequest<'_>, spine: &Spine, memory: &mut Memory) -> Result<(usize, Asked)> {
+fn ask(request: &ExtractRequest<'_>, spine: &Spine, memory: &mut Memory) -> Result<(usize, Questioned)> {
     let mut sets: Vec<KeySet> = Vec::new();
     for read in &request.plan.reads {
         if sets.iter().all(|set| set.names != read.key_columns) {
@@ -117,7 +125,6 @@ fn ask(request: &ExtractRequest<'_>, spine: &Spine, memory: &mut Memory) -> Resu
         }
     }
     let mut rows = 0;
-    let mut scratch = Vec::new();
     for batch in spine.batches()? {
         let batch = batch.map_err(|error| spine.unreadable(&error.to_string()))?;
         let times = spine.times(&batch, rows)?;
@@ -126,11 +133,7 @@ fn ask(request: &ExtractRequest<'_>, spine: &Spine, memory: &mut Memory) -> Resu
             let types: Vec<_> = set.columns.iter().map(|column| column.key_type.clone()).collect();
             let keys = KeyColumns::try_new(&types, &arrays)
                 .map_err(|error| OfflineError::Internal(error.to_string()))?;
-            for (row, at) in times.iter().enumerate() {
-                scratch.clear();
-                let whole = keys.write(row, &mut scratch);
-                set.builder.push(whole.then_some(scratch.as_slice()), *at);
-            }
+            set.builder.push(&keys, &times)?;
         }
         rows += batch.num_rows();
         memory.hold(
@@ -139,7 +142,7 @@ fn ask(request: &ExtractRequest<'_>, spine: &Spine, memory: &mut Memory) -> Resu
         )?;
         request.progress.advance(&Phase::Spine, rows as u64, None);
     }
-    let asked: Asked = sets
+    let asked: Questioned = sets
         .into_iter()
         .map(|set| (set.names, Arc::new(set.builder.finish())))
         .collect();
@@ -175,78 +178,5 @@ impl KeySet {
             places,
             builder: QuestionsBuilder::default(),
         })
-    }
-}
-
-/// Lets all rows of a view's source compete for the questions.
-async fn answer(
-    engine: &Engine,
-    request: &ExtractRequest<'_>,
-    read: &ViewRead,
-    snapshot: &Arc<Snapshot>,
-    reader: &Arc<RowReader>,
-    questions: Arc<Questions>,
-    memory: &mut Memory,
-) -> Result<(Outcome, ViewSummary)> {
-    let types = read
-        .features
-        .iter()
-        .map(|feature| feature.data_type.to_arrow())
-        .collect();
-    let mut contest = Contest::new(questions, types, request.as_corrected);
-    let mut summary = ViewSummary {
-        label: read.label(),
-        source_rows: 0,
-        skipped_rows: 0,
-        repeated_rows: 0,
-        held_back_winners: 0,
-    };
-    let phase = Phase::View(read.label());
-    let what = format!("the candidate rows of view {}", read.bound.view.name);
-    let mut scan = Scan::start(engine, snapshot, reader, 0..snapshot.files.len());
-    while let Some(rows) = scan.next().await? {
-        contest.enter(&rows)?;
-        summary.source_rows += rows.heads.len() as u64;
-        summary.skipped_rows += rows.skipped;
-        memory.hold(&what, contest.bytes())?;
-        request.progress.advance(&phase, summary.source_rows, None);
-    }
-    summary.repeated_rows = scan.repeated();
-    let outcome = contest.finish(read.bound.view.ttl)?;
-    memory.settle(outcome.bytes())?;
-    Ok((outcome, summary))
-}
-
-/// The memory that a join accounts for.
-struct Memory {
-    reservation: MemoryReservation,
-    /// What is held by what is done already.
-    settled: usize,
-}
-
-impl Memory {
-    fn new(engine: &Engine) -> Self {
-        let reservation = MemoryConsumer::new("as-of join").register(&engine.memory_pool());
-        Self {
-            reservation,
-            settled: 0,
-        }
-    }
-
-    /// Accounts for `bytes` beside what is settled.
-    fn hold(&mut self, what: &str, bytes: usize) -> Result<()> {
-        self.reservation.try_resize(self.settled + bytes).map_err(|_| {
-            OfflineError::Memory(format!(
-                "the memory limit is too small to hold {what} ({} MiB so far): raise the limit, or cut the spine",
-                (self.settled + bytes) >> 20
-            ))
-        })
-    }
-
-    /// Accounts for `bytes` until the end.
-    fn settle(&mut self, bytes: usize) -> Result<()> {
-        self.hold("what was found", bytes)?;
-        self.settled += bytes;
-        Ok(())
     }
 }

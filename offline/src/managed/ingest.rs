@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray, new_null_array,
-};
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
 use datafusion::arrow::datatypes::Schema;
 use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
@@ -245,11 +243,7 @@ fn convert_column(
         };
         let instants =
             time_column::instants(array, rules).map_err(|error| (error.row(), error.to_string()))?;
-        let micros: TimestampMicrosecondArray = instants
-            .into_iter()
-            .map(|instant| instant.map(Timestamp::micros))
-            .collect();
-        return Ok(Arc::new(micros.with_timezone("UTC")));
+        return Ok(Arc::new(instants.with_timezone("UTC")));
     }
     let converted = column::convert(array, data_type).map_err(|error| (error.row(), error.to_string()))?;
     let stored = stored_type(data_type);

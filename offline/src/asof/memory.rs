@@ -1,0 +1,40 @@
+//! What a join holds in memory, told to the engine's pool.
+
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+
+use crate::engine::Engine;
+use crate::error::{OfflineError, Result};
+
+/// The memory that a join accounts for.
+pub(crate) struct Memory {
+    reservation: MemoryReservation,
+    /// What is held by what is done already.
+    settled: usize,
+}
+
+impl Memory {
+    pub(crate) fn new(engine: &Engine) -> Self {
+        let reservation = MemoryConsumer::new("as-of join").register(&engine.memory_pool());
+        Self {
+            reservation,
+            settled: 0,
+        }
+    }
+
+    /// Accounts for `bytes` beside what is settled.
+    pub(crate) fn hold(&mut self, what: &str, bytes: usize) -> Result<()> {
+        self.reservation.try_resize(self.settled + bytes).map_err(|_| {
+            OfflineError::Memory(format!(
+                "the memory limit is too small to hold {what} ({} MiB so far): raise the limit, or cut the spine",
+                (self.settled + bytes) >> 20
+            ))
+        })
+    }
+
+    /// Accounts for `bytes` until the end.
+    pub(crate) fn settle(&mut self, bytes: usize) -> Result<()> {
+        self.hold("what was found", bytes)?;
+        self.settled += bytes;
+        Ok(())
+    }
+}
