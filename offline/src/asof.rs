@@ -12,13 +12,14 @@ mod fetch;
 mod index;
 mod indexed;
 mod memory;
+mod metrics;
 mod pass;
 mod questions;
 mod source;
 mod values;
 
-pub(crate) use contest::RowAnswer;
-pub(crate) use indexed::{Answers, IndexedJoin, Source};
+pub(crate) use indexed::{Answers, join_indexed};
 pub(crate) use memory::Memory;
-pub(crate) use pass::Asked;
+pub(crate) use metrics::JoinMetrics;
 pub(crate) use questions::{Questions, QuestionsBuilder};
+pub(crate) use source::SourceFiles;

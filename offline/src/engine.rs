@@ -12,6 +12,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::error::{OfflineError, Result};
 use crate::files::Roots;
+use crate::plan::Strategy;
 
 /// What an engine may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct EngineOptions {
     pub readers: usize,
     /// How many rows are read at once.
     pub batch_size: usize,
+    /// How extracts are joined.
+    pub strategy: Strategy,
 }
 
 impl Default for EngineOptions {
@@ -31,6 +34,7 @@ impl Default for EngineOptions {
             memory_limit: None,
             readers,
             batch_size: 8192,
+            strategy: Strategy::Auto,
         }
     }
 }
@@ -57,10 +61,6 @@ impl Engine {
             options,
         })
     }
-
-    pub(crate) fn memory_pool(&self) -> Arc<dyn MemoryPool> {
-        Arc::clone(&self.context.runtime_env().memory_pool)
-    }
 }
 
 /// A session in which one file is read by one partition, from its first row to its last: the place of
@@ -82,6 +82,11 @@ fn session(options: EngineOptions) -> Result<SessionContext> {
         .with_batch_size(options.batch_size.max(1))
         .with_repartition_file_scans(false)
         .with_collect_statistics(false);
+    if let Some(limit) = options.memory_limit {
+        // What every sort keeps back for its merge must leave room for the sorts of all partitions.
+        let kept_back = &mut config.options_mut().execution.sort_spill_reservation_bytes;
+        *kept_back = (*kept_back).min(limit / (16 * options.readers.max(1)));
+    }
     let parquet = &mut config.options_mut().execution.parquet;
     parquet.schema_force_view_types = false;
     parquet.skip_metadata = true;

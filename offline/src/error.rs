@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// An error of the offline side. The first line says what, where, and what to do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum OfflineError {
     /// A definition does not fit the data it names.
     #[error("{0}")]
@@ -63,6 +63,26 @@ impl OfflineError {
         Self::Unavailable {
             place: path.display().to_string(),
             reason: error.to_string(),
+        }
+    }
+
+    /// What came through DataFusion out of a plan of ours.
+    pub fn planned(error: &datafusion::error::DataFusionError) -> Self {
+        use datafusion::error::DataFusionError as E;
+        match error.find_root() {
+            E::External(cause) => match cause.downcast_ref::<Self>() {
+                Some(own) => own.clone(),
+                None => Self::Internal(first_line(&cause.to_string())),
+            },
+            E::ResourcesExhausted(message) => Self::Memory(format!(
+                "the memory limit is too small to hold what is sorted at a time: raise the limit, or cut the spine ({})",
+                first_line(message)
+            )),
+            E::IoError(cause) => Self::Unavailable {
+                place: "the directory for temporary files".into(),
+                reason: first_line(&cause.to_string()),
+            },
+            other => Self::Internal(first_line(&other.to_string())),
         }
     }
 

@@ -1,20 +1,17 @@
 //! `extract`: a spine in, the spine and its features out, by the point-in-time contract.
 
+mod columns;
 mod join;
+mod joining;
+mod tally;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
-use datafusion::arrow::datatypes::{DataType as ArrowType, Field, Schema, SchemaRef};
-
-use asof_core::data_type::DataType;
 use asof_core::service::ReadPlan;
-use asof_core::status::Status;
 use asof_core::time::{Clock, Zone};
 
-use crate::asof::RowAnswer;
 use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
@@ -22,9 +19,11 @@ use crate::manifest::{self, Content, Origin, OutputRecord, RulesRecord, SpineRec
 use crate::output::{Output, OutputFormat, check_target, write_text};
 use crate::snapshot::Snapshot;
 use crate::spine::Spine;
-use crate::summary::{ExtractSummary, FeatureSummary, StatusCounts, ViewSummary};
+use crate::summary::ExtractSummary;
 
-use join::Joined;
+use columns::Columns;
+use joining::Joining;
+use tally::Tally;
 
 /// What to extract.
 pub struct ExtractRequest<'a> {
@@ -49,7 +48,7 @@ pub struct ExtractRequest<'a> {
     /// What the time is, for the manifest.
     pub clock: &'a dyn Clock,
     /// Who is told how far it is.
-    pub progress: &'a dyn Progress,
+    pub progress: Arc<dyn Progress>,
 }
 
 /// What an extract is doing.
@@ -57,8 +56,8 @@ pub struct ExtractRequest<'a> {
 pub enum Phase {
     /// Reading the keys and times of the spine.
     Spine,
-    /// Reading the rows of a view.
-    View(String),
+    /// Reading the rows of the sources.
+    Sources,
     /// Writing the dataset.
     Write,
 }
@@ -80,8 +79,7 @@ impl Progress for Silent {
 impl Engine {
     /// Writes a dataset and its manifest.
     ///
-    /// The spine's keys and times and the values of winning rows are held in memory. Dropping the future
-    /// ends the work and leaves no output.
+    /// Dropping the future ends the work and leaves no output.
     pub async fn extract(&self, request: ExtractRequest<'_>) -> Result<ExtractSummary> {
         let started_at = request.clock.now();
         let keys = &request.plan.caller_columns;
@@ -91,11 +89,16 @@ impl Engine {
         OutputFormat::of(request.out)?;
         let spine_digest = Digest::of_file(request.spine)?;
 
-        let joined = join::join(self, &request, &spine).await?;
-        not_an_input(&request, &joined.snapshots)?;
-        let mut output = Output::create(request.out, request.overwrite, &columns.schema)?;
-        let mut tally = Tally::new(&request, &joined);
-        write_rows(&request, &spine, &columns, &joined, &mut tally, &mut output).await?;
+        let bound = join::bind(self, &request, spine).await?;
+        not_an_input(&request, &bound.snapshots)?;
+        let mut joining = Joining::start(&bound.spec).await?;
+        let threads = self.options.readers;
+        let mut output = Output::create(request.out, request.overwrite, &columns.schema, threads)?;
+        let mut tally = Tally::new(&request);
+        while let Some(batch) = joining.next().await? {
+            output.write(&columns.finish(&request, &batch, &mut tally)?)?;
+            request.progress.advance(&Phase::Write, tally.rows, None);
+        }
         if Digest::of_file(request.spine)? != spine_digest {
             return Err(OfflineError::Data(format!(
                 "spine {} was changed while it was read: run this again when its writer is done",
@@ -106,14 +109,21 @@ impl Engine {
         let summary = ExtractSummary {
             output: request.out.to_owned(),
             manifest: manifest::path_of(request.out),
-            rows: joined.rows as u64,
+            rows: tally.rows,
             columns: columns.schema.fields().len(),
             bytes: written.bytes,
             digest: written.digest,
-            views: tally.views,
+            views: tally.views(&bound.spec),
             features: tally.features,
+            plan: joining.explain(),
         };
-        let content = content(&request, &spine, spine_digest, &joined.snapshots, &summary)?;
+        let content = content(
+            &request,
+            &bound.spec.spine,
+            spine_digest,
+            &bound.snapshots,
+            &summary,
+        )?;
         write_text(&summary.manifest, &content.seal(started_at, request.clock.now())?)?;
         Ok(summary)
     }
@@ -143,176 +153,6 @@ fn not_an_input(request: &ExtractRequest<'_>, snapshots: &BTreeMap<String, Arc<S
         }
     }
     Ok(())
-}
-
-/// The columns of the dataset.
-struct Columns {
-    schema: SchemaRef,
-}
-
-impl Columns {
-    fn plan(request: &ExtractRequest<'_>, spine: &Spine) -> Result<Self> {
-        let mut fields: Vec<Arc<Field>> = spine.schema().fields().iter().cloned().collect();
-        let mut add = |name: String, data_type: ArrowType, origin: &str| {
-            if fields.iter().any(|field| *field.name() == name) {
-                return Err(OfflineError::Data(format!(
-                    "column {name:?} of the dataset would come twice: once from spine {} and once as {origin}: \
-                     rename the spine's column, or give the service's entry another prefix",
-                    spine.path().display()
-                )));
-            }
-            fields.push(Arc::new(Field::new(name, data_type, true)));
-            Ok(())
-        };
-        for column in &request.plan.columns {
-            let Some((read, feature)) = request.plan.feature(column) else {
-                continue;
-            };
-            let origin = format!("feature {}:{}", read.bound.view.name, feature.name);
-            add(column.name.clone(), feature.data_type.to_arrow(), &origin)?;
-            if request.status {
-                add(
-                    format!("{}__status", column.name),
-                    ArrowType::Utf8,
-                    &format!("the status of {origin}"),
-                )?;
-            }
-        }
-        if request.status {
-            for read in &request.plan.reads {
-                let origin = format!("the event time of view {}", read.bound.view.name);
-                add(
-                    format!("{}__event_time", read.label()),
-                    DataType::Timestamp.to_arrow(),
-                    &origin,
-                )?;
-            }
-        }
-        let metadata = spine.schema().metadata().clone();
-        Ok(Self {
-            schema: Arc::new(Schema::new_with_metadata(fields, metadata)),
-        })
-    }
-}
-
-/// The counts as they grow.
-struct Tally {
-    views: Vec<ViewSummary>,
-    features: Vec<FeatureSummary>,
-}
-
-impl Tally {
-    fn new(request: &ExtractRequest<'_>, joined: &Joined) -> Self {
-        let features = request.plan.columns.iter().map(|column| FeatureSummary {
-            column: column.name.clone(),
-            data_type: request
-                .plan
-                .feature(column)
-                .map_or(String::new(), |(_, feature)| feature.data_type.to_string()),
-            counts: StatusCounts::default(),
-        });
-        Self {
-            views: joined.views.clone(),
-            features: features.collect(),
-        }
-    }
-}
-
-async fn write_rows(
-    request: &ExtractRequest<'_>,
-    spine: &Spine,
-    columns: &Columns,
-    joined: &Joined,
-    tally: &mut Tally,
-    output: &mut Output,
-) -> Result<()> {
-    let total = joined.rows as u64;
-    let mut first_row = 0;
-    for batch in spine.batches()? {
-        let batch = batch.map_err(|error| spine.unreadable(&error.to_string()))?;
-        let rows = batch.num_rows();
-        let range = first_row..first_row + rows;
-        let answers: Vec<Vec<RowAnswer>> = joined
-            .answers
-            .iter()
-            .map(|read| range.clone().map(|row| read.answer(row)).collect())
-            .collect();
-        for (view, answers) in tally.views.iter_mut().zip(&answers) {
-            let held_back = answers.iter().filter(|answer| answer.held_back_winner).count();
-            view.held_back_winners += held_back as u64;
-        }
-        let mut arrays = batch.columns().to_vec();
-        arrays.extend(feature_columns(request, joined, range, &answers, tally)?);
-        if request.status {
-            arrays.extend(answers.iter().map(|answers| event_times(answers)));
-        }
-        output.write(&RecordBatch::try_new(Arc::clone(&columns.schema), arrays)?)?;
-        first_row += rows;
-        request
-            .progress
-            .advance(&Phase::Write, first_row as u64, Some(total));
-        // Lets whoever waits for an interrupt have its turn.
-        tokio::task::yield_now().await;
-    }
-    if first_row == joined.rows {
-        return Ok(());
-    }
-    Err(OfflineError::Data(format!(
-        "spine {} had {} rows at first and {first_row} later: it was changed while it was read",
-        spine.path().display(),
-        joined.rows
-    )))
-}
-
-fn feature_columns(
-    request: &ExtractRequest<'_>,
-    joined: &Joined,
-    rows: std::ops::Range<usize>,
-    answers: &[Vec<RowAnswer>],
-    tally: &mut Tally,
-) -> Result<Vec<ArrayRef>> {
-    let per_read = joined
-        .answers
-        .iter()
-        .map(|read| read.columns(rows.clone()))
-        .collect::<Result<Vec<_>>>()?;
-    let mut arrays = Vec::new();
-    for (column, feature) in request.plan.columns.iter().zip(&mut tally.features) {
-        let array = per_read
-            .get(column.read)
-            .and_then(|arrays| arrays.get(column.feature));
-        let (Some(array), Some(answers)) = (array, answers.get(column.read)) else {
-            return Err(OfflineError::Internal(format!(
-                "column {} has no values",
-                column.name
-            )));
-        };
-        let statuses: Vec<Status> = answers
-            .iter()
-            .enumerate()
-            .map(|(row, answer)| answer.verdict.status(array.is_null(row)))
-            .collect();
-        statuses.iter().for_each(|status| feature.counts.add(*status));
-        arrays.push(Arc::clone(array));
-        if request.status {
-            arrays.push(Arc::new(StringArray::from_iter_values(
-                statuses.iter().map(|status| status.as_str()),
-            )));
-        }
-    }
-    Ok(arrays)
-}
-
-/// The event times of the winners, expired ones included; a deleted one is nothing, and has none.
-fn event_times(answers: &[RowAnswer]) -> ArrayRef {
-    let times: TimestampMicrosecondArray = answers
-        .iter()
-        .map(|answer| {
-            let shown = answer.winner.filter(|winner| !winner.deleted);
-            shown.map(|winner| winner.order.event_time.micros())
-        })
-        .collect();
-    Arc::new(times.with_timezone("UTC"))
 }
 
 fn content(

@@ -3,12 +3,14 @@
 //! Nothing else in the project knows DataFusion's session, Parquet or Delta.
 
 mod asof;
+mod canonical;
 mod column;
 mod columns;
 mod digest;
 mod engine;
 mod error;
 mod extract;
+mod fan_out;
 mod files;
 mod heads;
 mod managed;
@@ -16,6 +18,7 @@ mod manifest;
 mod output;
 mod parquet_file;
 mod places;
+mod plan;
 mod rows;
 mod scan;
 mod snapshot;
@@ -30,6 +33,7 @@ pub use extract::{ExtractRequest, Phase, Progress, Silent};
 pub use files::SourceFile;
 pub use managed::{IngestRequest, Ingested};
 pub use manifest::Origin;
+pub use plan::Strategy;
 pub use rows::{RowHead, RowReader, SourceRows};
 pub use scan::Scan;
 pub use snapshot::Snapshot;

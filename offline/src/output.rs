@@ -3,6 +3,8 @@
 //! The rows go to a temporary file beside the output, which is synced and then takes the output's name in
 //! one step; until then the output is what it was, and whatever ends the process early leaves it so.
 
+mod parquet;
+
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -11,16 +13,11 @@ use arrow::csv::Writer as CsvWriter;
 use arrow::ipc::writer::FileWriter;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
 use tempfile::NamedTempFile;
 
+use self::parquet::ParquetWriter;
 use crate::digest::Digesting;
 use crate::error::{OfflineError, Result, first_line};
-
-/// How many rows a row group of a Parquet dataset holds.
-const ROW_GROUP: usize = 1 << 20;
 
 /// The format of a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +61,7 @@ impl OutputFormat {
 type Sink = Digesting<BufWriter<File>>;
 
 enum Encoder {
-    Parquet(Box<ArrowWriter<Sink>>),
+    Parquet(Box<ParquetWriter<Sink>>),
     Csv(Box<CsvWriter<Sink>>),
     Arrow(Box<FileWriter<Sink>>),
 }
@@ -87,8 +84,9 @@ pub struct WrittenOutput {
 }
 
 impl Output {
-    /// Starts a dataset; refuses a path that exists, unless told to overwrite it.
-    pub fn create(path: &Path, overwrite: bool, schema: &SchemaRef) -> Result<Self> {
+    /// Starts a dataset, which up to `threads` threads encode; refuses a path that exists, unless told to
+    /// overwrite it.
+    pub fn create(path: &Path, overwrite: bool, schema: &SchemaRef, threads: usize) -> Result<Self> {
         let format = OutputFormat::of(path)?;
         check_target(path, overwrite)?;
         if format == OutputFormat::Csv
@@ -105,7 +103,7 @@ impl Output {
             .reopen()
             .map_err(|error| OfflineError::io(path, &error))?;
         let sink = Digesting::new(BufWriter::new(file));
-        let encoder = encoder(format, sink, schema).map_err(|reason| unwritable(path, &reason))?;
+        let encoder = encoder(format, sink, schema, threads).map_err(|reason| unwritable(path, &reason))?;
         Ok(Self {
             path: path.to_owned(),
             overwrite,
@@ -215,16 +213,15 @@ pub fn check_target(path: &Path, overwrite: bool) -> Result<()> {
     })
 }
 
-fn encoder(format: OutputFormat, sink: Sink, schema: &SchemaRef) -> std::result::Result<Encoder, String> {
+fn encoder(
+    format: OutputFormat,
+    sink: Sink,
+    schema: &SchemaRef,
+    threads: usize,
+) -> std::result::Result<Encoder, String> {
     Ok(match format {
         OutputFormat::Parquet => {
-            let level = ZstdLevel::try_new(1).map_err(|error| error.to_string())?;
-            let properties = WriterProperties::builder()
-                .set_compression(Compression::ZSTD(level))
-                .set_max_row_group_row_count(Some(ROW_GROUP))
-                .set_created_by(format!("asof {}", env!("CARGO_PKG_VERSION")))
-                .build();
-            let writer = ArrowWriter::try_new(sink, schema.clone(), Some(properties));
+            let writer = ParquetWriter::try_new(sink, schema, threads);
             Encoder::Parquet(Box::new(writer.map_err(|error| error.to_string())?))
         }
         OutputFormat::Csv => {

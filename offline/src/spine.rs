@@ -2,29 +2,29 @@
 //! they keep untouched.
 
 mod csv;
+mod keys;
+
+pub(crate) use keys::KeyReader;
 
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use asof_core::service::{CallerColumn, did_you_mean, nearest};
 use asof_core::time::{DateInstant, Zone};
 
-use crate::column;
 use crate::error::{OfflineError, Result, first_line};
-use crate::time_column::{Side, TimeRules, instants};
+use crate::time_column::{Side, TimeRules};
 
 /// How many rows of a spine are handled at once; fixed, so that the bytes of a dataset repeat.
 pub const BATCH: usize = 65_536;
-/// How many bad rows an error lists.
-const LISTED: usize = 5;
-
 /// A spine in a file.
 #[derive(Debug, Clone)]
 pub struct Spine {
@@ -109,18 +109,44 @@ impl Spine {
         self.schema.field(self.time_column).name()
     }
 
-    /// Its rows, from the first to the last.
-    pub fn batches(&self) -> Result<Batches> {
-        Ok(match self.format {
-            Format::Parquet => Box::new(
-                parquet(&self.path)?
-                    .with_batch_size(BATCH)
-                    .build()
-                    .map_err(|error| self.unreadable(&error.to_string()))?,
-            ),
+    /// Its rows, from the first to the last: all columns, or those at the given places, in that order.
+    pub fn batches(&self, columns: Option<&[usize]>) -> Result<Batches> {
+        let whole: Batches = match self.format {
+            Format::Parquet => {
+                let mut builder = parquet(&self.path)?.with_batch_size(BATCH);
+                if let Some(columns) = columns {
+                    let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
+                    builder = builder.with_projection(mask);
+                }
+                let reader = builder.build();
+                Box::new(reader.map_err(|error| self.unreadable(&error.to_string()))?)
+            }
             Format::Csv => Box::new(csv::reader(&self.path, &self.schema)?),
             Format::Arrow => Box::new(arrow_file(&self.path)?),
-        })
+        };
+        let Some(columns) = columns else {
+            return Ok(whole);
+        };
+        // Parquet has read no more than these, in the order of the file.
+        let places: Vec<usize> = if self.format == Format::Parquet {
+            let rank = |column: &usize| columns.iter().filter(|other| *other < column).count();
+            columns.iter().map(rank).collect()
+        } else {
+            columns.to_vec()
+        };
+        Ok(Box::new(whole.map(move |batch| batch?.project(&places))))
+    }
+
+    /// About how many rows it has: by its footer, or by its size.
+    pub(crate) fn about_rows(&self) -> u64 {
+        let size = || self.path.metadata().map_or(0, |metadata| metadata.len());
+        match self.format {
+            Format::Parquet => parquet(&self.path).map_or(0, |file| {
+                file.metadata().file_metadata().num_rows().unsigned_abs()
+            }),
+            Format::Csv => size() / 24,
+            Format::Arrow => size() / 16,
+        }
     }
 
     /// An error of reading it.
@@ -130,66 +156,6 @@ impl Spine {
             self.path.display(),
             first_line(reason)
         ))
-    }
-
-    /// The places of the caller's key columns.
-    pub fn key_places(&self, keys: &[CallerColumn]) -> Result<Vec<usize>> {
-        keys.iter()
-            .map(|key| {
-                self.schema
-                    .index_of(&key.name)
-                    .map_err(|_| missing_key(&self.path, key, &self.schema))
-            })
-            .collect()
-    }
-
-    /// The key columns of a batch as their declared types.
-    pub fn keys(
-        &self,
-        batch: &RecordBatch,
-        first_row: usize,
-        places: &[usize],
-        keys: &[CallerColumn],
-    ) -> Result<Vec<ArrayRef>> {
-        let convert = |(place, key): (&usize, &CallerColumn)| {
-            column::convert(batch.column(*place), key.key_type.data_type()).map_err(|error| {
-                let row = error
-                    .row()
-                    .map_or(String::new(), |row| format!(" (row {})", first_row + row));
-                OfflineError::Data(format!(
-                    "spine {}: key column {:?} {error}{row}",
-                    self.path.display(),
-                    key.name
-                ))
-            })
-        };
-        places.iter().zip(keys).map(convert).collect()
-    }
-
-    /// The instants of a batch's rows; none is null.
-    pub fn times(&self, batch: &RecordBatch, first_row: usize) -> Result<TimestampMicrosecondArray> {
-        let array = batch.column(self.time_column);
-        let name = self.time_column();
-        let shown = self.path.display();
-        let times = instants(array, self.rules).map_err(|error| {
-            let row = error
-                .row()
-                .map_or(String::new(), |row| format!(" (row {})", first_row + row));
-            OfflineError::Data(format!("spine {shown}: time column {name:?} {error}{row}"))
-        })?;
-        let nulls: Vec<String> = (0..array.len())
-            .filter(|row| times.is_null(*row))
-            .take(LISTED)
-            .map(|row| (first_row + row).to_string())
-            .collect();
-        if !nulls.is_empty() {
-            let rows = if nulls.len() == 1 { "row" } else { "rows" };
-            return Err(OfflineError::Data(format!(
-                "spine {shown}: time column {name:?} is null in {rows} {}: every row needs a time; drop those rows or fill it in",
-                nulls.join(", ")
-            )));
-        }
-        Ok(times)
     }
 }
 

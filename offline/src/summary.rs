@@ -69,4 +69,6 @@ pub struct ExtractSummary {
     pub views: Vec<ViewSummary>,
     /// Per feature, in column order.
     pub features: Vec<FeatureSummary>,
+    /// How it was joined: the plan, with its metrics.
+    pub plan: String,
 }

@@ -51,7 +51,7 @@ pub async fn run(workload: &Workload) -> Result<Extracted> {
         out: &out,
         overwrite: true,
         clock: &SystemClock,
-        progress: &Silent,
+        progress: std::sync::Arc::new(Silent),
     };
     let start = Instant::now();
     let summary = engine.extract(request).await?;

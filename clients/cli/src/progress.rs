@@ -68,7 +68,7 @@ impl Progress for Line {
         self.bar.set_position(done);
         match phase {
             Phase::Spine => self.rows("reading the spine", done),
-            Phase::View(view) => self.rows(&format!("reading {view}"), done),
+            Phase::Sources => self.rows("reading the sources", done),
             Phase::Write => self.rows("writing the dataset", done),
         }
     }

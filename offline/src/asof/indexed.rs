@@ -1,52 +1,22 @@
 //! The join by an index of the spine in memory: sources are read once, in any order, and never sorted.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
 
 use super::contest::{Contest, Outcome, RowAnswer, Served};
 use super::fetch::Fetch;
 use super::memory::Memory;
+use super::metrics::JoinMetrics;
 use super::pass::{Asked, Found, Pass, Seen};
+use super::questions::Questions;
 use super::source::{Part, SourceFiles};
 use super::values::Values;
-use crate::columns::SourceColumns;
-use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
-use crate::extract::{Phase, Progress};
 use crate::heads::Stand;
-use crate::snapshot::Snapshot;
-use crate::summary::ViewSummary;
+use crate::plan::{JoinRead, JoinSource, JoinSpec};
 use crate::workers::{Finds, Workers};
-
-/// A source with the reads of it, by their numbers in the plan.
-pub(crate) struct Source {
-    pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) columns: SourceColumns,
-    pub(crate) reads: Vec<(usize, Asked)>,
-}
-
-/// A join that is planned: nothing but the files' footers was read.
-pub(crate) struct IndexedJoin {
-    engine: Engine,
-    /// One pass a source.
-    passes: Vec<SourcePass>,
-    /// Per read of the plan.
-    reads: Vec<Read>,
-    as_corrected: bool,
-}
-
-#[derive(Clone)]
-struct SourcePass {
-    files: SourceFiles,
-    pass: Arc<Pass>,
-}
-
-struct Read {
-    label: String,
-    asked: Asked,
-    fetch: Fetch,
-}
 
 /// The answers to all spine rows about one read.
 pub(crate) struct Answers {
@@ -61,173 +31,173 @@ impl Answers {
     }
 
     /// The view's features for spine rows, null where nothing is served.
-    pub(crate) fn columns(&self, rows: std::ops::Range<usize>) -> Result<Vec<ArrayRef>> {
-        self.values.columns(rows.map(|row| self.outcome.question(row)))
+    pub(crate) fn columns(&self, rows: Range<usize>, threads: usize) -> Result<Vec<ArrayRef>> {
+        self.values
+            .columns(rows.map(|row| self.outcome.question(row)), threads)
     }
 }
 
-impl IndexedJoin {
-    /// Plans the join; `labels` names the reads.
-    pub(crate) async fn plan(
-        engine: &Engine,
-        sources: Vec<Source>,
-        labels: Vec<String>,
-        as_corrected: bool,
-    ) -> Result<Self> {
-        let mut passes = Vec::with_capacity(sources.len());
-        let mut reads: Vec<Option<Read>> = labels.iter().map(|_| None).collect();
-        for source in sources {
-            let files = SourceFiles::open(engine, &source.snapshot).await?;
-            for (number, asked) in &source.reads {
-                if let (Some(slot), Some(label)) = (reads.get_mut(*number), labels.get(*number)) {
-                    *slot = Some(Read {
-                        label: label.clone(),
-                        fetch: Fetch::plan(&files, &source.columns, &asked.bound, &asked.places)?,
-                        asked: asked.clone(),
-                    });
-                }
-            }
-            let pass = Pass::plan(&source.columns, &source.snapshot, source.reads, as_corrected)?;
-            passes.push(SourcePass {
-                files,
-                pass: Arc::new(pass),
-            });
-        }
-        let reads: Option<Vec<Read>> = reads.into_iter().collect();
-        Ok(Self {
-            engine: engine.clone(),
-            passes,
-            reads: reads.ok_or_else(|| OfflineError::Internal("a read has no source".into()))?,
-            as_corrected,
-        })
+/// Answers the questions of all reads, given in the order of the reads.
+pub(crate) async fn join_indexed(
+    spec: &Arc<JoinSpec>,
+    questions: Vec<Arc<Questions>>,
+    memory: &mut Memory,
+    metrics: &JoinMetrics,
+) -> Result<Vec<Answers>> {
+    let join = Join {
+        spec,
+        passes: passes(spec, &questions)?,
+        questions,
+        metrics,
+    };
+    let outcomes = join.compete(memory).await?;
+    let mut served = Vec::with_capacity(outcomes.len());
+    for outcome in &outcomes {
+        served.push(outcome.served());
+        memory.settle(outcome.len() * size_of::<u32>())?;
     }
-
-    /// Joins.
-    pub(crate) async fn run(
-        self,
-        memory: &mut Memory,
-        progress: &dyn Progress,
-    ) -> Result<(Vec<Answers>, Vec<ViewSummary>)> {
-        let (outcomes, views) = self.compete(memory, progress).await?;
-        let mut served = Vec::with_capacity(outcomes.len());
-        for outcome in &outcomes {
-            served.push(outcome.served());
-            memory.settle(outcome.len() * size_of::<u32>())?;
-        }
-        let chunks = self.fetch(&served, memory).await?;
-        for source in &self.passes {
-            source.files.unchanged()?;
-        }
-        let mut answers = Vec::with_capacity(outcomes.len());
-        for (((read, outcome), served), chunks) in self.reads.iter().zip(outcomes).zip(served).zip(chunks) {
-            let features = read.asked.bound.view.features().iter();
-            let types = features.map(|feature| feature.data_type.to_arrow()).collect();
-            let values = Values::new(types, chunks, served.of_question);
-            if values.len() != served.places.len() {
-                return Err(OfflineError::Data(format!(
-                    "source {}: it was changed while it was read: run this again when its writer is done",
-                    read.asked.bound.source.name
-                )));
-            }
-            answers.push(Answers { outcome, values });
-        }
-        Ok((answers, views))
+    let chunks = join.fetch(&served, memory).await?;
+    for source in &spec.sources {
+        source.files.unchanged()?;
     }
+    metrics.memory.set_max(memory.held());
+    let mut answers = Vec::with_capacity(outcomes.len());
+    for (((read, outcome), served), chunks) in spec.reads.iter().zip(outcomes).zip(served).zip(chunks) {
+        let features = read.bound.view.features().iter();
+        let types = features.map(|feature| feature.data_type.to_arrow()).collect();
+        let values = Values::new(types, chunks, served.of_question);
+        if values.len() != served.places.len() {
+            return Err(OfflineError::Data(format!(
+                "source {}: it was changed while it was read: run this again when its writer is done",
+                read.bound.source.name
+            )));
+        }
+        answers.push(Answers { outcome, values });
+    }
+    Ok(answers)
+}
 
+/// A join under way.
+struct Join<'a> {
+    spec: &'a Arc<JoinSpec>,
+    /// One pass a source.
+    passes: Vec<Arc<Pass>>,
+    /// Per read.
+    questions: Vec<Arc<Questions>>,
+    metrics: &'a JoinMetrics,
+}
+
+fn passes(spec: &JoinSpec, questions: &[Arc<Questions>]) -> Result<Vec<Arc<Pass>>> {
+    let plan = |(number, source): (usize, &JoinSource)| {
+        let asked = |(number, read): (usize, &JoinRead)| {
+            let questions = Arc::clone(questions.get(number)?);
+            Some((
+                number,
+                Asked {
+                    bound: Arc::clone(&read.bound),
+                    places: read.places.clone(),
+                    questions,
+                },
+            ))
+        };
+        let reads = spec.reads_of(number).filter_map(asked).collect();
+        let pass = Pass::plan(&source.columns, &source.files.snapshot, reads, spec.as_corrected)?;
+        Ok(Arc::new(pass))
+    };
+    spec.sources.iter().enumerate().map(plan).collect()
+}
+
+impl Join<'_> {
     /// Lets the rows of all sources compete.
-    async fn compete(
-        &self,
-        memory: &mut Memory,
-        progress: &dyn Progress,
-    ) -> Result<(Vec<Outcome>, Vec<ViewSummary>)> {
-        let mut contests = Vec::with_capacity(self.reads.len());
-        let mut views = Vec::with_capacity(self.reads.len());
-        for read in &self.reads {
-            let questions = &read.asked.questions;
-            let what = format!("the answers for view {}", read.asked.bound.view.name);
-            memory.hold(&what, Contest::most_bytes(questions.len(), self.as_corrected))?;
-            memory.settle(Contest::most_bytes(questions.len(), self.as_corrected))?;
+    async fn compete(&self, memory: &mut Memory) -> Result<Vec<Outcome>> {
+        let timer = self.metrics.compete.timer();
+        let mut contests = Vec::with_capacity(self.spec.reads.len());
+        for (read, questions) in self.spec.reads.iter().zip(&self.questions) {
+            let most = Contest::most_bytes(questions.len(), self.spec.as_corrected);
+            memory.hold(&format!("the answers for view {}", read.bound.view.name), most)?;
+            memory.settle(most)?;
             contests.push(Contest::new(Arc::clone(questions)));
-            views.push(ViewSummary {
-                label: read.label.clone(),
-                source_rows: 0,
-                skipped_rows: 0,
-                repeated_rows: 0,
-                held_back_winners: 0,
-            });
         }
         let mut finds = self.find();
         while let Some(found) = finds.next().await? {
-            let (Some(contest), Some(view)) = (contests.get_mut(found.read), views.get_mut(found.read))
+            let (Some(contest), Some(read)) = (contests.get_mut(found.read), self.spec.reads.get(found.read))
             else {
                 continue;
             };
             contest.enter(&found.candidates);
-            view.source_rows += found.rows;
-            view.skipped_rows += found.skipped;
-            view.repeated_rows += found.repeated;
-            progress.advance(&Phase::View(view.label.clone()), view.source_rows, None);
+            self.metrics.candidates.add(found.candidates.len());
+            read.counts.add(found.rows, found.skipped, found.repeated);
+            self.spec.told();
         }
-        let outcomes = contests.into_iter().zip(&self.reads);
-        let outcomes = outcomes.map(|(contest, read)| contest.finish(read.asked.bound.view.ttl));
-        Ok((outcomes.collect(), views))
+        let outcomes = contests.into_iter().zip(&self.spec.reads);
+        let outcomes = outcomes
+            .map(|(contest, read)| contest.finish(read.bound.view.ttl))
+            .collect();
+        timer.done();
+        Ok(outcomes)
     }
 
     /// Reads the keys and times of all sources, several parts at once.
     fn find(&self) -> Workers<Found> {
-        let mut jobs: Vec<(SourcePass, Vec<Part>)> = Vec::new();
-        for source in &self.passes {
+        let mut jobs: Vec<(SourceFiles, Arc<Pass>, Vec<Part>)> = Vec::new();
+        for (source, pass) in self.spec.sources.iter().zip(&self.passes) {
+            let job = |parts| (source.files.clone(), Arc::clone(pass), parts);
             let parts = source.files.parts();
-            if source.pass.needs_order() {
-                jobs.push((source.clone(), parts));
+            self.metrics.row_groups.add(parts.len());
+            if pass.needs_order() {
+                jobs.push(job(parts));
             } else {
-                jobs.extend(parts.into_iter().map(|part| (source.clone(), vec![part])));
+                jobs.extend(parts.into_iter().map(|part| job(vec![part])));
             }
         }
-        let options = self.engine.options;
-        Workers::start(options.readers, jobs, move |(source, parts), finds| async move {
-            let seen = Arc::new(Mutex::new(Seen::new()));
-            for part in parts {
-                let (pass, seen) = (Arc::clone(&source.pass), Arc::clone(&seen));
-                let (number, place) = (part.file, source.files.place(part.file));
-                let map = move |batch: &_, rows: &_| {
-                    let stand = Stand {
-                        place: &place,
-                        file: number,
-                        rows,
+        let options = self.spec.engine.options;
+        let rows_read = self.metrics.rows_read.clone();
+        Workers::start(options.readers, jobs, move |(files, pass, parts), finds| {
+            let rows_read = rows_read.clone();
+            async move {
+                let seen = Arc::new(Mutex::new(Seen::new()));
+                for part in parts {
+                    let (number, place) = (part.file, files.place(part.file));
+                    let columns = pass.columns().to_vec();
+                    let (pass, seen, rows_read) = (Arc::clone(&pass), Arc::clone(&seen), rows_read.clone());
+                    let map = move |batch: &RecordBatch, rows: &_| {
+                        let stand = Stand {
+                            place: &place,
+                            file: number,
+                            rows,
+                        };
+                        rows_read.add(batch.num_rows());
+                        let panicked = |_| OfflineError::Internal("a reader panicked".into());
+                        pass.find(batch, stand, &mut *seen.lock().map_err(panicked)?)
                     };
-                    let panicked = |_| OfflineError::Internal("a reader panicked".into());
-                    pass.find(batch, stand, &mut *seen.lock().map_err(panicked)?)
-                };
-                let columns = source.pass.columns();
-                source
-                    .files
-                    .read(part, columns, options.batch_size, finds.clone(), map)
-                    .await?;
+                    files
+                        .read(part, &columns, options.batch_size, finds.clone(), map)
+                        .await?;
+                }
+                Ok(())
             }
-            Ok(())
         })
     }
 
     /// Reads the features of the rows that are served; gives them per read, in the order of the rows.
     async fn fetch(&self, served: &[Served], memory: &mut Memory) -> Result<Vec<Vec<Vec<ArrayRef>>>> {
+        let timer = self.metrics.fetch.timer();
         let mut jobs = Vec::new();
         let mut chunks: Vec<Vec<Vec<Vec<ArrayRef>>>> = Vec::new();
-        for (number, (read, served)) in self.reads.iter().zip(served).enumerate() {
-            let parts = read.fetch.parts(&served.places);
+        for (number, (read, served)) in self.spec.reads.iter().zip(served).enumerate() {
+            let lost = || OfflineError::Internal("a read has no source".into());
+            let source = self.spec.sources.get(read.source).ok_or_else(lost)?;
+            let fetch = Fetch::plan(&source.files, &source.columns, &read.bound, &read.places)?;
+            let parts = fetch.parts(&served.places);
+            self.metrics.rows_served.add(served.places.len());
             chunks.push(vec![Vec::new(); parts.len()]);
-            let fetch = &read.fetch;
-            jobs.extend(
-                parts
-                    .into_iter()
-                    .enumerate()
-                    .map(|(place, part)| (number, place, fetch.clone(), part)),
-            );
+            let parts = parts.into_iter().enumerate();
+            jobs.extend(parts.map(|(place, part)| (number, place, fetch.clone(), part)));
         }
         let run = |(number, place, fetch, part): (usize, usize, Fetch, Part), finds: Finds<_>| async move {
             fetch.read(part, finds, move |chunk| (number, place, chunk)).await
         };
-        let mut fetched = Workers::start(self.engine.options.readers, jobs, run);
+        let mut fetched = Workers::start(self.spec.engine.options.readers, jobs, run);
         let mut bytes = 0;
         while let Some((number, place, chunk)) = fetched.next().await? {
             bytes += chunk
@@ -240,9 +210,8 @@ impl IndexedJoin {
             }
         }
         memory.settle(bytes)?;
-        Ok(chunks
-            .into_iter()
-            .map(|parts| parts.into_iter().flatten().collect())
-            .collect())
+        timer.done();
+        let in_order = |parts: Vec<Vec<Vec<ArrayRef>>>| parts.into_iter().flatten().collect();
+        Ok(chunks.into_iter().map(in_order).collect())
     }
 }

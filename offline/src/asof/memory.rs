@@ -1,8 +1,9 @@
 //! What a join holds in memory, told to the engine's pool.
 
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use std::sync::Arc;
 
-use crate::engine::Engine;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+
 use crate::error::{OfflineError, Result};
 
 /// The memory that a join accounts for.
@@ -13,8 +14,8 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn new(engine: &Engine) -> Self {
-        let reservation = MemoryConsumer::new("as-of join").register(&engine.memory_pool());
+    pub(crate) fn new(pool: &Arc<dyn MemoryPool>) -> Self {
+        let reservation = MemoryConsumer::new("as-of join").register(pool);
         Self {
             reservation,
             settled: 0,
@@ -29,6 +30,11 @@ impl Memory {
                 (self.settled + bytes) >> 20
             ))
         })
+    }
+
+    /// What is accounted for.
+    pub(crate) fn held(&self) -> usize {
+        self.reservation.size()
     }
 
     /// Accounts for `bytes` until the end.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayData, ArrayRef, new_null_array};
+use datafusion::arrow::array::{Array, ArrayRef, new_null_array};
 use datafusion::arrow::compute::interleave;
 use datafusion::arrow::datatypes::DataType as ArrowType;
-use datafusion::arrow::row::{RowConverter, SortField};
 
 use super::index::NONE;
 use crate::error::Result;
+use crate::fan_out::fan_out;
 
 /// The features of served rows, in the order of their places, in chunks as they were read.
 #[derive(Debug)]
@@ -60,9 +60,12 @@ impl Values {
 
     /// All features for the given questions, null where nothing is served.
     ///
-    /// The bytes of the arrays depend on the values alone: what a decoder left beneath a null is not
-    /// taken along.
-    pub(crate) fn columns(&self, questions: impl Iterator<Item = Option<usize>>) -> Result<Vec<ArrayRef>> {
+    /// What a decoder left beneath a null is not taken along.
+    pub(crate) fn columns(
+        &self,
+        questions: impl Iterator<Item = Option<usize>>,
+        threads: usize,
+    ) -> Result<Vec<ArrayRef>> {
         let located: Vec<(usize, usize)> = questions.map(|question| self.locate(question)).collect();
         let column = |(feature, data_type): (usize, &ArrowType)| {
             // The array of one null stands before the chunks, and for every null among them.
@@ -72,35 +75,15 @@ impl Values {
                 .map(AsRef::as_ref)
                 .collect();
             if arrays.iter().skip(1).all(|array| array.null_count() == 0) {
-                return clean_within(interleave(&arrays, &located)?);
+                return Ok(interleave(&arrays, &located)?);
             }
             let value = |at: &(usize, usize)| {
                 let is_value = arrays.get(at.0).is_some_and(|array| array.is_valid(at.1));
                 if is_value { *at } else { (0, 0) }
             };
             let located: Vec<(usize, usize)> = located.iter().map(value).collect();
-            clean_within(interleave(&arrays, &located)?)
+            Ok(interleave(&arrays, &located)?)
         };
-        self.types.iter().enumerate().map(column).collect()
+        fan_out(threads, self.types.iter().enumerate().collect(), column)
     }
-}
-
-/// Clears what lies beneath nulls inside lists, structs and maps; embeddings have none.
-fn clean_within(array: ArrayRef) -> Result<ArrayRef> {
-    let data_type = array.data_type();
-    let may_hold_nulls = data_type.is_nested() && !matches!(data_type, ArrowType::FixedSizeList(..));
-    if !may_hold_nulls || array.to_data().child_data().iter().all(is_without_nulls) {
-        return Ok(array);
-    }
-    let field = SortField::new(data_type.clone());
-    if !RowConverter::supports_fields(std::slice::from_ref(&field)) {
-        return Ok(array);
-    }
-    let converter = RowConverter::new(vec![field])?;
-    let rows = converter.convert_columns(&[Arc::clone(&array)])?;
-    Ok(converter.convert_rows(&rows)?.pop().unwrap_or(array))
-}
-
-fn is_without_nulls(data: &ArrayData) -> bool {
-    data.null_count() == 0 && data.child_data().iter().all(is_without_nulls)
 }

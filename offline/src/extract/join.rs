@@ -1,76 +1,64 @@
-//! The reads of a plan, each joined to the spine.
+//! What an extract joins: the reads of its plan, bound to sources that are pinned.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use asof_core::definition::{BoundView, View, ViewKind};
-use asof_core::key::KeyColumns;
 use asof_core::service::{CallerColumn, ViewRead};
 
-use super::{ExtractRequest, Phase};
-use crate::asof::{Answers, Asked, IndexedJoin, Memory, Questions, QuestionsBuilder, Source};
+use super::ExtractRequest;
+use crate::asof::SourceFiles;
 use crate::columns::SourceColumns;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
 use crate::places::ViewPlaces;
+use crate::plan::{JoinRead, JoinSource, JoinSpec};
 use crate::snapshot::Snapshot;
 use crate::spine::Spine;
-use crate::summary::ViewSummary;
 
-/// The answers for all rows of a spine, read by read.
-pub(super) struct Joined {
-    /// Rows of the spine.
-    pub(super) rows: usize,
-    pub(super) answers: Vec<Answers>,
-    pub(super) views: Vec<ViewSummary>,
-    /// The snapshots that were read, by source.
+/// A join, and the snapshots that it reads, by source.
+pub(super) struct Bound {
+    pub(super) spec: Arc<JoinSpec>,
     pub(super) snapshots: BTreeMap<String, Arc<Snapshot>>,
 }
 
-pub(super) async fn join(engine: &Engine, request: &ExtractRequest<'_>, spine: &Spine) -> Result<Joined> {
-    let mut memory = Memory::new(engine);
-    // What is wrong with a definition is found before anything is read.
+/// Binds the reads of a plan; what is wrong with a definition is found here, before any row is read.
+pub(super) async fn bind(engine: &Engine, request: &ExtractRequest<'_>, spine: Spine) -> Result<Bound> {
     let mut snapshots = BTreeMap::new();
+    let mut sources: Vec<JoinSource> = Vec::new();
     let mut reads = Vec::new();
     for read in &request.plan.reads {
         let bound = Arc::new(narrowed(read));
         let snapshot = pinned(engine, &bound, &mut snapshots).await?;
         let columns = SourceColumns::bind(&bound.source, &snapshot)?;
         let places = ViewPlaces::find(&bound, &snapshot, &columns.schema())?;
-        reads.push((bound, places, columns, snapshot));
-    }
-    let (rows, questions) = ask(request, spine, &mut memory)?;
-    let mut sources: Vec<Source> = Vec::new();
-    for ((number, read), (bound, places, columns, snapshot)) in
-        request.plan.reads.iter().enumerate().zip(reads)
-    {
-        let questions = questions
-            .get(&read.key_columns)
-            .ok_or_else(|| OfflineError::Internal("a read has no questions".into()))?;
-        let asked = Asked {
-            bound,
-            places,
-            questions: Arc::clone(questions),
+        let same = |source: &JoinSource| Arc::ptr_eq(&source.files.snapshot, &snapshot);
+        let source = match sources.iter().position(same) {
+            Some(source) => source,
+            None => {
+                let files = SourceFiles::open(engine, &snapshot).await?;
+                sources.push(JoinSource { files, columns });
+                sources.len() - 1
+            }
         };
-        match sources
-            .iter_mut()
-            .find(|source| Arc::ptr_eq(&source.snapshot, &snapshot))
-        {
-            Some(source) => source.reads.push((number, asked)),
-            None => sources.push(Source {
-                snapshot,
-                columns,
-                reads: vec![(number, asked)],
-            }),
-        }
+        let known = |name: &String| {
+            let mut columns = request.plan.caller_columns.iter();
+            columns.find(|column| column.name == *name).cloned()
+        };
+        let keys: Vec<CallerColumn> = read.key_columns.iter().filter_map(known).collect();
+        spine.asking_columns(&keys)?;
+        reads.push(JoinRead::new(read.label(), bound, places, keys, source));
     }
-    let labels: Vec<String> = request.plan.reads.iter().map(ViewRead::label).collect();
-    let join = IndexedJoin::plan(engine, sources, labels, request.as_corrected).await?;
-    let (answers, views) = join.run(&mut memory, request.progress).await?;
-    Ok(Joined {
-        rows,
-        answers,
-        views,
+    let spec = JoinSpec {
+        engine: engine.clone(),
+        spine,
+        sources,
+        reads,
+        as_corrected: request.as_corrected,
+        progress: Arc::clone(&request.progress),
+    };
+    Ok(Bound {
+        spec: Arc::new(spec),
         snapshots,
     })
 }
@@ -112,71 +100,4 @@ async fn pinned(
     } else {
         Arc::new(fresh)
     })
-}
-
-type Questioned = BTreeMap<Vec<String>, Arc<Questions>>;
-
-/// Reads the keys and times of the spine once, for every set of key columns.
-fn ask(request: &ExtractRequest<'_>, spine: &Spine, memory: &mut Memory) -> Result<(usize, Questioned)> {
-    let mut sets: Vec<KeySet> = Vec::new();
-    for read in &request.plan.reads {
-        if sets.iter().all(|set| set.names != read.key_columns) {
-            sets.push(KeySet::new(request, spine, &read.key_columns)?);
-        }
-    }
-    let mut rows = 0;
-    for batch in spine.batches()? {
-        let batch = batch.map_err(|error| spine.unreadable(&error.to_string()))?;
-        let times = spine.times(&batch, rows)?;
-        for set in &mut sets {
-            let arrays = spine.keys(&batch, rows, &set.places, &set.columns)?;
-            let types: Vec<_> = set.columns.iter().map(|column| column.key_type.clone()).collect();
-            let keys = KeyColumns::try_new(&types, &arrays)
-                .map_err(|error| OfflineError::Internal(error.to_string()))?;
-            set.builder.push(&keys, &times)?;
-        }
-        rows += batch.num_rows();
-        memory.hold(
-            "the spine's keys and times",
-            sets.iter().map(|set| set.builder.bytes()).sum(),
-        )?;
-        request.progress.advance(&Phase::Spine, rows as u64, None);
-    }
-    let asked: Questioned = sets
-        .into_iter()
-        .map(|set| (set.names, Arc::new(set.builder.finish())))
-        .collect();
-    memory.settle(asked.values().map(|questions| questions.bytes()).sum())?;
-    Ok((rows, asked))
-}
-
-/// One set of the caller's key columns.
-struct KeySet {
-    names: Vec<String>,
-    columns: Vec<CallerColumn>,
-    places: Vec<usize>,
-    builder: QuestionsBuilder,
-}
-
-impl KeySet {
-    fn new(request: &ExtractRequest<'_>, spine: &Spine, names: &[String]) -> Result<Self> {
-        let columns: Vec<CallerColumn> = names
-            .iter()
-            .filter_map(|name| {
-                request
-                    .plan
-                    .caller_columns
-                    .iter()
-                    .find(|column| column.name == *name)
-            })
-            .cloned()
-            .collect();
-        let places = spine.key_places(&columns)?;
-        Ok(Self {
-            names: names.to_vec(),
-            columns,
-            places,
-            builder: QuestionsBuilder::default(),
-        })
-    }
 }

@@ -11,7 +11,7 @@ use asof_core::reference::{Answer, Rules, as_of};
 use asof_core::service::ReadPlan;
 use asof_core::status::Status;
 use asof_core::time::Zone;
-use asof_offline::{ExtractSummary, StatusCounts};
+use asof_offline::{ExtractSummary, StatusCounts, Strategy};
 
 use crate::history::{FEATURES, Held, History, Questions, World, features_in};
 use crate::project::{
@@ -59,6 +59,7 @@ struct Stored {
 
 fn random_project(world: &World, random: &mut Random) -> (Project, Vec<Stored>) {
     let mut project = Project::new();
+    project.set_strategy(random.pick(&[Strategy::Indexed, Strategy::Sorted]));
     let keys = key_names(world, "k");
     let types: Vec<String> = world.key_types.iter().map(ToString::to_string).collect();
     let keys: Vec<(&str, &str)> = keys

@@ -2,7 +2,7 @@
 
 use asof_core::definition::Location;
 use asof_core::time::Zone;
-use asof_offline::{EngineOptions, OfflineError};
+use asof_offline::{EngineOptions, OfflineError, Strategy};
 
 use crate::contract::write_source;
 use crate::history::{FEATURES, Held, History, Questions, World};
@@ -71,6 +71,7 @@ async fn check_plans(mut random: Random) -> (usize, usize) {
                 memory_limit: None,
                 readers: 1,
                 batch_size: 8_192,
+                strategy: Strategy::Indexed,
             },
             _ => EngineOptions {
                 memory_limit: random.pick(&[
@@ -83,6 +84,7 @@ async fn check_plans(mut random: Random) -> (usize, usize) {
                 ]),
                 readers: 1 + random.below(8),
                 batch_size: random.pick(&[1, 2, 3, 5, 16, 1_000, 8_192]),
+                strategy: random.pick(&[Strategy::Auto, Strategy::Indexed, Strategy::Sorted]),
             },
         };
         let out = project.path("out.arrow");

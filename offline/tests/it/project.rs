@@ -17,7 +17,7 @@ use asof_core::service::ReadPlan;
 use asof_core::time::{FixedClock, Timestamp, Zone};
 use asof_offline::{
     Engine, EngineOptions, ExtractRequest, ExtractSummary, IngestRequest, Ingested, OfflineError, Origin,
-    Silent,
+    Silent, Strategy,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -61,6 +61,11 @@ impl Project {
                 ..EngineOptions::default()
             },
         }
+    }
+
+    /// How extracts are joined from here on.
+    pub(crate) fn set_strategy(&mut self, strategy: Strategy) {
+        self.options.strategy = strategy;
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -208,7 +213,7 @@ pub(crate) async fn extract(
             out,
             overwrite: ask.overwrite,
             clock: &FixedClock(Timestamp::EPOCH),
-            progress: &Silent,
+            progress: std::sync::Arc::new(Silent),
         })
         .await
 }

@@ -122,7 +122,7 @@ async fn extracted<S: OnlineStore + 'static>(
         out: &out,
         overwrite: true,
         clock: &*project.clock,
-        progress: &Silent,
+        progress: std::sync::Arc::new(Silent),
     };
     project.engine.extract(request).await.unwrap();
     let file = std::fs::File::open(out).unwrap();

@@ -163,7 +163,7 @@ async fn dataset(
     out: PathBuf,
     status: bool,
 ) -> Result<ExtractSummary, Failure> {
-    let progress = Line::new();
+    let progress = Arc::new(Line::new());
     let request = ExtractRequest {
         plan,
         origin: project.origin(version, Some(SERVICE)),
@@ -175,7 +175,7 @@ async fn dataset(
         out: &out,
         overwrite: true,
         clock: &SystemClock,
-        progress: &progress,
+        progress: progress.clone(),
     };
     Ok(project.engine(None)?.extract(request).await?)
 }

@@ -1,5 +1,7 @@
 //! `asof extract`: a training dataset.
 
+use std::sync::Arc;
+
 use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
 use asof_core::service::ReadPlan;
 use asof_core::status::Status;
@@ -33,7 +35,7 @@ pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failu
         as_of: None,
     };
     let id = registry.start_run(project.name(), run).await?;
-    let progress = Line::new();
+    let progress = Arc::new(Line::new());
     let request = ExtractRequest {
         plan: &plan,
         origin: project.origin(&version, args.service.as_deref()),
@@ -45,7 +47,7 @@ pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failu
         out: &args.out,
         overwrite: args.overwrite,
         clock: &SystemClock,
-        progress: &progress,
+        progress: progress.clone(),
     };
     let result = engine.extract(request).await;
     progress.clear();

@@ -131,7 +131,7 @@ pub(super) fn compare(
 
 fn batches(path: &Path) -> Result<Vec<RecordBatch>, Failure> {
     let file = Spine::open(path, "event_timestamp", None, &[])?;
-    file.batches()?
+    file.batches(None)?
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| file.unreadable(&error.to_string()).into())
 }

@@ -1,0 +1,64 @@
+//! The counts of an extract as they grow.
+
+use asof_core::status::Status;
+
+use super::ExtractRequest;
+use crate::plan::{AnswerColumns, JoinSpec};
+use crate::summary::{FeatureSummary, StatusCounts, ViewSummary};
+
+/// Counts over the rows written so far.
+pub(super) struct Tally {
+    pub(super) rows: u64,
+    /// Per read, for how many rows rule 2 excluded the row that would have won.
+    held_back_winners: Vec<u64>,
+    pub(super) features: Vec<FeatureSummary>,
+}
+
+impl Tally {
+    pub(super) fn new(request: &ExtractRequest<'_>) -> Self {
+        let features = request.plan.columns.iter().map(|column| FeatureSummary {
+            column: column.name.clone(),
+            data_type: request
+                .plan
+                .feature(column)
+                .map_or(String::new(), |(_, feature)| feature.data_type.to_string()),
+            counts: StatusCounts::default(),
+        });
+        Self {
+            rows: 0,
+            held_back_winners: vec![0; request.plan.reads.len()],
+            features: features.collect(),
+        }
+    }
+
+    /// Counts the answers to all reads in a batch.
+    pub(super) fn count(&mut self, rows: usize, answers: &[AnswerColumns]) {
+        self.rows += rows as u64;
+        for (count, answers) in self.held_back_winners.iter_mut().zip(answers) {
+            *count += answers.held_back_winners();
+        }
+    }
+
+    /// Counts the statuses of the column of that number.
+    pub(super) fn count_statuses(&mut self, column: usize, statuses: &[Status]) {
+        if let Some(feature) = self.features.get_mut(column) {
+            statuses.iter().for_each(|status| feature.counts.add(*status));
+        }
+    }
+
+    /// The counts per view, with those of its source.
+    pub(super) fn views(&self, spec: &JoinSpec) -> Vec<ViewSummary> {
+        let views = spec.reads.iter().zip(&self.held_back_winners);
+        let view = |(read, held_back_winners): (&crate::plan::JoinRead, &u64)| {
+            let (source_rows, skipped_rows, repeated_rows) = read.counts.get();
+            ViewSummary {
+                label: read.label.clone(),
+                source_rows,
+                skipped_rows,
+                repeated_rows,
+                held_back_winners: *held_back_winners,
+            }
+        };
+        views.map(view).collect()
+    }
+}

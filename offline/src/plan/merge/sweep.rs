@@ -1,0 +1,367 @@
+//! One pass over both sorted sides.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt64Array, new_null_array,
+};
+use datafusion::arrow::compute::{interleave, take};
+use datafusion::arrow::datatypes::{Int64Type, SchemaRef, UInt64Type};
+use datafusion::error::Result;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt;
+
+use asof_core::duration::Duration;
+use asof_core::order::RowOrder;
+use asof_core::status::{Verdict, Winner};
+use asof_core::time::Timestamp;
+
+use super::super::answers::AnswersBuilder;
+use super::super::leaf::external;
+use super::super::source;
+use crate::error::OfflineError;
+
+/// Batches that answers under way point to, at most.
+const HELD: usize = 64;
+
+/// A side of the join: its batches one after the other.
+struct Side<C> {
+    stream: SendableRecordBatchStream,
+    columns: fn(&RecordBatch) -> Option<C>,
+    batch: Option<(RecordBatch, C)>,
+    row: usize,
+}
+
+impl<C> Side<C> {
+    fn new(stream: SendableRecordBatchStream, columns: fn(&RecordBatch) -> Option<C>) -> Self {
+        Self {
+            stream,
+            columns,
+            batch: None,
+            row: 0,
+        }
+    }
+
+    /// Makes the current row one that is there; false at the end.
+    async fn fill(&mut self) -> Result<bool> {
+        while self
+            .batch
+            .as_ref()
+            .is_none_or(|(batch, _)| self.row >= batch.num_rows())
+        {
+            let Some(batch) = self.stream.next().await.transpose()? else {
+                return Ok(false);
+            };
+            let wrong = || {
+                external(OfflineError::Internal(
+                    "a side of the join has other columns".into(),
+                ))
+            };
+            let columns = (self.columns)(&batch).ok_or_else(wrong)?;
+            self.batch = Some((batch, columns));
+            self.row = 0;
+        }
+        Ok(true)
+    }
+
+    /// The current row's columns, after `fill` said that it is there.
+    fn columns(&self) -> Option<&C> {
+        self.batch.as_ref().map(|(_, columns)| columns)
+    }
+}
+
+#[derive(Clone)]
+struct Questions {
+    keys: BinaryArray,
+    at: Int64Array,
+    rows: UInt64Array,
+}
+
+fn questions(batch: &RecordBatch) -> Option<Questions> {
+    let [keys, at, rows] = batch.columns() else {
+        return None;
+    };
+    Some(Questions {
+        keys: keys.as_binary_opt::<i32>()?.clone(),
+        at: at.as_primitive_opt::<Int64Type>()?.clone(),
+        rows: rows.as_primitive_opt::<UInt64Type>()?.clone(),
+    })
+}
+
+#[derive(Clone)]
+struct Rows {
+    keys: BinaryArray,
+    events: Int64Array,
+    created: Int64Array,
+    seqs: UInt64Array,
+    deleted: BooleanArray,
+    features: Arc<Vec<ArrayRef>>,
+}
+
+fn rows(batch: &RecordBatch) -> Option<Rows> {
+    let (heads, features) = batch.columns().split_at_checked(source::BEFORE)?;
+    let [keys, events, created, seqs, deleted] = heads else {
+        return None;
+    };
+    Some(Rows {
+        keys: keys.as_binary_opt::<i32>()?.clone(),
+        events: events.as_primitive_opt::<Int64Type>()?.clone(),
+        created: created.as_primitive_opt::<Int64Type>()?.clone(),
+        seqs: seqs.as_primitive_opt::<UInt64Type>()?.clone(),
+        deleted: deleted.as_boolean_opt()?.clone(),
+        features: Arc::new(features.to_vec()),
+    })
+}
+
+/// A row that may win.
+#[derive(Clone)]
+struct Standing {
+    winner: Winner,
+    features: Arc<Vec<ArrayRef>>,
+    row: usize,
+}
+
+/// A row that has happened and is not known yet; the one that is known first is the greatest.
+struct Unknown {
+    due: Timestamp,
+    standing: Standing,
+}
+
+impl PartialEq for Unknown {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Unknown {}
+
+impl PartialOrd for Unknown {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Unknown {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let place = |unknown: &Self| (unknown.due, unknown.standing.winner.order);
+        place(other).cmp(&place(self))
+    }
+}
+
+/// What is known of one key as the questions about it go on in time.
+#[derive(Default)]
+struct KeyState {
+    known: Option<Standing>,
+    happened: Option<RowOrder>,
+    unknown: BinaryHeap<Unknown>,
+}
+
+impl KeyState {
+    fn enter(&mut self, standing: Standing, due: Timestamp, at: Timestamp) {
+        self.happened = self.happened.max(Some(standing.winner.order));
+        if due <= at {
+            self.know(standing);
+        } else {
+            self.unknown.push(Unknown { due, standing });
+        }
+    }
+
+    fn know(&mut self, standing: Standing) {
+        let order = self.known.as_ref().map(|known| known.winner.order);
+        if order < Some(standing.winner.order) {
+            self.known = Some(standing);
+        }
+    }
+
+    /// Lets rows be known whose time has come.
+    fn advance(&mut self, at: Timestamp) {
+        while self.unknown.peek().is_some_and(|unknown| unknown.due <= at) {
+            if let Some(unknown) = self.unknown.pop() {
+                self.know(unknown.standing);
+            }
+        }
+    }
+}
+
+/// The join under way.
+pub(super) struct Sweep {
+    schema: SchemaRef,
+    questions: Side<Questions>,
+    rows: Side<Rows>,
+    ttl: Option<Duration>,
+    as_corrected: bool,
+    batch_size: usize,
+    key: Option<Vec<u8>>,
+    state: KeyState,
+}
+
+impl Sweep {
+    pub(super) fn new(
+        schema: SchemaRef,
+        questions_side: SendableRecordBatchStream,
+        rows_side: SendableRecordBatchStream,
+        ttl: Option<Duration>,
+        as_corrected: bool,
+        batch_size: usize,
+    ) -> Self {
+        Self {
+            schema,
+            questions: Side::new(questions_side, questions),
+            rows: Side::new(rows_side, rows),
+            ttl,
+            as_corrected,
+            batch_size: batch_size.max(1),
+            key: None,
+            state: KeyState::default(),
+        }
+    }
+
+    /// The next answers.
+    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        // A sort that is asked once reads all of its input: rows are counted, and bad ones found, whether or
+        // not there are questions.
+        self.rows.fill().await?;
+        let mut answers = Answers::default();
+        while answers.rows.len() < self.batch_size && answers.held.len() < HELD {
+            if !self.questions.fill().await? {
+                break;
+            }
+            let Some(asked) = self.questions.columns() else {
+                break;
+            };
+            let place = self.questions.row;
+            let (key, at) = (
+                asked.keys.value(place),
+                Timestamp::from_micros(asked.at.value(place)),
+            );
+            let row = asked.rows.value(place);
+            if self.key.as_deref() != Some(key) {
+                self.key = Some(key.to_vec());
+                self.state = KeyState::default();
+            }
+            self.questions.row += 1;
+            self.catch_up(at).await?;
+            answers.push(row, &self.state, self.ttl, at);
+        }
+        if answers.rows.is_empty() {
+            return Ok(None);
+        }
+        answers.finish(&self.schema).map(Some)
+    }
+
+    /// Lets all rows of the current key enter that happened by `at`.
+    async fn catch_up(&mut self, at: Timestamp) -> Result<()> {
+        while self.rows.fill().await? {
+            let (Some(rows), Some(key)) = (self.rows.columns(), self.key.as_deref()) else {
+                break;
+            };
+            let place = self.rows.row;
+            match rows.keys.value(place).cmp(key) {
+                Ordering::Less => {}
+                Ordering::Greater => break,
+                Ordering::Equal if rows.events.value(place) > at.micros() => break,
+                Ordering::Equal => {
+                    let order = RowOrder {
+                        event_time: Timestamp::from_micros(rows.events.value(place)),
+                        created_time: Timestamp::from_micros(rows.created.value(place)),
+                        seq: rows.seqs.value(place),
+                    };
+                    let winner = Winner {
+                        order,
+                        deleted: rows.deleted.value(place),
+                    };
+                    let due = if self.as_corrected {
+                        order.event_time
+                    } else {
+                        order.due()
+                    };
+                    let standing = standing(winner, rows, place, due > at)?;
+                    self.state.enter(standing, due, at);
+                }
+            }
+            self.rows.row += 1;
+        }
+        self.state.advance(at);
+        Ok(())
+    }
+}
+
+/// A row; one that stays long is copied out of its batch, so that it does not hold all of it.
+fn standing(winner: Winner, rows: &Rows, row: usize, stays: bool) -> Result<Standing> {
+    if !stays {
+        return Ok(Standing {
+            winner,
+            features: Arc::clone(&rows.features),
+            row,
+        });
+    }
+    let place = UInt64Array::from(vec![row as u64]);
+    let features = rows
+        .features
+        .iter()
+        .map(|feature| take(feature, &place, None))
+        .collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(Standing {
+        winner,
+        features: Arc::new(features),
+        row: 0,
+    })
+}
+
+/// Answers under way.
+#[derive(Default)]
+struct Answers {
+    rows: Vec<u64>,
+    answers: AnswersBuilder,
+    /// The batches to which `places` point.
+    held: Vec<Arc<Vec<ArrayRef>>>,
+    /// Per answer its batch, from 1, and its row there; (0, 0) where nothing is served.
+    places: Vec<(usize, usize)>,
+}
+
+impl Answers {
+    fn push(&mut self, row: u64, state: &KeyState, ttl: Option<Duration>, at: Timestamp) {
+        let winner = state.known.as_ref().map(|known| known.winner);
+        let verdict = Verdict::of(winner, state.happened.is_some(), ttl, at);
+        let held_back = winner.map(|winner| winner.order) != state.happened;
+        let served = self.answers.push(verdict, winner, held_back);
+        let place = match state.known.as_ref().filter(|_| served) {
+            None => (0, 0),
+            Some(known) => {
+                if self
+                    .held
+                    .last()
+                    .is_none_or(|last| !Arc::ptr_eq(last, &known.features))
+                {
+                    self.held.push(Arc::clone(&known.features));
+                }
+                (self.held.len(), known.row)
+            }
+        };
+        self.rows.push(row);
+        self.places.push(place);
+    }
+
+    fn finish(self, schema: &SchemaRef) -> Result<RecordBatch> {
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt64Array::from(self.rows))];
+        columns.extend(self.answers.finish());
+        let features = schema.fields().iter().skip(columns.len());
+        for (feature, field) in features.enumerate() {
+            let nothing = new_null_array(field.data_type(), 1);
+            let arrays: Vec<&dyn Array> = std::iter::once(&nothing)
+                .chain(self.held.iter().filter_map(|held| held.get(feature)))
+                .map(AsRef::as_ref)
+                .collect();
+            // What a decoder left beneath a null is not taken along.
+            let value = |place: &(usize, usize)| {
+                let is_value = arrays.get(place.0).is_some_and(|array| array.is_valid(place.1));
+                if is_value { *place } else { (0, 0) }
+            };
+            let places: Vec<(usize, usize)> = self.places.iter().map(value).collect();
+            columns.push(interleave(&arrays, &places)?);
+        }
+        Ok(RecordBatch::try_new(SchemaRef::clone(schema), columns)?)
+    }
+}
