@@ -14,8 +14,10 @@
 //! Keys are never joined as text: `('1', '11')` and `('11', '1')` have different bytes. A key with a
 //! null in any column has no bytes: it matches nothing.
 
+mod arrays;
 mod words;
 
+pub use arrays::to_arrays;
 pub use words::Words;
 
 use arrow_array::cast::AsArray;

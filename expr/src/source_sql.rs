@@ -224,7 +224,7 @@ impl BoundSql {
             .iter()
             .copied()
             .chain(&self.filter)
-            .flat_map(|expression| collect_columns(expression))
+            .flat_map(collect_columns)
             .map(|column| column.index())
             .collect();
         let used: Vec<usize> = used.into_iter().collect();

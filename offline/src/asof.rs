@@ -14,10 +14,12 @@ mod indexed;
 mod memory;
 mod metrics;
 mod pass;
+mod prune;
 mod questions;
 mod source;
 mod values;
 
+pub(crate) use index::KeyIndex;
 pub(crate) use indexed::{Answers, join_indexed};
 pub(crate) use memory::Memory;
 pub(crate) use metrics::JoinMetrics;

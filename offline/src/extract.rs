@@ -1,6 +1,7 @@
 //! `extract`: a spine in, the spine and its features out, by the point-in-time contract.
 
 mod columns;
+mod given;
 mod join;
 mod joining;
 mod tally;
@@ -12,16 +13,16 @@ use std::sync::Arc;
 use asof_core::service::ReadPlan;
 use asof_core::time::{Clock, Zone};
 
-use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
-use crate::manifest::{self, Content, Origin, OutputRecord, RulesRecord, SpineRecord};
+use crate::grid::Grid;
+use crate::manifest::{self, Content, GridRecord, Origin, OutputRecord, RulesRecord, SpineRecord};
 use crate::output::{Output, OutputFormat, check_target, write_text};
 use crate::snapshot::Snapshot;
-use crate::spine::Spine;
 use crate::summary::ExtractSummary;
 
 use columns::Columns;
+use given::Given;
 use joining::Joining;
 use tally::Tally;
 
@@ -31,12 +32,8 @@ pub struct ExtractRequest<'a> {
     pub plan: &'a ReadPlan,
     /// Where the plan comes from, for the manifest.
     pub origin: Origin,
-    /// The caller's rows.
-    pub spine: &'a Path,
-    /// The spine's column of instants.
-    pub time_column: &'a str,
-    /// The zone of spine times that carry none.
-    pub timezone: Option<Zone>,
+    /// For which keys and times.
+    pub rows: Rows<'a>,
     /// Whether rule 2 ("as known") is off.
     pub as_corrected: bool,
     /// Whether to add a status column per feature and an event-time column per view.
@@ -49,6 +46,22 @@ pub struct ExtractRequest<'a> {
     pub clock: &'a dyn Clock,
     /// Who is told how far it is.
     pub progress: Arc<dyn Progress>,
+}
+
+/// The rows of an extract.
+#[derive(Debug, Clone, Copy)]
+pub enum Rows<'a> {
+    /// The caller's.
+    Spine {
+        /// The spine.
+        path: &'a Path,
+        /// Its column of instants.
+        time_column: &'a str,
+        /// The zone of its times that carry none.
+        timezone: Option<Zone>,
+    },
+    /// Every key that a view knows, at the times of a grid, sorted by key, then time.
+    Grid(Grid),
 }
 
 /// What an extract is doing.
@@ -82,16 +95,18 @@ impl Engine {
     /// Dropping the future ends the work and leaves no output.
     pub async fn extract(&self, request: ExtractRequest<'_>) -> Result<ExtractSummary> {
         let started_at = request.clock.now();
-        let keys = &request.plan.caller_columns;
-        let spine = Spine::open(request.spine, request.time_column, request.timezone, keys)?;
-        let columns = Columns::plan(&request, &spine)?;
         check_target(request.out, request.overwrite)?;
         OutputFormat::of(request.out)?;
-        let spine_digest = Digest::of_file(request.spine)?;
-
-        let bound = join::bind(self, &request, spine).await?;
+        let given = Given::open(&request)?;
+        let bound = join::Bound::of(self, &request).await?;
+        let given = match given {
+            Some(given) => given,
+            None => bound.known_keys(self, &request).await?,
+        };
+        let columns = Columns::plan(&request, &given.spine)?;
         not_an_input(&request, &bound.snapshots)?;
-        let mut joining = Joining::start(&bound.spec).await?;
+        let spec = bound.join(self, &request, given.spine.clone()).await?;
+        let mut joining = Joining::start(&spec).await?;
         let threads = self.options.readers;
         let mut output = Output::create(request.out, request.overwrite, &columns.schema, threads)?;
         let mut tally = Tally::new(&request);
@@ -99,12 +114,7 @@ impl Engine {
             output.write(&columns.finish(&request, &batch, &mut tally)?)?;
             request.progress.advance(&Phase::Write, tally.rows, None);
         }
-        if Digest::of_file(request.spine)? != spine_digest {
-            return Err(OfflineError::Data(format!(
-                "spine {} was changed while it was read: run this again when its writer is done",
-                request.spine.display()
-            )));
-        }
+        given.unchanged()?;
         let written = output.finish()?;
         let summary = ExtractSummary {
             output: request.out.to_owned(),
@@ -113,17 +123,11 @@ impl Engine {
             columns: columns.schema.fields().len(),
             bytes: written.bytes,
             digest: written.digest,
-            views: tally.views(&bound.spec),
+            views: tally.views(&spec),
             features: tally.features,
             plan: joining.explain(),
         };
-        let content = content(
-            &request,
-            &bound.spec.spine,
-            spine_digest,
-            &bound.snapshots,
-            &summary,
-        )?;
+        let content = content(&request, &given, &bound.snapshots, &summary)?;
         write_text(&summary.manifest, &content.seal(started_at, request.clock.now())?)?;
         Ok(summary)
     }
@@ -140,7 +144,9 @@ fn not_an_input(request: &ExtractRequest<'_>, snapshots: &BTreeMap<String, Arc<S
             what,
         })
     };
-    if request.spine.canonicalize().is_ok_and(|spine| spine == out) {
+    if let Rows::Spine { path, .. } = request.rows
+        && path.canonicalize().is_ok_and(|spine| spine == out)
+    {
         return refuse("the spine".into());
     }
     for snapshot in snapshots.values() {
@@ -157,18 +163,16 @@ fn not_an_input(request: &ExtractRequest<'_>, snapshots: &BTreeMap<String, Arc<S
 
 fn content(
     request: &ExtractRequest<'_>,
-    spine: &Spine,
-    spine_digest: String,
+    given: &Given,
     snapshots: &BTreeMap<String, Arc<Snapshot>>,
     summary: &ExtractSummary,
 ) -> Result<Content> {
     let (format, engine) = Content::HEAD;
     let (views, features) = Content::counts(summary);
-    let size = request
-        .spine
-        .metadata()
-        .map_err(|error| OfflineError::io(request.spine, &error))?
-        .len();
+    let (timezone, grid) = match &request.rows {
+        Rows::Spine { timezone, .. } => (timezone.map(|zone| zone.name().to_owned()), None),
+        Rows::Grid(grid) => (None, Some(GridRecord::of(grid))),
+    };
     Ok(Content {
         format,
         engine,
@@ -178,14 +182,15 @@ fn content(
         service: request.origin.service.clone(),
         rules: RulesRecord {
             as_corrected: request.as_corrected,
-            time_column: spine.time_column().to_owned(),
-            timezone: request.timezone.map(|zone| zone.name().to_owned()),
+            time_column: given.spine.time_column().to_owned(),
+            timezone,
             status_columns: request.status,
         },
         spine: SpineRecord {
-            path: request.spine.display().to_string(),
-            bytes: size,
-            digest: spine_digest,
+            path: grid.is_none().then(|| given.spine.path().display().to_string()),
+            grid,
+            bytes: given.bytes,
+            digest: given.digest.clone(),
             rows: summary.rows,
         },
         sources: snapshots

@@ -67,6 +67,16 @@ impl HeadColumns {
         }
     }
 
+    /// The column of event times.
+    pub(crate) fn event_time(&self) -> &str {
+        &self.event_time
+    }
+
+    /// How times are understood.
+    pub(crate) fn rules(&self) -> TimeRules {
+        self.rules
+    }
+
     /// The places, among a view's, of the columns to select: in this order, before any others.
     pub(crate) fn places(places: &ViewPlaces) -> Vec<usize> {
         std::iter::once(places.event_time)

@@ -12,6 +12,7 @@ mod error;
 mod extract;
 mod fan_out;
 mod files;
+mod grid;
 mod heads;
 mod managed;
 mod manifest;
@@ -29,8 +30,9 @@ mod workers;
 
 pub use engine::{Engine, EngineOptions};
 pub use error::{OfflineError, Result};
-pub use extract::{ExtractRequest, Phase, Progress, Silent};
+pub use extract::{ExtractRequest, Phase, Progress, Rows, Silent};
 pub use files::SourceFile;
+pub use grid::Grid;
 pub use managed::{IngestRequest, Ingested};
 pub use manifest::Origin;
 pub use plan::Strategy;

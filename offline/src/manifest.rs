@@ -9,6 +9,7 @@ use asof_core::time::Timestamp;
 
 use crate::digest::Digest;
 use crate::error::{OfflineError, Result};
+use crate::grid::Grid;
 use crate::snapshot::Snapshot;
 use crate::summary::ExtractSummary;
 
@@ -70,10 +71,32 @@ pub(crate) struct RulesRecord {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct SpineRecord {
-    pub(crate) path: String,
+    /// The caller's spine; `None` where there was none.
+    pub(crate) path: Option<String>,
+    /// The times for which all keys were taken, where there was no spine.
+    pub(crate) grid: Option<GridRecord>,
     pub(crate) bytes: u64,
     pub(crate) digest: String,
     pub(crate) rows: u64,
+}
+
+/// The times of an extract without a spine.
+#[derive(Debug, Serialize)]
+pub(crate) struct GridRecord {
+    from: String,
+    to: String,
+    every: Option<String>,
+}
+
+impl GridRecord {
+    pub(crate) fn of(grid: &Grid) -> Self {
+        let (from, to, every) = grid.parts();
+        Self {
+            from: from.to_string(),
+            to: to.to_string(),
+            every: every.map(|every| every.to_string()),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -102,10 +125,8 @@ pub(crate) struct OutputRecord {
 #[derive(Debug, Serialize)]
 pub(crate) struct ViewRecord {
     view: String,
-    source_rows: u64,
-    skipped_rows: u64,
-    repeated_rows: u64,
     held_back_winners: u64,
+    corrected_rows: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -134,10 +155,8 @@ impl Content {
     pub(crate) fn counts(summary: &ExtractSummary) -> (Vec<ViewRecord>, Vec<FeatureRecord>) {
         let views = summary.views.iter().map(|view| ViewRecord {
             view: view.label.clone(),
-            source_rows: view.source_rows,
-            skipped_rows: view.skipped_rows,
-            repeated_rows: view.repeated_rows,
             held_back_winners: view.held_back_winners,
+            corrected_rows: view.corrected_rows,
         });
         let features = summary.features.iter().map(|feature| FeatureRecord {
             column: feature.column.clone(),

@@ -1,9 +1,13 @@
 //! Parquet files read directly: one row group at a time, chosen columns, chosen rows.
 
+mod bounds;
+
+pub(crate) use bounds::Bounds;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
@@ -48,7 +52,7 @@ impl RowNumbers {
 impl ParquetFile {
     /// Reads a file's footer; `place` is what errors name.
     pub(crate) fn open(place: String, location: PathBuf) -> Result<Self> {
-        let file = open(&location)?;
+        let file = open(&place, &location)?;
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
         // The decoder of the Arrow schema in a Parquet footer panics on some damage.
         let metadata = std::panic::catch_unwind(|| ArrowReaderMetadata::load(&file, options))
@@ -66,11 +70,6 @@ impl ParquetFile {
             metadata,
             first_rows,
         })
-    }
-
-    /// What errors name.
-    pub(crate) fn place(&self) -> &str {
-        &self.place
     }
 
     pub(crate) fn metadata(&self) -> &ParquetMetaData {
@@ -100,7 +99,7 @@ impl ParquetFile {
         columns: &SchemaRef,
         batch_size: usize,
     ) -> Result<GroupReader> {
-        let file = open(&self.location)?;
+        let file = open(&self.place, &self.location)?;
         let own = self.schema();
         let wanted: Vec<Option<usize>> = columns
             .fields()
@@ -144,8 +143,11 @@ impl ParquetFile {
     }
 }
 
-fn open(location: &std::path::Path) -> Result<File> {
-    File::open(location).map_err(|error| OfflineError::io(location, &error))
+fn open(place: &str, location: &Path) -> Result<File> {
+    File::open(location).map_err(|error| OfflineError::Unavailable {
+        place: place.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 fn unreadable(place: &str, reason: &str) -> OfflineError {

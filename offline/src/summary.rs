@@ -40,14 +40,18 @@ pub struct FeatureSummary {
 pub struct ViewSummary {
     /// The view, with its prefix where it has one.
     pub label: String,
-    /// Rows of its source that were read.
+    /// Rows of its source that were read and count.
     pub source_rows: u64,
-    /// Rows of its source that were skipped, because their key or event time is null.
+    /// Rows of its source that were left unread, because its files say that they change nothing.
+    pub unread_rows: u64,
+    /// Rows of its source that were read and skipped, because their key or event time is null.
     pub skipped_rows: u64,
     /// Rows of its source that were ignored, because an earlier one has the same event id.
     pub repeated_rows: u64,
     /// Spine rows for which rule 2 (as known) excluded the row that would have won without it.
     pub held_back_winners: u64,
+    /// Spine rows for which an extract as corrected would have another status or value of a feature.
+    pub corrected_rows: u64,
 }
 
 /// What an extract did.

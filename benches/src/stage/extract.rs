@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use asof_offline::{ExtractRequest, Origin, Silent};
+use asof_offline::{ExtractRequest, Origin, Rows, Silent};
 use asof_server::clock::SystemClock;
 use serde::{Deserialize, Serialize};
 
@@ -43,9 +43,11 @@ pub async fn run(workload: &Workload) -> Result<Extracted> {
             definitions_digest: opened.version.digest.clone(),
             service: Some(workload.service.clone()),
         },
-        spine: &workload.spine,
-        time_column: "event_timestamp",
-        timezone: None,
+        rows: Rows::Spine {
+            path: &workload.spine,
+            time_column: "event_timestamp",
+            timezone: None,
+        },
         as_corrected: false,
         status: false,
         out: &out,

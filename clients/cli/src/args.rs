@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use asof_offline::Strategy;
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// A feature store: every value is the value as of a moment.
@@ -166,11 +167,23 @@ pub struct ExtractArgs {
     #[arg(long, value_delimiter = ',')]
     pub features: Vec<String>,
     /// The rows to find features for: a Parquet, CSV or Arrow file with keys and a time in each row
-    #[arg(long, value_name = "FILE")]
-    pub spine: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["at", "from"])]
+    pub spine: Option<PathBuf>,
     /// The spine's column of times
     #[arg(long, default_value = "event_timestamp", value_name = "C")]
     pub time_column: String,
+    /// Without a spine: every key that is known at this time, such as 2013-06-01T12:00:00Z
+    #[arg(long, value_name = "T", conflicts_with_all = ["spine", "from"])]
+    pub at: Option<String>,
+    /// Without a spine: every key that is known at each time from this one on
+    #[arg(long, value_name = "A", conflicts_with = "spine", requires_all = ["to", "every"])]
+    pub from: Option<String>,
+    /// … up to this one
+    #[arg(long, value_name = "B", requires = "from")]
+    pub to: Option<String>,
+    /// … in steps of this length, such as 1d
+    #[arg(long, value_name = "D", requires = "from")]
+    pub every: Option<String>,
     /// The dataset to write: .parquet, .csv or .arrow
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -189,6 +202,33 @@ pub struct ExtractArgs {
     /// The most memory to use for what grows with the data, in MiB
     #[arg(long, value_name = "MIB")]
     pub memory: Option<usize>,
+    /// How the spine is joined to the sources; the dataset is the same
+    #[arg(long, default_value = "auto")]
+    pub strategy: JoinStrategy,
+    /// Print the plan and what each step of it did
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// How a spine is joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum JoinStrategy {
+    /// By an index where that fits the memory, by sorting elsewhere
+    Auto,
+    /// By an index of the spine in memory
+    Indexed,
+    /// By sorting spine and sources, on disk where they do not fit
+    Sorted,
+}
+
+impl From<JoinStrategy> for Strategy {
+    fn from(strategy: JoinStrategy) -> Self {
+        match strategy {
+            JoinStrategy::Auto => Self::Auto,
+            JoinStrategy::Indexed => Self::Indexed,
+            JoinStrategy::Sorted => Self::Sorted,
+        }
+    }
 }
 
 /// `materialize`

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use asof_core::duration::DurationError;
 use asof_core::online::StoreError;
 use asof_core::registry::RegistryError;
 use asof_core::service::PlanError;
@@ -91,6 +92,7 @@ failures! {
     PlanError => |error| Exit::Usage;
     NotFound => |error| Exit::Usage;
     TimeError => |error| Exit::Usage;
+    DurationError => |error| Exit::Usage;
     ListenError => |error| Exit::Usage;
     BindError => |error| match &error {
         BindError::NotLoopback { .. } => Exit::Usage,

@@ -97,6 +97,15 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// A part of a whole as a percentage; what is not none is not shown as none, nor what is not all as all.
+pub fn share(part: u64, whole: u64) -> String {
+    let tenths = u128::from(part) * 1_000 / u128::from(whole.max(1));
+    match tenths {
+        0 if part > 0 => "under 0.1 %".to_owned(),
+        tenths => format!("{}.{} %", tenths / 10, tenths % 10),
+    }
+}
+
 /// A number of bytes in the unit that suits it.
 pub fn bytes(number: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];

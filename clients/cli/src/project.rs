@@ -68,12 +68,8 @@ impl Project {
     }
 
     /// Its offline engine.
-    pub fn engine(&self, memory_limit: Option<usize>) -> Result<Engine, Failure> {
+    pub fn engine(&self, options: EngineOptions) -> Result<Engine, Failure> {
         let allow: Vec<PathBuf> = self.config.offline_allow.iter().map(PathBuf::from).collect();
-        let options = EngineOptions {
-            memory_limit,
-            ..EngineOptions::default()
-        };
         let tables = Path::new(&self.config.offline_root);
         Ok(Engine::open(&self.config.directory, tables, &allow, options)?)
     }

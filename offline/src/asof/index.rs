@@ -1,8 +1,7 @@
 //! From entity keys to numbers: the groups of a spine.
 
-use std::hash::BuildHasher;
-
-use hashbrown::{DefaultHashBuilder, HashTable};
+use ahash::RandomState;
+use hashbrown::HashTable;
 
 use asof_core::key::{KeyColumns, Words};
 
@@ -12,12 +11,14 @@ pub const NONE: u32 = u32::MAX;
 /// The distinct keys of a spine, each with its number in the order in which they first came.
 #[derive(Debug, Default)]
 pub struct KeyIndex {
-    hasher: DefaultHashBuilder,
+    hasher: RandomState,
     /// Keys of at most eight bytes stand in the table themselves.
     words: HashTable<(u64, u32)>,
     /// Of others the table has the hash.
     hashes: HashTable<(u64, u32)>,
     bytes: KeyBytes,
+    /// How many bytes a key has whose keys are words.
+    width: usize,
     groups: u32,
 }
 
@@ -51,6 +52,17 @@ impl KeyIndex {
         self.groups as usize
     }
 
+    /// All keys with their groups.
+    pub fn key_bytes(&self) -> impl Iterator<Item = (u32, Box<[u8]>)> + '_ {
+        let word = |word: u64| {
+            let bytes = word.to_be_bytes();
+            bytes.get(8 - self.width.min(8)..).unwrap_or_default().into()
+        };
+        let words = self.words.iter().map(move |(key, group)| (*group, word(*key)));
+        let bytes = (0..self.groups).filter(|_| self.words.is_empty());
+        words.chain(bytes.map(|group| (group, self.bytes.get(group).into())))
+    }
+
     /// Roughly how many bytes this holds.
     pub fn bytes(&self) -> usize {
         // A slot of a table has a byte of its own beside the entry, and an eighth of them is kept free.
@@ -63,7 +75,10 @@ impl KeyIndex {
     /// Appends to `groups` the group of each row, made where its key is new; [`NONE`] where the key is null.
     pub fn insert(&mut self, keys: &KeyColumns, groups: &mut Vec<u32>) {
         match keys.words() {
-            Some(words) => self.insert_words(&words, keys.rows(), groups),
+            Some(words) => {
+                self.width = keys.width().unwrap_or(0);
+                self.insert_words(&words, keys.rows(), groups);
+            }
             None => self.insert_bytes(keys, groups),
         }
     }

@@ -10,6 +10,7 @@ use super::fetch::Fetch;
 use super::memory::Memory;
 use super::metrics::JoinMetrics;
 use super::pass::{Asked, Found, Pass, Seen};
+use super::prune;
 use super::questions::Questions;
 use super::source::{Part, SourceFiles};
 use super::values::Values;
@@ -22,12 +23,24 @@ use crate::workers::{Finds, Workers};
 pub(crate) struct Answers {
     outcome: Outcome,
     values: Values,
+    /// The questions that would be answered otherwise without rule 2, ascending.
+    corrected: Vec<u32>,
 }
 
 impl Answers {
     /// What the contract says of the view for a spine row.
     pub(crate) fn answer(&self, row: usize) -> RowAnswer {
         self.outcome.answer(row)
+    }
+
+    /// Whether the answer for a spine row would be another one without rule 2: another status or value of
+    /// a feature.
+    pub(crate) fn would_be_corrected(&self, row: usize) -> bool {
+        let question = self
+            .outcome
+            .question(row)
+            .and_then(|question| u32::try_from(question).ok());
+        question.is_some_and(|question| self.corrected.binary_search(&question).is_ok())
     }
 
     /// The view's features for spine rows, null where nothing is served.
@@ -65,14 +78,20 @@ pub(crate) async fn join_indexed(
     for (((read, outcome), served), chunks) in spec.reads.iter().zip(outcomes).zip(served).zip(chunks) {
         let features = read.bound.view.features().iter();
         let types = features.map(|feature| feature.data_type.to_arrow()).collect();
+        let rows = served.places.len();
         let values = Values::new(types, chunks, served.of_question);
-        if values.len() != served.places.len() {
+        if values.len() != rows {
             return Err(OfflineError::Data(format!(
                 "source {}: it was changed while it was read: run this again when its writer is done",
                 read.bound.source.name
             )));
         }
-        answers.push(Answers { outcome, values });
+        let corrected = values.corrected(&served.corrections, spec.engine.options.readers)?;
+        answers.push(Answers {
+            outcome,
+            values,
+            corrected,
+        });
     }
     Ok(answers)
 }
@@ -142,8 +161,16 @@ impl Join<'_> {
         let mut jobs: Vec<(SourceFiles, Arc<Pass>, Vec<Part>)> = Vec::new();
         for (source, pass) in self.spec.sources.iter().zip(&self.passes) {
             let job = |parts| (source.files.clone(), Arc::clone(pass), parts);
-            let parts = source.files.parts();
-            self.metrics.row_groups.add(parts.len());
+            let all = source.files.parts();
+            let parts = prune::parts(&source.files, pass);
+            self.metrics.row_groups.add(all.len());
+            self.metrics.row_groups_pruned.add(all.len() - parts.len());
+            let unread = source.files.rows(&all) - source.files.rows(&parts);
+            for (number, _) in pass.reads() {
+                if let Some(read) = self.spec.reads.get(number) {
+                    read.counts.leave(unread);
+                }
+            }
             if pass.needs_order() {
                 jobs.push(job(parts));
             } else {

@@ -19,6 +19,7 @@ use crate::heads::{HeadColumns, Heads, Stand};
 use crate::places::ViewPlaces;
 use crate::rows::{EventId, entity_keys};
 use crate::snapshot::Snapshot;
+use crate::time_column::TimeRules;
 use asof_core::order::file_seq;
 
 /// A view that is read, with its questions.
@@ -37,6 +38,8 @@ pub(crate) struct Pass {
     event_id: Option<EventId>,
     reads: Vec<PassRead>,
     as_corrected: bool,
+    /// Whether there is no `sql`.
+    is_plain: bool,
 }
 
 #[derive(Debug)]
@@ -99,6 +102,7 @@ impl Pass {
             event_id,
             reads,
             as_corrected,
+            is_plain: columns.is_plain(),
         })
     }
 
@@ -110,6 +114,18 @@ impl Pass {
     /// Whether rows have to come in their order: an event id counts where it stands first.
     pub(crate) fn needs_order(&self) -> bool {
         self.event_id.is_some()
+    }
+
+    /// The column of event times, where what it holds in a file is what the rows have, and no row counts for
+    /// more than its own values.
+    pub(crate) fn plain_event_time(&self) -> Option<&str> {
+        let plain = self.is_plain && self.event_id.is_none();
+        plain.then(|| self.heads.event_time())
+    }
+
+    /// How times are understood.
+    pub(crate) fn rules(&self) -> TimeRules {
+        self.heads.rules()
     }
 
     /// The reads, with their numbers.

@@ -136,6 +136,16 @@ impl Questions {
             + (self.rows.capacity() + self.starts.capacity()) * size_of::<u32>()
     }
 
+    /// How many distinct keys are asked about.
+    pub fn keys(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The bytes of all keys that are asked about.
+    pub fn key_bytes(&self) -> impl Iterator<Item = Box<[u8]>> + '_ {
+        self.index.key_bytes().map(|(_, key)| key)
+    }
+
     /// The earliest and the latest time that is asked about, `None` where nothing is.
     pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
         self.span

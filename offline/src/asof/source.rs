@@ -88,6 +88,21 @@ impl SourceFiles {
         }
     }
 
+    /// How many rows parts have, as far as that is known without reading them.
+    pub(crate) fn rows(&self, parts: &[Part]) -> u64 {
+        let length = |range: &Range<u64>| range.end - range.start;
+        let of = |part: &Part| match &part.ranges {
+            Some(ranges) => ranges.iter().map(length).sum(),
+            None => {
+                let group = part
+                    .group
+                    .and_then(|group| self.parquet()?.get(part.file)?.groups().nth(group));
+                group.as_ref().map_or(0, length)
+            }
+        };
+        parts.iter().map(of).sum()
+    }
+
     /// The parts that hold rows given by their files and numbers, ascending.
     pub(crate) fn parts_of(&self, rows: impl IntoIterator<Item = (usize, u64)>) -> Vec<Part> {
         let mut parts: Vec<Part> = Vec::new();
@@ -103,13 +118,12 @@ impl SourceFiles {
                     ranges: Some(Vec::new()),
                 });
             }
-            let ranges = parts.last_mut().and_then(|part| part.ranges.as_mut());
-            match ranges {
-                Some(ranges) => match ranges.last_mut() {
-                    Some(last) if last.end == row => last.end = row + 1,
-                    _ => ranges.push(row..row + 1),
-                },
-                None => {}
+            let Some(ranges) = parts.last_mut().and_then(|part| part.ranges.as_mut()) else {
+                continue;
+            };
+            match ranges.last_mut() {
+                Some(last) if last.end == row => last.end = row + 1,
+                _ => ranges.push(row..row + 1),
             }
         }
         parts

@@ -1,14 +1,16 @@
 //! The feature values of the rows that are served.
 
-use std::sync::Arc;
-
 use datafusion::arrow::array::{Array, ArrayRef, new_null_array};
 use datafusion::arrow::compute::interleave;
 use datafusion::arrow::datatypes::DataType as ArrowType;
 
+use super::contest::Corrections;
 use super::index::NONE;
 use crate::error::Result;
 use crate::fan_out::fan_out;
+
+/// How many questions are compared at once.
+const COMPARED: usize = 4_096;
 
 /// The features of served rows, in the order of their places, in chunks as they were read.
 #[derive(Debug)]
@@ -43,9 +45,48 @@ impl Values {
         self.starts.last().copied().unwrap_or(0)
     }
 
+    /// The questions that would be answered otherwise without rule 2, ascending.
+    pub(crate) fn corrected(&self, corrections: &Corrections, threads: usize) -> Result<Vec<u32>> {
+        let chunks = corrections.compared.chunks(COMPARED).collect();
+        let differing = fan_out(threads, chunks, |compared: &[(u32, u32)]| {
+            self.differing(compared)
+        })?;
+        let mut corrected = corrections.certain.clone();
+        corrected.extend(differing.into_iter().flatten());
+        corrected.sort_unstable();
+        Ok(corrected)
+    }
+
+    /// Of questions, given with another row, those for which that row has other features than are served.
+    fn differing(&self, compared: &[(u32, u32)]) -> Result<Vec<u32>> {
+        let served = |question: u32| self.of_question.get(question as usize).copied();
+        let now: Vec<_> = compared
+            .iter()
+            .map(|(question, _)| self.locate_row(served(*question)))
+            .collect();
+        let then: Vec<_> = compared
+            .iter()
+            .map(|(_, row)| self.locate_row(Some(*row)))
+            .collect();
+        let mut differs = vec![false; compared.len()];
+        for (feature, data_type) in self.types.iter().enumerate() {
+            let now = self.column(feature, data_type, &now)?.to_data();
+            let then = self.column(feature, data_type, &then)?.to_data();
+            for (row, differs) in differs.iter_mut().enumerate() {
+                *differs = *differs || now.slice(row, 1) != then.slice(row, 1);
+            }
+        }
+        let questions = compared.iter().zip(differs).filter(|(_, differs)| *differs);
+        Ok(questions.map(|((question, _), _)| *question).collect())
+    }
+
     /// Where the values for a question are: its chunk and row, from 1 and 0; (0, 0) where there are none.
     fn locate(&self, question: Option<usize>) -> (usize, usize) {
-        let number = question.and_then(|question| self.of_question.get(question).copied());
+        self.locate_row(question.and_then(|question| self.of_question.get(question).copied()))
+    }
+
+    /// Where the row of that number is.
+    fn locate_row(&self, number: Option<u32>) -> (usize, usize) {
         let Some(number) = number.filter(|number| *number != NONE) else {
             return (0, 0);
         };
@@ -67,23 +108,28 @@ impl Values {
         threads: usize,
     ) -> Result<Vec<ArrayRef>> {
         let located: Vec<(usize, usize)> = questions.map(|question| self.locate(question)).collect();
-        let column = |(feature, data_type): (usize, &ArrowType)| {
-            // The array of one null stands before the chunks, and for every null among them.
-            let nothing = new_null_array(data_type, 1);
-            let arrays: Vec<&dyn Array> = std::iter::once(&nothing)
-                .chain(self.chunks.iter().filter_map(|chunk| chunk.get(feature)))
-                .map(AsRef::as_ref)
-                .collect();
-            if arrays.iter().skip(1).all(|array| array.null_count() == 0) {
-                return Ok(interleave(&arrays, &located)?);
-            }
-            let value = |at: &(usize, usize)| {
-                let is_value = arrays.get(at.0).is_some_and(|array| array.is_valid(at.1));
-                if is_value { *at } else { (0, 0) }
-            };
-            let located: Vec<(usize, usize)> = located.iter().map(value).collect();
-            Ok(interleave(&arrays, &located)?)
+        let jobs = self.types.iter().enumerate().collect();
+        fan_out(threads, jobs, |(feature, data_type)| {
+            self.column(feature, data_type, &located)
+        })
+    }
+
+    /// A feature of located rows.
+    fn column(&self, feature: usize, data_type: &ArrowType, located: &[(usize, usize)]) -> Result<ArrayRef> {
+        // The array of one null stands before the chunks, and for every null among them.
+        let nothing = new_null_array(data_type, 1);
+        let arrays: Vec<&dyn Array> = std::iter::once(&nothing)
+            .chain(self.chunks.iter().filter_map(|chunk| chunk.get(feature)))
+            .map(AsRef::as_ref)
+            .collect();
+        if arrays.iter().skip(1).all(|array| array.null_count() == 0) {
+            return Ok(interleave(&arrays, located)?);
+        }
+        let value = |at: &(usize, usize)| {
+            let is_value = arrays.get(at.0).is_some_and(|array| array.is_valid(at.1));
+            if is_value { *at } else { (0, 0) }
         };
-        fan_out(threads, self.types.iter().enumerate().collect(), column)
+        let located: Vec<(usize, usize)> = located.iter().map(value).collect();
+        Ok(interleave(&arrays, &located)?)
     }
 }

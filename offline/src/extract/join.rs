@@ -6,61 +6,130 @@ use std::sync::Arc;
 use asof_core::definition::{BoundView, View, ViewKind};
 use asof_core::service::{CallerColumn, ViewRead};
 
-use super::ExtractRequest;
+use super::given::Given;
+use super::{ExtractRequest, Rows};
 use crate::asof::SourceFiles;
 use crate::columns::SourceColumns;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
+use crate::grid;
 use crate::places::ViewPlaces;
 use crate::plan::{JoinRead, JoinSource, JoinSpec};
+use crate::rows::RowReader;
 use crate::snapshot::Snapshot;
 use crate::spine::Spine;
 
-/// A join, and the snapshots that it reads, by source.
+/// The reads of a plan, and the snapshots that they read, by source.
 pub(super) struct Bound {
-    pub(super) spec: Arc<JoinSpec>,
+    reads: Vec<BoundRead>,
     pub(super) snapshots: BTreeMap<String, Arc<Snapshot>>,
 }
 
-/// Binds the reads of a plan; what is wrong with a definition is found here, before any row is read.
-pub(super) async fn bind(engine: &Engine, request: &ExtractRequest<'_>, spine: Spine) -> Result<Bound> {
-    let mut snapshots = BTreeMap::new();
-    let mut sources: Vec<JoinSource> = Vec::new();
-    let mut reads = Vec::new();
-    for read in &request.plan.reads {
-        let bound = Arc::new(narrowed(read));
-        let snapshot = pinned(engine, &bound, &mut snapshots).await?;
-        let columns = SourceColumns::bind(&bound.source, &snapshot)?;
-        let places = ViewPlaces::find(&bound, &snapshot, &columns.schema())?;
-        let same = |source: &JoinSource| Arc::ptr_eq(&source.files.snapshot, &snapshot);
-        let source = match sources.iter().position(same) {
-            Some(source) => source,
-            None => {
-                let files = SourceFiles::open(engine, &snapshot).await?;
-                sources.push(JoinSource { files, columns });
-                sources.len() - 1
-            }
-        };
-        let known = |name: &String| {
-            let mut columns = request.plan.caller_columns.iter();
-            columns.find(|column| column.name == *name).cloned()
-        };
-        let keys: Vec<CallerColumn> = read.key_columns.iter().filter_map(known).collect();
-        spine.asking_columns(&keys)?;
-        reads.push(JoinRead::new(read.label(), bound, places, keys, source));
+struct BoundRead {
+    label: String,
+    bound: Arc<BoundView>,
+    places: ViewPlaces,
+    columns: SourceColumns,
+    snapshot: Arc<Snapshot>,
+    keys: Vec<CallerColumn>,
+}
+
+impl Bound {
+    /// Binds the reads of a plan; what is wrong with a definition is found here, before any row is read.
+    pub(super) async fn of(engine: &Engine, request: &ExtractRequest<'_>) -> Result<Self> {
+        let mut snapshots = BTreeMap::new();
+        let mut reads = Vec::new();
+        for read in &request.plan.reads {
+            let bound = Arc::new(narrowed(read));
+            let snapshot = pinned(engine, &bound, &mut snapshots).await?;
+            let columns = SourceColumns::bind(&bound.source, &snapshot)?;
+            let places = ViewPlaces::find(&bound, &snapshot, &columns.schema())?;
+            let known = |name: &String| {
+                let mut columns = request.plan.caller_columns.iter();
+                columns.find(|column| column.name == *name).cloned()
+            };
+            reads.push(BoundRead {
+                label: read.label(),
+                keys: read.key_columns.iter().filter_map(known).collect(),
+                bound,
+                places,
+                columns,
+                snapshot,
+            });
+        }
+        Ok(Self { reads, snapshots })
     }
-    let spec = JoinSpec {
-        engine: engine.clone(),
-        spine,
-        sources,
-        reads,
-        as_corrected: request.as_corrected,
-        progress: Arc::clone(&request.progress),
+
+    /// A spine of all keys that the views know, at the times of the request's grid.
+    pub(super) async fn known_keys(&self, engine: &Engine, request: &ExtractRequest<'_>) -> Result<Given> {
+        let Rows::Grid(grid) = &request.rows else {
+            return Err(OfflineError::Internal("there is a spine already".into()));
+        };
+        let readers = self.reads.iter().map(|read| {
+            let reader = RowReader::bind(&without_features(&read.bound), &read.snapshot)?;
+            Ok((Arc::new(reader), Arc::clone(&read.snapshot)))
+        });
+        let readers = readers.collect::<Result<Vec<_>>>()?;
+        let directory =
+            tempfile::tempdir().map_err(|error| OfflineError::io(&std::env::temp_dir(), &error))?;
+        let path = directory.path().join("spine.parquet");
+        grid::write_spine(engine, request.plan, grid, request.as_corrected, &readers, &path).await?;
+        let spine = Spine::open(&path, grid::TIME_COLUMN, None, &request.plan.caller_columns)?;
+        Given::of(spine, Some(directory))
+    }
+
+    /// The join of a spine to the reads.
+    pub(super) async fn join(
+        &self,
+        engine: &Engine,
+        request: &ExtractRequest<'_>,
+        spine: Spine,
+    ) -> Result<Arc<JoinSpec>> {
+        let mut sources: Vec<JoinSource> = Vec::new();
+        let mut reads = Vec::with_capacity(self.reads.len());
+        for read in &self.reads {
+            let same = |source: &JoinSource| Arc::ptr_eq(&source.files.snapshot, &read.snapshot);
+            let source = match sources.iter().position(same) {
+                Some(source) => source,
+                None => {
+                    sources.push(JoinSource {
+                        files: SourceFiles::open(engine, &read.snapshot).await?,
+                        columns: read.columns.clone(),
+                    });
+                    sources.len() - 1
+                }
+            };
+            spine.asking_columns(&read.keys)?;
+            let (label, bound) = (read.label.clone(), Arc::clone(&read.bound));
+            reads.push(JoinRead::new(
+                label,
+                bound,
+                read.places.clone(),
+                read.keys.clone(),
+                source,
+            ));
+        }
+        Ok(Arc::new(JoinSpec {
+            engine: engine.clone(),
+            spine,
+            sources,
+            reads,
+            as_corrected: request.as_corrected,
+            progress: Arc::clone(&request.progress),
+        }))
+    }
+}
+
+/// The view with its keys and times only.
+fn without_features(bound: &BoundView) -> BoundView {
+    let view = View {
+        kind: ViewKind::Features(Vec::new()),
+        ..bound.view.clone()
     };
-    Ok(Bound {
-        spec: Arc::new(spec),
-        snapshots,
-    })
+    BoundView {
+        view,
+        ..bound.clone()
+    }
 }
 
 /// The view with only the features that are asked for: no other column is read.

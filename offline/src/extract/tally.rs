@@ -3,7 +3,7 @@
 use asof_core::status::Status;
 
 use super::ExtractRequest;
-use crate::plan::{AnswerColumns, JoinSpec};
+use crate::plan::{AnswerColumns, JoinRead, JoinSpec};
 use crate::summary::{FeatureSummary, StatusCounts, ViewSummary};
 
 /// Counts over the rows written so far.
@@ -11,6 +11,8 @@ pub(super) struct Tally {
     pub(super) rows: u64,
     /// Per read, for how many rows rule 2 excluded the row that would have won.
     held_back_winners: Vec<u64>,
+    /// Per read, for how many rows the answer would be another one without rule 2.
+    corrected_rows: Vec<u64>,
     pub(super) features: Vec<FeatureSummary>,
 }
 
@@ -27,6 +29,7 @@ impl Tally {
         Self {
             rows: 0,
             held_back_winners: vec![0; request.plan.reads.len()],
+            corrected_rows: vec![0; request.plan.reads.len()],
             features: features.collect(),
         }
     }
@@ -36,6 +39,9 @@ impl Tally {
         self.rows += rows as u64;
         for (count, answers) in self.held_back_winners.iter_mut().zip(answers) {
             *count += answers.held_back_winners();
+        }
+        for (count, answers) in self.corrected_rows.iter_mut().zip(answers) {
+            *count += answers.corrected_rows();
         }
     }
 
@@ -48,17 +54,20 @@ impl Tally {
 
     /// The counts per view, with those of its source.
     pub(super) fn views(&self, spec: &JoinSpec) -> Vec<ViewSummary> {
-        let views = spec.reads.iter().zip(&self.held_back_winners);
-        let view = |(read, held_back_winners): (&crate::plan::JoinRead, &u64)| {
+        let leaks = self.held_back_winners.iter().zip(&self.corrected_rows);
+        let view = |(read, (held_back_winners, corrected_rows)): (&JoinRead, (&u64, &u64))| {
             let (source_rows, skipped_rows, repeated_rows) = read.counts.get();
+            let unread_rows = read.counts.unread();
             ViewSummary {
                 label: read.label.clone(),
                 source_rows,
+                unread_rows,
                 skipped_rows,
                 repeated_rows,
                 held_back_winners: *held_back_winners,
+                corrected_rows: *corrected_rows,
             }
         };
-        views.map(view).collect()
+        spec.reads.iter().zip(leaks).map(view).collect()
     }
 }

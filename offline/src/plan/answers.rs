@@ -1,5 +1,6 @@
 //! The columns in which answers travel: the number of the spine row, then for each read the verdict on its
-//! view, the winner's event time, whether rule 2 excluded another winner, and the features.
+//! view, the winner's event time, whether rule 2 excluded another winner, whether the answer would be
+//! another one without rule 2, and the features.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::spec::JoinRead;
 use crate::error::{OfflineError, Result};
 
 /// How many columns stand before the features of a read.
-const BEFORE: usize = 3;
+const BEFORE: usize = 4;
 
 /// The columns of answers to a read.
 pub(crate) fn answer_columns(number: usize, read: &JoinRead) -> Vec<Field> {
@@ -25,6 +26,7 @@ pub(crate) fn answer_columns(number: usize, read: &JoinRead) -> Vec<Field> {
         Field::new(name("verdict"), DataType::UInt8, false),
         Field::new(name("event_time"), AsofType::Timestamp.to_arrow(), true),
         Field::new(name("held_back"), DataType::Boolean, false),
+        Field::new(name("corrected"), DataType::Boolean, false),
     ];
     let features = read.bound.view.features().iter();
     fields.extend(
@@ -44,17 +46,25 @@ pub(super) struct AnswersBuilder {
     verdicts: Vec<u8>,
     event_times: Vec<Option<i64>>,
     held_back: Vec<bool>,
+    corrected: Vec<bool>,
 }
 
 impl AnswersBuilder {
     /// Adds the answer for the next row; gives whether the winner's features are served.
-    pub(super) fn push(&mut self, verdict: Verdict, winner: Option<Winner>, held_back: bool) -> bool {
+    pub(super) fn push(
+        &mut self,
+        verdict: Verdict,
+        winner: Option<Winner>,
+        held_back: bool,
+        corrected: bool,
+    ) -> bool {
         self.verdicts.push(code(verdict));
         // A deleted winner is nothing, and has no event time.
         let shown = winner.filter(|winner| !winner.deleted);
         self.event_times
             .push(shown.map(|winner| winner.order.event_time.micros()));
         self.held_back.push(held_back);
+        self.corrected.push(corrected);
         verdict == Verdict::Fresh
     }
 
@@ -64,6 +74,7 @@ impl AnswersBuilder {
             Arc::new(UInt8Array::from(self.verdicts)),
             Arc::new(TimestampMicrosecondArray::from(self.event_times).with_timezone("UTC")),
             Arc::new(BooleanArray::from(self.held_back)),
+            Arc::new(BooleanArray::from(self.corrected)),
         ]
     }
 }
@@ -90,6 +101,7 @@ pub(crate) struct AnswerColumns {
     /// The winners' event times, expired ones included.
     pub(crate) event_times: ArrayRef,
     held_back: BooleanArray,
+    corrected: BooleanArray,
     /// The features, null where nothing is served.
     pub(crate) features: Vec<ArrayRef>,
 }
@@ -107,7 +119,8 @@ impl AnswerColumns {
             .iter()
             .map(|features| {
                 let mut next = || columns.next().cloned().ok_or_else(wrong);
-                let (verdicts, event_times, held_back) = (next()?, next()?, next()?);
+                let (verdicts, event_times) = (next()?, next()?);
+                let (held_back, corrected) = (next()?, next()?);
                 Ok(Self {
                     verdicts: verdicts
                         .as_primitive_opt::<UInt8Type>()
@@ -115,6 +128,7 @@ impl AnswerColumns {
                         .clone(),
                     event_times,
                     held_back: held_back.as_boolean_opt().ok_or_else(wrong)?.clone(),
+                    corrected: corrected.as_boolean_opt().ok_or_else(wrong)?.clone(),
                     features: (0..*features).map(|_| next()).collect::<Result<_>>()?,
                 })
             })
@@ -130,6 +144,11 @@ impl AnswerColumns {
     /// For how many rows rule 2 excluded the row that would have won without it.
     pub(crate) fn held_back_winners(&self) -> u64 {
         self.held_back.true_count() as u64
+    }
+
+    /// For how many rows the answer would be another one without rule 2.
+    pub(crate) fn corrected_rows(&self) -> u64 {
+        self.corrected.true_count() as u64
     }
 }
 

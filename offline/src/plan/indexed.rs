@@ -198,7 +198,8 @@ fn batch_of(
         let mut builder = AnswersBuilder::default();
         for row in rows.clone() {
             let answer = answers.answer(row);
-            builder.push(answer.verdict, answer.winner, answer.held_back_winner);
+            let corrected = answer.held_back_winner && answers.would_be_corrected(row);
+            builder.push(answer.verdict, answer.winner, answer.held_back_winner, corrected);
         }
         columns.extend(builder.finish());
         let threads = spec.engine.options.readers;

@@ -22,7 +22,11 @@ pub(super) fn properties(schema: SchemaRef, partitions: usize) -> Arc<PlanProper
 
 /// The properties of a node that gives one stream of rows, ascending by the first column.
 pub(super) fn sorted_properties(schema: SchemaRef) -> Arc<PlanProperties> {
-    let first = schema.fields().first().map(|field| field.name().clone()).unwrap_or_default();
+    let first = schema
+        .fields()
+        .first()
+        .map(|field| field.name().clone())
+        .unwrap_or_default();
     let order = expressions::col(&first, &schema).map(PhysicalSortExpr::new_default);
     let equivalence = EquivalenceProperties::new_with_orderings(schema, order.map(|order| [order]));
     Arc::new(PlanProperties::new(

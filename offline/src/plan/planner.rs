@@ -33,8 +33,6 @@ use crate::error::OfflineError;
 pub(crate) struct Planned {
     pub(crate) logical: LogicalPlan,
     pub(crate) physical: Arc<dyn ExecutionPlan>,
-    /// Never [`Strategy::Auto`].
-    pub(crate) strategy: Strategy,
 }
 
 /// Plans a join.
@@ -56,11 +54,7 @@ pub(crate) async fn plan(spec: &Arc<JoinSpec>, strategy: Strategy) -> crate::err
             .with_physical_optimizer_rules(vec![Arc::new(SanityCheckPlan::new())])
             .build();
         let physical = AsOfPlanner.create_physical_plan(&logical, &state).await?;
-        Ok(Planned {
-            logical,
-            physical,
-            strategy,
-        })
+        Ok(Planned { logical, physical })
     };
     let planned: Result<Planned> = planned.await;
     planned.map_err(|error| OfflineError::planned(&error))

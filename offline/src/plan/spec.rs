@@ -92,6 +92,7 @@ pub(crate) struct Counts {
     rows: AtomicU64,
     skipped: AtomicU64,
     repeated: AtomicU64,
+    unread: AtomicU64,
 }
 
 impl Counts {
@@ -101,6 +102,16 @@ impl Counts {
         self.skipped.fetch_add(skipped, Ordering::Relaxed);
         self.repeated.fetch_add(repeated, Ordering::Relaxed);
         self.rows.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Adds rows that were left unread.
+    pub(crate) fn leave(&self, unread: u64) {
+        self.unread.fetch_add(unread, Ordering::Relaxed);
+    }
+
+    /// Rows that were left unread.
+    pub(crate) fn unread(&self) -> u64 {
+        self.unread.load(Ordering::Relaxed)
     }
 
     /// Rows that count, rows skipped, rows repeated.
@@ -117,6 +128,7 @@ impl Counts {
         self.rows.store(0, Ordering::Relaxed);
         self.skipped.store(0, Ordering::Relaxed);
         self.repeated.store(0, Ordering::Relaxed);
+        self.unread.store(0, Ordering::Relaxed);
     }
 }
 

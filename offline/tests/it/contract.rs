@@ -9,7 +9,7 @@ use asof_core::definition::Source;
 use asof_core::duration::Duration;
 use asof_core::reference::{Answer, Rules, as_of};
 use asof_core::service::ReadPlan;
-use asof_core::status::Status;
+use asof_core::status::{Status, Verdict};
 use asof_core::time::Zone;
 use asof_offline::{ExtractSummary, StatusCounts, Strategy};
 
@@ -96,6 +96,19 @@ fn key_names(world: &World, prefix: &str) -> Vec<String> {
     (0..world.key_types.len())
         .map(|place| format!("{prefix}{place}"))
         .collect()
+}
+
+/// Whether two answers have another status, or another value of a feature.
+fn differs(now: &Answer<'_, usize>, then: &Answer<'_, usize>, features: &[ArrayRef]) -> bool {
+    if now.verdict != then.verdict {
+        return true;
+    }
+    let (Some(now), Some(then), Verdict::Fresh) = (now.winner, then.winner, now.verdict) else {
+        return false;
+    };
+    let value = |array: &ArrayRef, row: usize| array.slice(row, 1);
+    let mut arrays = features.iter();
+    arrays.any(|array| !same(&value(array, now.values), &value(array, then.values)))
 }
 
 /// Writes a history into one to four files, whose names sort by bytes as the rows were accepted.
@@ -287,13 +300,38 @@ fn check_extract(
         let held_back = answers.iter().filter(|answer| answer.held_back_winner).count() as u64;
         assert_eq!(summary.views[place].label, label);
         assert_eq!(summary.views[place].held_back_winners, held_back, "{label}");
+        let corrected: Vec<Answer<'_, usize>> = keys
+            .iter()
+            .zip(&questions.times)
+            .map(|(key, at)| {
+                let as_corrected = true;
+                as_of(
+                    &stored.history.rows,
+                    key,
+                    *at,
+                    Rules {
+                        as_corrected,
+                        ..rules
+                    },
+                )
+            })
+            .collect();
+        let features = &stored.history.features[..features_in(stored.held)];
+        let pairs = answers.iter().zip(&corrected);
+        let differ = pairs.filter(|(now, then)| differs(now, then, features)).count() as u64;
+        assert_eq!(summary.views[place].corrected_rows, differ, "{label}");
+        let view = &summary.views[place];
+        let unfindable = stored.history.unfindable();
+        assert!(view.skipped_rows <= unfindable, "{label}");
+        if view.unread_rows == 0 {
+            assert_eq!(view.skipped_rows, unfindable, "{label}");
+        }
+        let all = stored.history.rows.len() as u64;
         assert_eq!(
-            summary.views[place].skipped_rows,
-            stored.history.unfindable(),
+            view.source_rows + view.skipped_rows + view.unread_rows,
+            all,
             "{label}"
         );
-        let findable = stored.history.rows.len() as u64 - stored.history.unfindable();
-        assert_eq!(summary.views[place].source_rows, findable, "{label}");
         check_event_times(&answers, &column(found, &format!("{label}__event_time")));
         for (feature, (name, _)) in FEATURES[..features_in(stored.held)].iter().enumerate() {
             let name = format!("{label}__{name}");

@@ -13,6 +13,7 @@
 
 mod contract;
 mod flights;
+mod grids;
 mod history;
 mod managed;
 mod plans;

@@ -17,7 +17,7 @@ use asof_core::service::ReadPlan;
 use asof_core::time::{FixedClock, Timestamp, Zone};
 use asof_offline::{
     Engine, EngineOptions, ExtractRequest, ExtractSummary, IngestRequest, Ingested, OfflineError, Origin,
-    Silent, Strategy,
+    Rows, Silent, Strategy,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -196,6 +196,21 @@ pub(crate) async fn extract(
     out: &Path,
     ask: &Ask,
 ) -> Result<ExtractSummary, OfflineError> {
+    let rows = Rows::Spine {
+        path: spine,
+        time_column: &ask.time_column,
+        timezone: ask.timezone,
+    };
+    extract_rows(engine, plan, rows, out, ask).await
+}
+
+pub(crate) async fn extract_rows(
+    engine: &Engine,
+    plan: &ReadPlan,
+    rows: Rows<'_>,
+    out: &Path,
+    ask: &Ask,
+) -> Result<ExtractSummary, OfflineError> {
     engine
         .extract(ExtractRequest {
             plan,
@@ -205,9 +220,7 @@ pub(crate) async fn extract(
                 definitions_digest: "sha256:00".into(),
                 service: None,
             },
-            spine,
-            time_column: &ask.time_column,
-            timezone: ask.timezone,
+            rows,
             as_corrected: ask.as_corrected,
             status: ask.status,
             out,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use asof_core::time::{FixedClock, Timestamp};
-use asof_offline::{EngineOptions, ExtractRequest, Origin, Phase, Progress};
+use asof_offline::{EngineOptions, ExtractRequest, Origin, Phase, Progress, Rows};
 
 use crate::project::{Project, batch, in_place, write_csv, write_parquet_groups};
 
@@ -21,7 +21,7 @@ struct Meanwhile<F> {
 
 impl<F: Fn() + Send + Sync> Progress for Meanwhile<F> {
     fn advance(&self, phase: &Phase, done: u64, _total: Option<u64>) {
-        if matches!(phase, Phase::View(_)) && !self.done.swap(true, Ordering::SeqCst) {
+        if *phase == Phase::Sources && !self.done.swap(true, Ordering::SeqCst) {
             assert!(done < 1_000, "the rest is still to be read");
             (self.act)();
         }
@@ -61,7 +61,7 @@ fn over(name: &str) -> Project {
 }
 
 /// What an extract says in which this happens after the first rows of the view; there is no output then.
-async fn refused(project: &Project, act: impl Fn() + Send + Sync) -> String {
+async fn refused(project: &Project, act: impl Fn() + Send + Sync + 'static) -> String {
     let engine = project.engine_with(EngineOptions {
         readers: 1,
         batch_size: 100,
@@ -80,15 +80,17 @@ async fn refused(project: &Project, act: impl Fn() + Send + Sync) -> String {
             definitions_digest: "sha256:00".into(),
             service: None,
         },
-        spine: &spine,
-        time_column: "event_timestamp",
-        timezone: None,
+        rows: Rows::Spine {
+            path: &spine,
+            time_column: "event_timestamp",
+            timezone: None,
+        },
         as_corrected: false,
         status: false,
         out: &out,
         overwrite: false,
         clock: &FixedClock(Timestamp::EPOCH),
-        progress: &progress,
+        progress: Arc::new(progress),
     };
     let error = engine.extract(request).await.unwrap_err().to_string();
     assert!(!out.exists());
@@ -103,7 +105,7 @@ async fn a_source_file_that_another_takes_the_place_of() {
         let (path, other) = (project.path(name), project.path("other").join(name));
         std::fs::create_dir(project.path("other")).unwrap();
         write(&other, &rows(22));
-        let error = refused(&project, || std::fs::rename(&other, &path).unwrap()).await;
+        let error = refused(&project, move || std::fs::rename(&other, &path).unwrap()).await;
         assert_eq!(
             error,
             format!("source s: {name} was changed while it was read: run this again when its writer is done")
@@ -115,7 +117,7 @@ async fn a_source_file_that_another_takes_the_place_of() {
 async fn a_source_file_that_grows() {
     let project = over("a.csv");
     let path = project.path("a.csv");
-    let error = refused(&project, || {
+    let error = refused(&project, move || {
         use std::io::Write;
         let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"1,1970-01-01T00:00:01Z,3\n").unwrap();
@@ -131,7 +133,7 @@ async fn a_source_file_that_grows() {
 async fn a_source_file_that_is_removed() {
     let project = over("a.csv");
     let path = project.path("a.csv");
-    let error = refused(&project, || std::fs::remove_file(&path).unwrap()).await;
+    let error = refused(&project, move || std::fs::remove_file(&path).unwrap()).await;
     assert_eq!(error, "DIR/a.csv: No such file or directory (os error 2)");
 }
 
@@ -139,8 +141,9 @@ async fn a_source_file_that_is_removed() {
 async fn a_spine_that_another_takes_the_place_of() {
     let project = over("a.csv");
     let spine = project.path("spine.csv");
-    let error = refused(&project, || {
-        std::fs::write(&spine, "k,event_timestamp\n2,2000-01-01T00:00:00Z\n").unwrap();
+    let replaced = spine.clone();
+    let error = refused(&project, move || {
+        std::fs::write(&replaced, "k,event_timestamp\n2,2000-01-01T00:00:00Z\n").unwrap();
     })
     .await;
     assert_eq!(

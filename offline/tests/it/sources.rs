@@ -335,12 +335,12 @@ async fn pages_that_cannot_be_read_are_named() {
     };
     check(
         &[0xff; 20],
-        "source s: a.parquet: cannot be read: Arrow error: Parquet argument error: Parquet error: Unexpected struct field type 15",
+        "source s: a.parquet: row group 0 cannot be read: Parquet argument error: Parquet error: Unexpected struct field type 15",
     )
     .await;
     check(
         &PAGE_OF_2_GIB,
-        "source s: a.parquet: cannot be read: Arrow error: Parquet argument error: EOF: unexpected end of file whilst decoding \
+        "source s: a.parquet: row group 0 cannot be read: Parquet argument error: EOF: unexpected end of file whilst decoding \
          definition levels rle value",
     )
     .await;
@@ -675,15 +675,9 @@ async fn a_delta_table_with_holes_is_refused() {
         .unwrap();
     let name = data.file_name().unwrap().to_str().unwrap();
     std::fs::remove_file(&data).unwrap();
-    let root = project.path("").canonicalize().unwrap();
-    let root = root.to_str().unwrap().trim_start_matches('/');
     assert_eq!(
-        refused_out(&project)
-            .await
-            .replace(name, "FILE")
-            .replace(root, "DIR"),
-        "source s: FILE: cannot be read: Parquet error: Parquet error: Failed to fetch metadata for file DIR/table/FILE: \
-         Object Store error: Object at location DIR/table/FILE not found: No such file or directory (os error 2)"
+        refused_out(&project).await.replace(name, "FILE"),
+        "source s: FILE: No such file or directory (os error 2)"
     );
     std::fs::remove_file(directory.join("_delta_log/00000000000000000000.json")).unwrap();
     assert_eq!(

@@ -10,7 +10,7 @@ use asof_core::online::OnlineStore;
 use asof_core::online::memory::MemoryStore;
 use asof_core::service::ReadPlan;
 use asof_core::status::Status;
-use asof_offline::{ExtractRequest, Origin, Silent};
+use asof_offline::{ExtractRequest, Origin, Rows, Silent};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::materialize_project::{Key, Project, Random, Told, VIEWS, keys, rocks, seeds, write_spine};
@@ -114,9 +114,11 @@ async fn extracted<S: OnlineStore + 'static>(
             definitions_digest: String::new(),
             service: None,
         },
-        spine: &spine,
-        time_column: "event_timestamp",
-        timezone: None,
+        rows: Rows::Spine {
+            path: &spine,
+            time_column: "event_timestamp",
+            timezone: None,
+        },
         as_corrected: false,
         status: true,
         out: &out,

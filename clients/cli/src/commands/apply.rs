@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal};
 
 use asof_core::registry::RegistryStore;
 use asof_core::time::Clock;
-use asof_offline::RowReader;
+use asof_offline::{EngineOptions, RowReader};
 use asof_proto::v1;
 use asof_registry::{Authored, Plan, Sign, SqliteRegistry};
 use asof_server::clock::SystemClock;
@@ -70,7 +70,7 @@ async fn make(project: &Project, registry: &SqliteRegistry) -> Result<Plan, Fail
     let authored = Authored::parse(&project.config, &project.files()?)?;
     let head = registry.head(project.name()).await?;
     let plan = asof_registry::plan(head.as_ref(), authored)?;
-    let engine = project.engine(None)?;
+    let engine = project.engine(EngineOptions::default())?;
     let definitions = plan.definitions();
     for name in definitions.views.keys() {
         if let Some(bound) = definitions.bound_view(name.as_str()) {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use asof_core::service::ReadPlan;
 use asof_core::time::{Clock, FixedClock, Timestamp};
-use asof_offline::{ExtractRequest, ExtractSummary};
+use asof_offline::{EngineOptions, ExtractRequest, ExtractSummary, Rows};
 use asof_registry::{Authored, SqliteRegistry};
 use asof_server::clock::SystemClock;
 use serde_json::json;
@@ -167,9 +167,11 @@ async fn dataset(
     let request = ExtractRequest {
         plan,
         origin: project.origin(version, Some(SERVICE)),
-        spine,
-        time_column: "event_timestamp",
-        timezone: None,
+        rows: Rows::Spine {
+            path: spine,
+            time_column: "event_timestamp",
+            timezone: None,
+        },
         as_corrected: false,
         status,
         out: &out,
@@ -177,7 +179,7 @@ async fn dataset(
         clock: &SystemClock,
         progress: progress.clone(),
     };
-    Ok(project.engine(None)?.extract(request).await?)
+    Ok(project.engine(EngineOptions::default())?.extract(request).await?)
 }
 
 /// The clock of the demo's server.

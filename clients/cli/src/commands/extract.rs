@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use asof_core::duration::Duration;
 use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
 use asof_core::service::ReadPlan;
 use asof_core::status::Status;
-use asof_core::time::{Clock, Zone};
-use asof_offline::{ExtractRequest, ExtractSummary};
+use asof_core::time::{Clock, Timestamp, Zone};
+use asof_offline::{EngineOptions, ExtractRequest, ExtractSummary, Grid, Rows};
 use asof_server::clock::SystemClock;
 use serde_json::{Value, json};
 
 use crate::args::ExtractArgs;
 use crate::commands::Global;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::progress::Line;
 
@@ -24,8 +25,12 @@ pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failu
         Some(service) => ReadPlan::of_service(&version.definitions, service)?,
         None => ReadPlan::of_features(&version.definitions, args.features.iter().map(String::as_str))?,
     };
-    let timezone = args.timezone.as_deref().map(Zone::parse).transpose()?;
-    let engine = project.engine(args.memory.map(|mib| mib << 20))?;
+    let rows = rows(args)?;
+    let engine = project.engine(EngineOptions {
+        memory_limit: args.memory.map(|mib| mib << 20),
+        strategy: args.strategy.into(),
+        ..EngineOptions::default()
+    })?;
     let subject = args.service.clone().unwrap_or_else(|| args.features.join(","));
     let run = NewRun {
         kind: RunKind::Extract,
@@ -39,9 +44,7 @@ pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failu
     let request = ExtractRequest {
         plan: &plan,
         origin: project.origin(&version, args.service.as_deref()),
-        spine: &args.spine,
-        time_column: &args.time_column,
-        timezone,
+        rows,
         as_corrected: args.as_corrected,
         status: args.status,
         out: &args.out,
@@ -73,8 +76,36 @@ pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failu
         output::json(&to_json(id, &summary));
     } else {
         print(&summary);
+        if args.explain {
+            output::line("");
+            output::line(summary.plan.trim_end());
+        }
     }
     Ok(())
+}
+
+/// The rows that are asked for.
+fn rows(args: &ExtractArgs) -> Result<Rows<'_>, Failure> {
+    let timezone = args.timezone.as_deref().map(Zone::parse).transpose()?;
+    let time = |text: &Option<String>| text.as_deref().map(Timestamp::parse).transpose();
+    if let Some(path) = &args.spine {
+        return Ok(Rows::Spine {
+            path,
+            time_column: &args.time_column,
+            timezone,
+        });
+    }
+    let grid = match (time(&args.at)?, time(&args.from)?, time(&args.to)?, &args.every) {
+        (Some(at), ..) => Grid::at(at),
+        (None, Some(from), Some(to), Some(every)) => Grid::every(from, to, Duration::parse(every)?)?,
+        _ => {
+            return Err(Failure::new(
+                Exit::Usage,
+                "give the rows to extract: --spine FILE, or --at T, or --from A --to B --every D",
+            ));
+        }
+    };
+    Ok(Rows::Grid(grid))
 }
 
 fn to_json(run: u64, summary: &ExtractSummary) -> Value {
@@ -83,8 +114,10 @@ fn to_json(run: u64, summary: &ExtractSummary) -> Value {
         .iter()
         .map(|view| {
             json!({
-                "view": view.label, "source_rows": view.source_rows, "skipped_rows": view.skipped_rows,
+                "view": view.label, "source_rows": view.source_rows, "unread_rows": view.unread_rows,
+                "skipped_rows": view.skipped_rows,
                 "repeated_rows": view.repeated_rows, "held_back_winners": view.held_back_winners,
+                "corrected_rows": view.corrected_rows,
             })
         })
         .collect();
@@ -102,7 +135,7 @@ fn to_json(run: u64, summary: &ExtractSummary) -> Value {
     json!({
         "run": run, "output": summary.output, "manifest": summary.manifest, "rows": summary.rows,
         "columns": summary.columns, "bytes": summary.bytes, "digest": summary.digest, "views": views,
-        "features": features,
+        "features": features, "plan": summary.plan,
     })
 }
 
@@ -149,10 +182,6 @@ pub(super) fn print(summary: &ExtractSummary) {
                 view.repeated_rows,
                 "ignored in its source: they repeat an event id",
             ),
-            (
-                view.held_back_winners,
-                "of the spine would get another value from what became known later",
-            ),
         ];
         for (count, what) in told.iter().filter(|(count, _)| *count > 0) {
             let rows = if *count == 1 { "row" } else { "rows" };
@@ -160,6 +189,17 @@ pub(super) fn print(summary: &ExtractSummary) {
                 "note: {}: {} {rows} {what}",
                 view.label,
                 output::count(*count)
+            ));
+        }
+        if view.held_back_winners > 0 {
+            output::line(format!(
+                "leakage: {}: for {} of {} rows ({}) what became known only after the row's time was held back; \
+                 --as-corrected would change {} of them",
+                view.label,
+                output::count(view.held_back_winners),
+                output::count(summary.rows),
+                output::share(view.held_back_winners, summary.rows),
+                output::count(view.corrected_rows),
             ));
         }
     }

@@ -3,7 +3,7 @@
 use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
 use asof_core::service::{did_you_mean, nearest};
 use asof_core::time::Clock;
-use asof_offline::IngestRequest;
+use asof_offline::{EngineOptions, IngestRequest};
 use asof_server::clock::SystemClock;
 use serde_json::json;
 
@@ -24,7 +24,7 @@ pub(super) async fn run(global: &Global, args: &IngestArgs) -> Result<(), Failur
             did_you_mean(&nearest(&args.source, sources.keys()))
         ))
     })?;
-    let engine = project.engine(None)?;
+    let engine = project.engine(EngineOptions::default())?;
     let run = NewRun {
         kind: RunKind::Ingest,
         subject: args.source.clone(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use asof_core::time::{Clock, Timestamp};
+use asof_offline::EngineOptions;
 use asof_proto::v1;
 use asof_server::clock::SystemClock;
 use asof_server::materialize::{Materialized, Materializer, ViewRequest, views};
@@ -52,7 +53,7 @@ pub(super) async fn locally(
     let version = project.head(&registry).await?;
     let views = views(&version.definitions, named)?;
     let store = project.store()?;
-    let engine = project.engine(None)?;
+    let engine = project.engine(EngineOptions::default())?;
     let materializer = Materializer::new(
         engine,
         store,

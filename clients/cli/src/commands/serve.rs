@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use asof_offline::EngineOptions;
 use asof_server::clock::SystemClock;
 use asof_server::materialize::Materializer;
 use asof_server::{Limits, Listening, ServeParts, serve};
@@ -24,7 +25,7 @@ pub(super) async fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure
     let stop = stop_signal()?;
     let store = project.store()?;
     let registry = Arc::new(project.registry().await?);
-    let engine = project.engine(None)?;
+    let engine = project.engine(EngineOptions::default())?;
     let materializer = Materializer::new(
         engine,
         Arc::clone(&store),

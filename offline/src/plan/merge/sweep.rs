@@ -123,6 +123,21 @@ struct Standing {
     row: usize,
 }
 
+impl Standing {
+    fn has_features_of(&self, other: &Self) -> bool {
+        let mut pairs = self.features.iter().zip(other.features.iter());
+        pairs.all(|(a, b)| a.slice(self.row, 1).to_data() == b.slice(other.row, 1).to_data())
+    }
+}
+
+/// Puts a row in the place of a smaller one.
+fn greatest(slot: &mut Option<Standing>, standing: &Standing) {
+    let order = slot.as_ref().map(|slot| slot.winner.order);
+    if order < Some(standing.winner.order) {
+        *slot = Some(standing.clone());
+    }
+}
+
 /// A row that has happened and is not known yet; the one that is known first is the greatest.
 struct Unknown {
     due: Timestamp,
@@ -154,13 +169,14 @@ impl Ord for Unknown {
 #[derive(Default)]
 struct KeyState {
     known: Option<Standing>,
-    happened: Option<RowOrder>,
+    /// The greatest row by rule 1 alone.
+    happened: Option<Standing>,
     unknown: BinaryHeap<Unknown>,
 }
 
 impl KeyState {
     fn enter(&mut self, standing: Standing, due: Timestamp, at: Timestamp) {
-        self.happened = self.happened.max(Some(standing.winner.order));
+        greatest(&mut self.happened, &standing);
         if due <= at {
             self.know(standing);
         } else {
@@ -169,10 +185,25 @@ impl KeyState {
     }
 
     fn know(&mut self, standing: Standing) {
-        let order = self.known.as_ref().map(|known| known.winner.order);
-        if order < Some(standing.winner.order) {
-            self.known = Some(standing);
-        }
+        greatest(&mut self.known, &standing);
+    }
+
+    /// The answer at an instant: what the contract says, the winner where its features are served, whether
+    /// rule 2 excluded another winner, and whether that one would give another answer.
+    fn answer(&self, ttl: Option<Duration>, at: Timestamp) -> (Verdict, Option<&Standing>, bool, bool) {
+        let winner = |standing: &Option<Standing>| standing.as_ref().map(|standing| standing.winner);
+        let (known, happened) = (winner(&self.known), winner(&self.happened));
+        let verdict = Verdict::of(known, happened.is_some(), ttl, at);
+        let held_back = known != happened;
+        let corrected = held_back && {
+            let then = Verdict::of(happened, happened.is_some(), ttl, at);
+            let differs = || match (&self.known, &self.happened) {
+                (Some(now), Some(then)) => !now.has_features_of(then),
+                _ => true,
+            };
+            then != verdict || (then == Verdict::Fresh && differs())
+        };
+        (verdict, self.known.as_ref(), held_back, corrected)
     }
 
     /// Lets rows be known whose time has come.
@@ -323,11 +354,10 @@ struct Answers {
 
 impl Answers {
     fn push(&mut self, row: u64, state: &KeyState, ttl: Option<Duration>, at: Timestamp) {
-        let winner = state.known.as_ref().map(|known| known.winner);
-        let verdict = Verdict::of(winner, state.happened.is_some(), ttl, at);
-        let held_back = winner.map(|winner| winner.order) != state.happened;
-        let served = self.answers.push(verdict, winner, held_back);
-        let place = match state.known.as_ref().filter(|_| served) {
+        let (verdict, known, held_back, corrected) = state.answer(ttl, at);
+        let winner = known.map(|known| known.winner);
+        let served = self.answers.push(verdict, winner, held_back, corrected);
+        let place = match known.filter(|_| served) {
             None => (0, 0),
             Some(known) => {
                 if self

@@ -8,6 +8,7 @@ use asof_core::data_type::DataType;
 use asof_core::service::ReadPlan;
 use asof_core::status::Status;
 use asof_core::time::Timestamp;
+use asof_offline::EngineOptions;
 use asof_proto::convert::{from_proto, to_proto};
 use asof_proto::v1;
 use asof_proto::v1::online_service_client::OnlineServiceClient;
@@ -58,7 +59,7 @@ pub(super) async fn ask(
     let store = project.store()?;
     let clock = frozen(moment);
     let jobs = Materializer::new(
-        project.engine(None)?,
+        project.engine(EngineOptions::default())?,
         Arc::clone(&store),
         Arc::clone(&registry),
         project.name().clone(),

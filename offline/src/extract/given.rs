@@ -1,0 +1,57 @@
+//! The spine of an extract: the caller's, or one that is made.
+
+use tempfile::TempDir;
+
+use super::{ExtractRequest, Rows};
+use crate::digest::Digest;
+use crate::error::{OfflineError, Result};
+use crate::spine::Spine;
+
+/// A spine, as it was when the extract began.
+pub(super) struct Given {
+    pub(super) spine: Spine,
+    pub(super) digest: String,
+    pub(super) bytes: u64,
+    /// Where the spine is that was made; it goes with this.
+    _made_in: Option<TempDir>,
+}
+
+impl Given {
+    /// Opens the caller's spine; `None` where one is to be made.
+    pub(super) fn open(request: &ExtractRequest<'_>) -> Result<Option<Self>> {
+        let Rows::Spine {
+            path,
+            time_column,
+            timezone,
+        } = request.rows
+        else {
+            return Ok(None);
+        };
+        let spine = Spine::open(path, time_column, timezone, &request.plan.caller_columns)?;
+        Self::of(spine, None).map(Some)
+    }
+
+    /// A spine, which is where it says or in `made_in`.
+    pub(super) fn of(spine: Spine, made_in: Option<TempDir>) -> Result<Self> {
+        let path = spine.path();
+        let metadata = path.metadata().map_err(|error| OfflineError::io(path, &error))?;
+        Ok(Self {
+            digest: Digest::of_file(path)?,
+            bytes: metadata.len(),
+            spine,
+            _made_in: made_in,
+        })
+    }
+
+    /// Refuses a spine that is another by now.
+    pub(super) fn unchanged(&self) -> Result<()> {
+        let path = self.spine.path();
+        if Digest::of_file(path)? == self.digest {
+            return Ok(());
+        }
+        Err(OfflineError::Data(format!(
+            "spine {} was changed while it was read: run this again when its writer is done",
+            path.display()
+        )))
+    }
+}
