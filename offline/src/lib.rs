@@ -9,6 +9,7 @@ mod columns;
 mod digest;
 mod engine;
 mod error;
+mod events;
 mod extract;
 mod fan_out;
 mod files;

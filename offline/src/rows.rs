@@ -4,14 +4,15 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use futures::{Stream, StreamExt};
 
 use asof_core::data_type::KeyType;
-use asof_core::definition::{BoundView, Location};
-use asof_core::key::{EntityKey, KeyColumns};
+use asof_core::definition::BoundView;
+use asof_core::key::KeyColumns;
 use asof_core::order::RowOrder;
 
 use crate::column::{self, ColumnError};
 use crate::columns::{Selected, Selection, SourceColumns};
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
+use crate::events::{EventId, Repeats};
 use crate::heads::{HeadColumns, Stand, row_of_file};
 use crate::parquet_file::RowNumbers;
 use crate::places::ViewPlaces;
@@ -24,23 +25,14 @@ pub struct SourceRows {
     pub file: usize,
     /// The entity keys.
     pub keys: KeyColumns,
-    /// The rows that count: those with a whole key and an event time.
+    /// The rows that count: those with a whole key and an event time, of an event the first accepted.
     pub heads: Vec<RowHead>,
     /// The features of the view, in its order, as their declared types.
     pub features: Vec<ArrayRef>,
     /// How many rows were skipped because their key or event time is null.
     pub skipped: u64,
-    /// The event ids of all rows of the file's batch, where the source has event ids.
-    pub(crate) events: Option<Events>,
-}
-
-/// The event ids of a batch, before `sql` and before rows are skipped: such a row uses up its id, too.
-#[derive(Debug, Clone)]
-pub(crate) struct Events {
-    /// Per row of the file's batch its id, or `None` where it is null.
-    pub(crate) ids: Vec<Option<EntityKey>>,
-    /// Per head its row in `ids`.
-    pub(crate) rows: Vec<usize>,
+    /// How many rows were ignored because an earlier one has the same event id.
+    pub repeated: u64,
 }
 
 /// One row of a batch.
@@ -83,18 +75,21 @@ impl RowReader {
         })
     }
 
-    /// Whether files have to be read one after the other, in order: an event id counts where it stands
-    /// first.
-    pub fn needs_order(&self) -> bool {
-        self.event_id.is_some()
+    /// Finds the rows that repeat an event, where the source has event ids.
+    pub(crate) async fn repeats(&self, engine: &Engine, snapshot: &Snapshot) -> Result<Option<Repeats>> {
+        match &self.event_id {
+            Some(id) => Repeats::find(engine, snapshot, id).await.map(Some),
+            None => Ok(None),
+        }
     }
 
-    /// The rows of one file, from its first to its last.
-    pub async fn read_file<'a>(
+    /// The rows of one file, from its first to its last, without those that repeat an event.
+    pub(crate) async fn read_file<'a>(
         &'a self,
         engine: &Engine,
         snapshot: &'a Snapshot,
         file: usize,
+        repeats: Option<&'a Repeats>,
     ) -> Result<impl Stream<Item = Result<SourceRows>> + Send + 'a> {
         let source_file = snapshot
             .files
@@ -113,16 +108,13 @@ impl RowReader {
                 rows: &RowNumbers::From(next_row),
             };
             next_row += u64::try_from(batch.num_rows()).unwrap_or(0);
-            self.rows(&batch, stand)
+            self.rows(&batch, stand, repeats)
         }))
     }
 
-    fn rows(&self, batch: &RecordBatch, stand: Stand<'_>) -> Result<SourceRows> {
-        let ids = self
-            .event_id
-            .as_ref()
-            .map(|id| id.read_named(batch))
-            .transpose()?;
+    fn rows(&self, batch: &RecordBatch, stand: Stand<'_>, repeats: Option<&Repeats>) -> Result<SourceRows> {
+        let repeated = repeats.map(|repeats| repeats.rows_of(batch)).transpose()?;
+        let is_repeated = |row: usize| repeated.as_ref().and_then(|rows| rows.get(row)) == Some(&true);
         let selected = self.selection.evaluate(batch, stand.place)?;
         let heads = self.heads.read(&selected, stand)?;
         let after = |count: usize| selected.columns.get(count..).unwrap_or_default();
@@ -140,26 +132,24 @@ impl RowReader {
             heads: Vec::new(),
             features,
             skipped: 0,
-            events: None,
+            repeated: 0,
         };
-        let mut event_rows = Vec::new();
         for row in 0..selected.rows {
             let whole = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
             let Some(order) = heads.order(row, &selected, stand)?.filter(|_| whole) else {
                 rows.skipped += 1;
                 continue;
             };
+            if is_repeated(selected.input_row(row)) {
+                rows.repeated += 1;
+                continue;
+            }
             rows.heads.push(RowHead {
                 row,
                 order,
                 deleted: heads.is_deleted(row),
             });
-            event_rows.push(selected.input_row(row));
         }
-        rows.events = ids.map(|ids| Events {
-            ids: (0..ids.rows()).map(|row| ids.key(row)).collect(),
-            rows: event_rows,
-        });
         Ok(rows)
     }
 }
@@ -207,50 +197,4 @@ fn column_error(stand: Stand<'_>, column: &str, error: &ColumnError, selected: &
         stand.place,
         row_of_file(error.row(), selected, stand)
     ))
-}
-
-/// The column of a managed source that identifies an event.
-#[derive(Debug, Clone)]
-pub(crate) struct EventId {
-    pub(crate) name: String,
-    key_type: KeyType,
-}
-
-impl EventId {
-    /// The one that the source declares.
-    pub(crate) fn of(source: &asof_core::definition::Source) -> Result<Option<Self>> {
-        let Location::Managed {
-            schema,
-            event_id: Some(name),
-        } = &source.location
-        else {
-            return Ok(None);
-        };
-        let declared = schema
-            .iter()
-            .find(|(column, _)| column == name)
-            .map(|(_, declared)| declared.clone());
-        let wrong = |what: String| {
-            OfflineError::Definition(format!("source {}: event_id {name:?} {what}", source.name))
-        };
-        let declared = declared.ok_or_else(|| wrong("is not a column of its schema".into()))?;
-        let key_type = KeyType::try_from(declared).map_err(|error| wrong(error.to_string()))?;
-        Ok(Some(Self {
-            name: name.clone(),
-            key_type,
-        }))
-    }
-
-    /// The ids of a batch that has the column under its name.
-    fn read_named(&self, batch: &RecordBatch) -> Result<KeyColumns> {
-        let lost = || OfflineError::Internal(format!("column {:?} was not read", self.name));
-        self.read(batch.column_by_name(&self.name).ok_or_else(lost)?)
-    }
-
-    /// The ids of a column.
-    pub(crate) fn read(&self, array: &ArrayRef) -> Result<KeyColumns> {
-        let lost = || OfflineError::Internal(format!("column {:?} holds no ids", self.name));
-        let array = column::convert(array, self.key_type.data_type()).map_err(|_| lost())?;
-        KeyColumns::try_new(std::slice::from_ref(&self.key_type), &[array]).map_err(|_| lost())
-    }
 }

@@ -202,12 +202,7 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
     ) -> Result<Materialized, MaterializeError> {
         let mut done = Materialized::default();
         let mut chunk = Chunk::new(bound, &work.state);
-        // Of rows with event ids the first counts, and which that is only the rows before it tell.
-        let settled = if reader.needs_order() {
-            0
-        } else {
-            work.settled(snapshot, request.as_of)
-        };
+        let settled = work.settled(snapshot, request.as_of);
         let mut scan = Scan::start(&self.engine, snapshot, reader, settled..snapshot.files.len());
         while let Some(rows) = scan.next().await? {
             done.rows_read += rows.heads.len() as u64;

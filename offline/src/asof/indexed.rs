@@ -1,7 +1,7 @@
 //! The join by an index of the spine in memory: sources are read once, in any order, and never sorted.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 
@@ -9,7 +9,7 @@ use super::contest::{Contest, Outcome, RowAnswer, Served};
 use super::fetch::Fetch;
 use super::memory::Memory;
 use super::metrics::JoinMetrics;
-use super::pass::{Asked, Found, Pass, Seen};
+use super::pass::{Asked, Found, Pass};
 use super::prune;
 use super::questions::Questions;
 use super::source::{Part, SourceFiles};
@@ -59,7 +59,7 @@ pub(crate) async fn join_indexed(
 ) -> Result<Vec<Answers>> {
     let join = Join {
         spec,
-        passes: passes(spec, &questions)?,
+        passes: passes(spec, &questions).await?,
         questions,
         metrics,
     };
@@ -106,24 +106,22 @@ struct Join<'a> {
     metrics: &'a JoinMetrics,
 }
 
-fn passes(spec: &JoinSpec, questions: &[Arc<Questions>]) -> Result<Vec<Arc<Pass>>> {
-    let plan = |(number, source): (usize, &JoinSource)| {
-        let asked = |(number, read): (usize, &JoinRead)| {
-            let questions = Arc::clone(questions.get(number)?);
-            Some((
-                number,
-                Asked {
-                    bound: Arc::clone(&read.bound),
-                    places: read.places.clone(),
-                    questions,
-                },
-            ))
+async fn passes(spec: &JoinSpec, questions: &[Arc<Questions>]) -> Result<Vec<Arc<Pass>>> {
+    let asked = |(number, read): (usize, &JoinRead)| {
+        let asked = Asked {
+            bound: Arc::clone(&read.bound),
+            places: read.places.clone(),
+            questions: Arc::clone(questions.get(number)?),
         };
-        let reads = spec.reads_of(number).filter_map(asked).collect();
-        let pass = Pass::plan(&source.columns, &source.files.snapshot, reads, spec.as_corrected)?;
-        Ok(Arc::new(pass))
+        Some((number, asked))
     };
-    spec.sources.iter().enumerate().map(plan).collect()
+    let mut passes = Vec::with_capacity(spec.sources.len());
+    for (number, JoinSource { files, columns }) in spec.sources.iter().enumerate() {
+        let reads = spec.reads_of(number).filter_map(asked).collect();
+        let pass = Pass::plan(&spec.engine, columns, &files.snapshot, reads, spec.as_corrected);
+        passes.push(Arc::new(pass.await?));
+    }
+    Ok(passes)
 }
 
 impl Join<'_> {
@@ -158,9 +156,9 @@ impl Join<'_> {
 
     /// Reads the keys and times of all sources, several parts at once.
     fn find(&self) -> Workers<Found> {
-        let mut jobs: Vec<(SourceFiles, Arc<Pass>, Vec<Part>)> = Vec::new();
+        let mut jobs: Vec<(SourceFiles, Arc<Pass>, Part)> = Vec::new();
         for (source, pass) in self.spec.sources.iter().zip(&self.passes) {
-            let job = |parts| (source.files.clone(), Arc::clone(pass), parts);
+            let job = |part| (source.files.clone(), Arc::clone(pass), part);
             let all = source.files.parts();
             let parts = prune::parts(&source.files, pass);
             self.metrics.row_groups.add(all.len());
@@ -171,37 +169,25 @@ impl Join<'_> {
                     read.counts.leave(unread);
                 }
             }
-            if pass.needs_order() {
-                jobs.push(job(parts));
-            } else {
-                jobs.extend(parts.into_iter().map(|part| job(vec![part])));
-            }
+            jobs.extend(parts.into_iter().map(job));
         }
         let options = self.spec.engine.options;
         let rows_read = self.metrics.rows_read.clone();
-        Workers::start(options.readers, jobs, move |(files, pass, parts), finds| {
+        Workers::start(options.readers, jobs, move |(files, pass, part), finds| {
             let rows_read = rows_read.clone();
             async move {
-                let seen = Arc::new(Mutex::new(Seen::new()));
-                for part in parts {
-                    let (number, place) = (part.file, files.place(part.file));
-                    let columns = pass.columns().to_vec();
-                    let (pass, seen, rows_read) = (Arc::clone(&pass), Arc::clone(&seen), rows_read.clone());
-                    let map = move |batch: &RecordBatch, rows: &_| {
-                        let stand = Stand {
-                            place: &place,
-                            file: number,
-                            rows,
-                        };
-                        rows_read.add(batch.num_rows());
-                        let panicked = |_| OfflineError::Internal("a reader panicked".into());
-                        pass.find(batch, stand, &mut *seen.lock().map_err(panicked)?)
+                let (number, place) = (part.file, files.place(part.file));
+                let columns = pass.columns().to_vec();
+                let map = move |batch: &RecordBatch, rows: &_| {
+                    let stand = Stand {
+                        place: &place,
+                        file: number,
+                        rows,
                     };
-                    files
-                        .read(part, &columns, options.batch_size, finds.clone(), map)
-                        .await?;
-                }
-                Ok(())
+                    rows_read.add(batch.num_rows());
+                    pass.find(batch, stand)
+                };
+                files.read(part, &columns, options.batch_size, finds, map).await
             }
         })
     }

@@ -1,23 +1,23 @@
 //! One pass over the keys and times of a source, for all views that read it: each row finds, by binary
 //! search, the first question that it can answer.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::arrow::buffer::NullBuffer;
 
 use asof_core::definition::BoundView;
-use asof_core::key::EntityKey;
 
 use super::contest::{Candidate, Place};
 use super::index::NONE;
 use super::questions::Questions;
 use crate::columns::{Selected, Selection, SourceColumns};
+use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
+use crate::events::{EventId, Repeats};
 use crate::heads::{HeadColumns, Heads, Stand};
 use crate::places::ViewPlaces;
-use crate::rows::{EventId, entity_keys};
+use crate::rows::entity_keys;
 use crate::snapshot::Snapshot;
 use crate::time_column::TimeRules;
 use asof_core::order::file_seq;
@@ -35,7 +35,8 @@ pub(crate) struct Asked {
 pub(crate) struct Pass {
     heads: HeadColumns,
     selection: Selection,
-    event_id: Option<EventId>,
+    /// The rows that repeat an event, where the source has event ids.
+    repeats: Option<Repeats>,
     reads: Vec<PassRead>,
     as_corrected: bool,
     /// Whether there is no `sql`.
@@ -66,12 +67,10 @@ pub(crate) struct Found {
     pub(crate) repeated: u64,
 }
 
-/// The event ids met so far.
-pub(crate) type Seen = HashSet<EntityKey>;
-
 impl Pass {
     /// Plans a pass for reads, given with their numbers, of one source.
-    pub(crate) fn plan(
+    pub(crate) async fn plan(
+        engine: &Engine,
         columns: &SourceColumns,
         snapshot: &Snapshot,
         reads: Vec<(usize, Asked)>,
@@ -96,10 +95,14 @@ impl Pass {
                 }
             })
             .collect();
+        let repeats = match &event_id {
+            Some(id) => Some(Repeats::find(engine, snapshot, id).await?),
+            None => None,
+        };
         Ok(Self {
             selection: columns.select(&wanted, &hidden)?,
             heads,
-            event_id,
+            repeats,
             reads,
             as_corrected,
             is_plain: columns.is_plain(),
@@ -111,16 +114,9 @@ impl Pass {
         self.selection.read()
     }
 
-    /// Whether rows have to come in their order: an event id counts where it stands first.
-    pub(crate) fn needs_order(&self) -> bool {
-        self.event_id.is_some()
-    }
-
-    /// The column of event times, where what it holds in a file is what the rows have, and no row counts for
-    /// more than its own values.
+    /// The column of event times, where what it holds in a file is what the rows have.
     pub(crate) fn plain_event_time(&self) -> Option<&str> {
-        let plain = self.is_plain && self.event_id.is_none();
-        plain.then(|| self.heads.event_time())
+        self.is_plain.then(|| self.heads.event_time())
     }
 
     /// How times are understood.
@@ -134,10 +130,10 @@ impl Pass {
     }
 
     /// What a batch of rows has for each read.
-    pub(crate) fn find(&self, batch: &RecordBatch, stand: Stand<'_>, seen: &mut Seen) -> Result<Vec<Found>> {
+    pub(crate) fn find(&self, batch: &RecordBatch, stand: Stand<'_>) -> Result<Vec<Found>> {
         let selected = self.selection.evaluate(batch, stand.place)?;
         let heads = self.heads.read(&selected, stand)?;
-        let repeated = self.repeated(&selected, seen)?;
+        let repeated = self.repeated(&selected)?;
         let mut found = Vec::with_capacity(self.reads.len());
         for read in &self.reads {
             let rows = Rows {
@@ -151,16 +147,15 @@ impl Pass {
         Ok(found)
     }
 
-    /// Per row of the file's batch, whether its event id was seen before; such a row uses up its id even
-    /// where `sql` leaves it out.
-    fn repeated(&self, selected: &Selected, seen: &mut Seen) -> Result<Option<Vec<bool>>> {
-        let Some(id) = &self.event_id else {
+    /// Per row of the file's batch, whether it repeats an event.
+    fn repeated(&self, selected: &Selected) -> Result<Option<Vec<bool>>> {
+        let Some(repeats) = &self.repeats else {
             return Ok(None);
         };
-        let lost = || OfflineError::Internal(format!("column {:?} was not read", id.name));
-        let ids = id.read(selected.hidden.last().ok_or_else(lost)?)?;
-        let repeated = (0..ids.rows()).map(|row| ids.key(row).is_some_and(|id| !seen.insert(id)));
-        Ok(Some(repeated.collect()))
+        match selected.hidden.as_slice() {
+            [seqs, .., ids] => repeats.rows(ids, seqs).map(Some),
+            _ => Err(OfflineError::Internal("event ids were not read".into())),
+        }
     }
 
     fn find_for(&self, read: &PassRead, rows: &Rows<'_>) -> Result<Found> {

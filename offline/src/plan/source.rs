@@ -130,15 +130,13 @@ impl ExecutionPlan for SourceExec {
             let read = spec.reads.get(number).ok_or_else(lost)?;
             let snapshot = &spec.sources.get(read.source).ok_or_else(lost)?.files.snapshot;
             let mut scan = Scan::start(&spec.engine, snapshot, &reader, 0..snapshot.files.len());
-            let mut repeated = 0;
             while let Some(rows) = scan.next().await.map_err(external)? {
                 let timer = metrics.elapsed_compute().timer();
                 let batch = batch_of(&rows, &schema)?;
                 timer.done();
                 metrics.record_output(batch.num_rows());
                 let count = batch.num_rows() as u64;
-                read.counts.add(count, rows.skipped, scan.repeated() - repeated);
-                repeated = scan.repeated();
+                read.counts.add(count, rows.skipped, rows.repeated);
                 spec.told();
                 if sender.send(Ok(batch)).await.is_err() {
                     break;
