@@ -34,7 +34,7 @@ pub use error::{OfflineError, Result};
 pub use extract::{ExtractRequest, Phase, Progress, Rows, Silent};
 pub use files::SourceFile;
 pub use grid::Grid;
-pub use managed::{IngestRequest, Ingested};
+pub use managed::{CompactRequest, Compacted, IngestRequest, Ingested};
 pub use manifest::Origin;
 pub use plan::Strategy;
 pub use rows::{RowHead, RowReader, SourceRows};

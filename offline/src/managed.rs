@@ -4,9 +4,17 @@
 //! counted up from 1 within the table, and `__asof_known`, when a row became known, null where that is its
 //! event time. The next seq stands in the log as an application transaction, so that it moves with the
 //! rows or not at all.
+//!
+//! An ingest is one file, its rows in the order in which they were accepted. A compaction rewrites files by key
+//! and time; a row keeps its seq, so that no answer depends on where it stands.
 
+mod commit;
+mod compact;
 mod ingest;
+mod layout;
+mod part;
 
+pub use compact::{CompactRequest, Compacted};
 pub use ingest::{IngestRequest, Ingested};
 
 use std::path::PathBuf;
@@ -111,20 +119,28 @@ pub(crate) async fn open(
     std::fs::create_dir_all(&directory).map_err(|error| OfflineError::io(&directory, &error))?;
     let url = Url::from_directory_path(&directory)
         .map_err(|()| OfflineError::Internal(format!("{} has no file URL", directory.display())))?;
-    let table = DeltaTable::try_from_url(url)
-        .await
-        .map_err(|error| delta_error(source, &error))?;
-    let table = if table.version().is_none() {
-        table
+    let found = async || {
+        let table = DeltaTable::try_from_url(url.clone()).await;
+        table.map_err(|error| delta_error(source, &error))
+    };
+    let mut table = found().await?;
+    if table.version().is_none() {
+        let created = table
             .create()
             .with_table_name(source.name.as_str())
             .with_columns(fields(schema)?)
             .with_save_mode(SaveMode::Ignore)
-            .await
-            .map_err(|error| delta_error(source, &error))?
-    } else {
-        table
-    };
+            .await;
+        table = match created {
+            Ok(table) => table,
+            Err(error) => {
+                // Somebody else may have been faster.
+                let table = found().await?;
+                table.version().ok_or_else(|| delta_error(source, &error))?;
+                table
+            }
+        };
+    }
     with_every_column(source, schema, table).await
 }
 

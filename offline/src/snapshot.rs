@@ -446,7 +446,7 @@ pub(crate) async fn open_delta(directory: &Path, source: &str) -> Result<DeltaTa
 }
 
 /// A file's path as a table's log writes it: a relative URL.
-fn as_in_log(path: &str) -> String {
+pub(crate) fn as_in_log(path: &str) -> String {
     path.replace('%', "%25").replace('?', "%3F").replace('#', "%23")
 }
 

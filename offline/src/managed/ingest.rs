@@ -1,37 +1,29 @@
 //! `ingest`: files into a managed table, all of their rows or none.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
-use datafusion::arrow::datatypes::Schema;
-use deltalake::DeltaTable;
-use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
-use deltalake::kernel::{Action, Add, Transaction};
+use datafusion::arrow::datatypes::SchemaRef;
+use deltalake::kernel::transaction::CommitProperties;
+use deltalake::kernel::{Action, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use futures::StreamExt;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
 
 use asof_core::data_type::DataType;
 use asof_core::definition::{Location, Source};
 use asof_core::time::Timestamp;
 
-use super::{SEQ_APP, delta_error, directory, next_seq, open, stored_type, table_schema, transaction};
+use super::commit::{ATTEMPTS, Commit, outrun};
+use super::part::{Part, Writing};
+use super::{SEQ_APP, directory, layout, next_seq, open, stored_type, table_schema, transaction};
 use crate::column;
 use crate::digest::Digest;
 use crate::engine::Engine;
-use crate::error::{OfflineError, Result, first_line};
+use crate::error::{OfflineError, Result};
 use crate::files::SourceFile;
-use crate::output::temporary_in;
 use crate::snapshot::Snapshot;
 use crate::time_column::{self, Side, TimeRules};
-
-/// How often a commit is tried again when somebody else committed first.
-const ATTEMPTS: usize = 10;
-/// How many rows a row group of a managed table holds.
-const ROW_GROUP: usize = 131_072;
 
 /// What to ingest.
 #[derive(Debug, Clone)]
@@ -97,27 +89,19 @@ impl Engine {
             let first = next_seq(&table, source).await?;
             let first = i64::try_from(first)
                 .map_err(|_| OfflineError::Internal("the table's seqs are used up".into()))?;
-            let written = self.write_rows(source, schema, &files, first).await?;
-            match commit(&table, source, &written, &id, request.at).await {
-                Ok(version) => {
-                    return Ok(Ingested {
-                        id,
-                        rows: written.rows,
-                        repeated: false,
-                        version,
-                    });
-                }
-                Err(Commit::Again) => written.remove(),
-                Err(Commit::Failed(error)) => {
-                    written.remove();
-                    return Err(error);
-                }
+            let (part, next) = self.write_rows(source, schema, &files, first).await?;
+            let rows = part.rows;
+            let commit = commit(&part, next, &id, request.at);
+            if let Some(version) = commit.make(&table, source, vec![part]).await? {
+                return Ok(Ingested {
+                    id,
+                    rows,
+                    repeated: false,
+                    version,
+                });
             }
         }
-        Err(OfflineError::Conflict(format!(
-            "managed table {}: other writers committed first {ATTEMPTS} times in a row: try again",
-            source.name
-        )))
+        Err(outrun(source))
     }
 
     fn ingest_files(&self, paths: &[PathBuf]) -> Result<Vec<SourceFile>> {
@@ -137,27 +121,21 @@ impl Engine {
             .collect()
     }
 
-    /// Writes the rows of all files into one new file of the table, numbered from `first`.
+    /// Writes the rows of all files into one new file of the table, numbered from `first`; returns the next
+    /// number, too.
     async fn write_rows(
         &self,
         source: &Source,
         schema: &[(String, DataType)],
         files: &[SourceFile],
         first: i64,
-    ) -> Result<Part> {
-        let target = table_schema(schema);
-        let mut writing = Writing::create(directory(self, source), first, &target)?;
-        let appended = self.append_files(source, schema, files, &mut writing).await;
-        writing.finish(appended)
-    }
-
-    async fn append_files(
-        &self,
-        source: &Source,
-        schema: &[(String, DataType)],
-        files: &[SourceFile],
-        writing: &mut Writing,
-    ) -> Result<()> {
+    ) -> Result<(Part, i64)> {
+        let mut numbering = Numbering {
+            schema: table_schema(schema),
+            next: first,
+        };
+        let properties = layout::as_accepted()?;
+        let mut writing = Writing::create(&directory(self, source), first, &numbering.schema, properties)?;
         let columns: Vec<String> = schema.iter().map(|(name, _)| name.clone()).collect();
         for file in files {
             let snapshot = self.ingest_snapshot(source, schema, file).await?;
@@ -166,11 +144,11 @@ impl Engine {
             while let Some(batch) = stream.next().await {
                 let batch = batch.map_err(|error| OfflineError::engine(&file.path, &error))?;
                 let arrays = convert_batch(source, schema, &file.path, row, &batch)?;
-                writing.append(arrays, batch.num_rows())?;
+                writing.append(&numbering.number(arrays, batch.num_rows())?)?;
                 row += batch.num_rows();
             }
         }
-        Ok(())
+        Ok((writing.finish()?, numbering.next))
     }
 
     /// A file to ingest as a snapshot of one file, whose columns are exactly the declared ones.
@@ -253,166 +231,44 @@ fn convert_column(
     arrow::compute::cast(&converted, &stored.to_arrow()).map_err(|error| (None, error.to_string()))
 }
 
-/// A file of a managed table that is being written.
-struct Writing {
-    part: Part,
-    schema: Arc<Schema>,
-    writer: ArrowWriter<std::fs::File>,
+/// Numbers rows as they are accepted.
+struct Numbering {
+    schema: SchemaRef,
+    next: i64,
 }
 
-/// A file of a managed table that no commit names yet.
-struct Part {
-    path: PathBuf,
-    name: String,
-    first: i64,
-    rows: u64,
-    size: u64,
-}
-
-impl Writing {
-    fn create(directory: PathBuf, first: i64, schema: &Arc<Schema>) -> Result<Self> {
-        let unique = temporary_in(&directory, &format!("part-{first:020}-"), ".parquet")?;
-        let (file, path) = unique
-            .keep()
-            .map_err(|error| OfflineError::io(&directory, &error.error))?;
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let level = ZstdLevel::try_new(1).map_err(|error| OfflineError::Internal(error.to_string()))?;
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(level))
-            .set_max_row_group_row_count(Some(ROW_GROUP))
-            .build();
-        let writer = ArrowWriter::try_new(file, Arc::clone(schema), Some(properties))
-            .map_err(|error| parquet_error(&path, &error))?;
-        Ok(Self {
-            part: Part {
-                path,
-                name,
-                first,
-                rows: 0,
-                size: 0,
-            },
-            schema: Arc::clone(schema),
-            writer,
-        })
-    }
-
-    fn append(&mut self, mut arrays: Vec<ArrayRef>, rows: usize) -> Result<()> {
-        let start = self
-            .part
-            .next_seq()
-            .ok_or_else(|| OfflineError::Internal("the table's seqs are used up".into()))?;
-        let seqs = (0..rows).map(|row| start + i64::try_from(row).unwrap_or(0));
-        arrays.push(Arc::new(Int64Array::from_iter_values(seqs)));
+impl Numbering {
+    /// The rows of declared columns, with the hidden ones.
+    fn number(&mut self, mut arrays: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let used_up = || OfflineError::Internal("the table's seqs are used up".into());
+        let first = self.next;
+        let count = i64::try_from(rows).map_err(|_| used_up())?;
+        self.next = first.checked_add(count).ok_or_else(used_up)?;
+        arrays.push(Arc::new(Int64Array::from_iter_values(first..self.next)));
         arrays.push(new_null_array(&DataType::Timestamp.to_arrow(), rows));
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays)?;
-        self.writer
-            .write(&batch)
-            .map_err(|error| parquet_error(&self.part.path, &error))?;
-        self.part.rows += u64::try_from(rows).unwrap_or(0);
-        Ok(())
-    }
-
-    /// Ends the file, or takes it away where its rows could not be written.
-    fn finish(self, appended: Result<()>) -> Result<Part> {
-        let Self { mut part, writer, .. } = self;
-        match appended.and_then(|()| part.close(writer)) {
-            Ok(()) => Ok(part),
-            Err(error) => {
-                part.remove();
-                Err(error)
-            }
-        }
+        Ok(RecordBatch::try_new(SchemaRef::clone(&self.schema), arrays)?)
     }
 }
 
-impl Part {
-    fn close(&mut self, writer: ArrowWriter<std::fs::File>) -> Result<()> {
-        let file = writer
-            .into_inner()
-            .map_err(|error| parquet_error(&self.path, &error))?;
-        file.sync_all()
-            .map_err(|error| OfflineError::io(&self.path, &error))?;
-        self.size = file
-            .metadata()
-            .map_err(|error| OfflineError::io(&self.path, &error))?
-            .len();
-        Ok(())
-    }
-
-    /// Takes the file away again; one that stays behind is not named by the table and does no harm.
-    fn remove(&self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-
-    fn next_seq(&self) -> Option<i64> {
-        self.first.checked_add(i64::try_from(self.rows).ok()?)
-    }
-}
-
-fn parquet_error(path: &Path, error: &parquet::errors::ParquetError) -> OfflineError {
-    OfflineError::Unavailable {
-        place: path.display().to_string(),
-        reason: first_line(&error.to_string()),
-    }
-}
-
-/// Why a commit did not take place.
-enum Commit {
-    /// Somebody else committed first.
-    Again,
-    Failed(OfflineError),
-}
-
-async fn commit(
-    table: &DeltaTable,
-    source: &Source,
-    written: &Part,
-    id: &str,
-    at: Timestamp,
-) -> std::result::Result<u64, Commit> {
-    let failed = |error: &deltalake::DeltaTableError| Commit::Failed(delta_error(source, error));
-    let next = written
-        .next_seq()
-        .ok_or_else(|| Commit::Failed(OfflineError::Internal("the table's seqs are used up".into())))?;
-    let add = Add {
-        path: written.name.clone(),
-        size: i64::try_from(written.size).unwrap_or(i64::MAX),
-        modification_time: at.micros() / 1_000,
-        data_change: true,
-        stats: Some(format!("{{\"numRecords\":{}}}", written.rows)),
-        ..Add::default()
-    };
-    let actions = if written.rows == 0 {
+fn commit(part: &Part, next: i64, id: &str, at: Timestamp) -> Commit {
+    let actions = if part.rows == 0 {
         Vec::new()
     } else {
-        vec![Action::Add(add)]
+        vec![Action::Add(part.add(at, true))]
     };
+    let rows = i64::try_from(part.rows).unwrap_or(i64::MAX);
     let properties = CommitProperties::default()
         .with_max_retries(0)
         .with_application_transaction(Transaction::new(SEQ_APP, next))
-        .with_application_transaction(Transaction::new(
-            id_app(id),
-            i64::try_from(written.rows).unwrap_or(i64::MAX),
-        ));
-    let operation = DeltaOperation::Write {
-        mode: SaveMode::Append,
-        partition_by: None,
-        predicate: None,
-    };
-    let state = table.snapshot().map_err(|error| failed(&error))?;
-    let builder = CommitBuilder::from(properties).with_actions(actions);
-    match builder.build(Some(state), table.log_store(), operation).await {
-        Ok(done) => Ok(done.version()),
-        Err(deltalake::DeltaTableError::Transaction {
-            source:
-                TransactionError::VersionAlreadyExists(_)
-                | TransactionError::CommitConflict(_)
-                | TransactionError::MaxCommitAttempts(_),
-        }) => Err(Commit::Again),
-        Err(error) => Err(failed(&error)),
+        .with_application_transaction(Transaction::new(id_app(id), rows));
+    Commit {
+        actions,
+        properties,
+        operation: DeltaOperation::Write {
+            mode: SaveMode::Append,
+            partition_by: None,
+            predicate: None,
+        },
     }
 }
 

@@ -92,7 +92,7 @@ fn random_project(world: &World, random: &mut Random) -> (Project, Vec<Stored>) 
     (project, stored)
 }
 
-fn key_names(world: &World, prefix: &str) -> Vec<String> {
+pub(crate) fn key_names(world: &World, prefix: &str) -> Vec<String> {
     (0..world.key_types.len())
         .map(|place| format!("{prefix}{place}"))
         .collect()
@@ -350,7 +350,7 @@ fn check_extract(
     totals
 }
 
-fn check_event_times(answers: &[Answer<'_, usize>], found: &ArrayRef) {
+pub(crate) fn check_event_times(answers: &[Answer<'_, usize>], found: &ArrayRef) {
     let expected: TimestampMicrosecondArray = answers
         .iter()
         .map(|answer| {
@@ -363,7 +363,7 @@ fn check_event_times(answers: &[Answer<'_, usize>], found: &ArrayRef) {
     assert!(same(&expected, found), "expected {expected:?}, found {found:?}");
 }
 
-fn check_feature(
+pub(crate) fn check_feature(
     values: &ArrayRef,
     answers: &[Answer<'_, usize>],
     found: &RecordBatch,

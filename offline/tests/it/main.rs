@@ -11,6 +11,7 @@
     reason = "the environment scales the tests and repeats a seed"
 )]
 
+mod compaction;
 mod contract;
 mod flights;
 mod grids;

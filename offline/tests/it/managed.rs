@@ -13,14 +13,14 @@ use arrow::datatypes::{Float32Type, Int64Type};
 use asof_core::data_type::DataType;
 use asof_core::definition::Location;
 use asof_core::time::Zone;
-use asof_offline::OfflineError;
+use asof_offline::{OfflineError, Strategy};
 
 use crate::project::{Ask, Project, batch, column, ingest, managed, read, same, write_csv, write_parquet};
 
 const SCHEMA: [(&str, &str); 3] = [("user", "int64"), ("at", "timestamp"), ("amount", "float64")];
 
 /// Users, times in microseconds and amounts.
-fn clicks(rows: &[(i64, i64, f64)]) -> RecordBatch {
+pub(crate) fn clicks(rows: &[(i64, i64, f64)]) -> RecordBatch {
     let users: Int64Array = rows.iter().map(|row| Some(row.0)).collect();
     let amounts: arrow::array::Float64Array = rows.iter().map(|row| Some(row.2)).collect();
     batch(vec![
@@ -30,7 +30,7 @@ fn clicks(rows: &[(i64, i64, f64)]) -> RecordBatch {
     ])
 }
 
-fn times(micros: impl Iterator<Item = i64>) -> ArrayRef {
+pub(crate) fn times(micros: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(
         micros
             .map(Some)
@@ -39,7 +39,7 @@ fn times(micros: impl Iterator<Item = i64>) -> ArrayRef {
     )
 }
 
-fn shop() -> Project {
+pub(crate) fn shop() -> Project {
     let mut project = Project::new();
     project
         .entity("user", &[("user", "int64")])
@@ -48,14 +48,14 @@ fn shop() -> Project {
     project
 }
 
-fn parquet(project: &Project, name: &str, rows: &[(i64, i64, f64)]) -> PathBuf {
+pub(crate) fn parquet(project: &Project, name: &str, rows: &[(i64, i64, f64)]) -> PathBuf {
     let path = project.path(name);
     write_parquet(&path, &clicks(rows));
     path
 }
 
 /// The amount that each (user, time) finds.
-async fn amounts(project: &Project, asked: &[(i64, i64)]) -> Vec<Option<f64>> {
+pub(crate) async fn amounts(project: &Project, asked: &[(i64, i64)]) -> Vec<Option<f64>> {
     let spine = project.path("spine.parquet");
     let users: Int64Array = asked.iter().map(|row| Some(row.0)).collect();
     write_parquet(
@@ -327,17 +327,31 @@ async fn an_event_counts_once() {
     project.ingest("clicks", &[first], None).await.unwrap();
     project.ingest("clicks", &[second], None).await.unwrap();
     let asked = [(1, 20), (2, 20), (3, 20), (4, 20)];
-    assert_eq!(
-        amounts(&project, &asked).await,
-        [Some(1.0), Some(4.0), None, Some(-1.0)]
-    );
-    project.change_source("clicks", |source| {
-        source.sql = Some("select * from source where amount > 0.0".into())
-    });
-    assert_eq!(
-        amounts(&project, &asked).await,
-        [Some(1.0), Some(4.0), None, None]
-    );
+    // Sorted by user and time, the row of user 3 that does not count stands after all of user 1's, and that of
+    // id "b" which counts, of no user, before them.
+    for compacted in [false, true] {
+        if compacted {
+            let done = project.compact("clicks", &[&["user"]], 1 << 20).await.unwrap();
+            assert_eq!((done.files_before, done.files_after, done.rows), (2, 1, 9));
+        }
+        for strategy in [Strategy::Indexed, Strategy::Sorted] {
+            project.set_strategy(strategy);
+            project.change_source("clicks", |source| source.sql = None);
+            assert_eq!(
+                amounts(&project, &asked).await,
+                [Some(1.0), Some(4.0), None, Some(-1.0)],
+                "{compacted} {strategy:?}"
+            );
+            project.change_source("clicks", |source| {
+                source.sql = Some("select * from source where amount > 0.0".into())
+            });
+            assert_eq!(
+                amounts(&project, &asked).await,
+                [Some(1.0), Some(4.0), None, None],
+                "{compacted} {strategy:?}"
+            );
+        }
+    }
 }
 
 /// A column of each nested type, with its nulls.
@@ -488,7 +502,11 @@ async fn columns_of_every_type_survive() {
             ("event_timestamp", times([2, 2, 2].into_iter())),
         ]),
     );
-    for out in ["out.parquet", "out.arrow"] {
+    for out in ["out.parquet", "out.arrow", "compacted.parquet", "compacted.arrow"] {
+        if out == "compacted.parquet" {
+            let done = project.compact("things", &[&["user"]], 1 << 20).await.unwrap();
+            assert_eq!((done.files_written, done.rows), (1, 3));
+        }
         let out = project.path(out);
         project
             .extract(&project.plan(&["thing:*"]), &spine, &out, &Ask::default())

@@ -16,8 +16,8 @@ use asof_core::name::{EntityName, FeatureName, Prefix, ProjectName, SourceName, 
 use asof_core::service::ReadPlan;
 use asof_core::time::{FixedClock, Timestamp, Zone};
 use asof_offline::{
-    Engine, EngineOptions, ExtractRequest, ExtractSummary, IngestRequest, Ingested, OfflineError, Origin,
-    Rows, Silent, Strategy,
+    CompactRequest, Compacted, Engine, EngineOptions, ExtractRequest, ExtractSummary, IngestRequest,
+    Ingested, OfflineError, Origin, Rows, Silent, Strategy,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -187,6 +187,24 @@ impl Project {
     ) -> Result<Ingested, OfflineError> {
         ingest(&self.engine(), &self.definitions.sources[source], files, id).await
     }
+
+    /// Compacts a source for the keys that it is asked by, into files of about so many bytes.
+    pub(crate) async fn compact(
+        &self,
+        source: &str,
+        keys: &[&[&str]],
+        file_bytes: u64,
+    ) -> Result<Compacted, OfflineError> {
+        let owned = |keys: &&[&str]| keys.iter().map(ToString::to_string).collect();
+        let keys: Vec<Vec<String>> = keys.iter().map(owned).collect();
+        compact(
+            &self.engine(),
+            &self.definitions.sources[source],
+            &keys,
+            file_bytes,
+        )
+        .await
+    }
 }
 
 pub(crate) async fn extract(
@@ -245,6 +263,21 @@ pub(crate) async fn ingest(
             at: Timestamp::EPOCH,
         })
         .await
+}
+
+pub(crate) async fn compact(
+    engine: &Engine,
+    source: &Source,
+    keys: &[Vec<String>],
+    file_bytes: u64,
+) -> Result<Compacted, OfflineError> {
+    let request = CompactRequest {
+        source,
+        keys,
+        file_bytes,
+        at: Timestamp::EPOCH,
+    };
+    engine.compact(request).await
 }
 
 /// A view in a plan.

@@ -145,21 +145,28 @@ impl Mark {
     }
 
     /// Whether this mark is of that very snapshot.
+    ///
+    /// Of a managed table the seqs say so, whatever files a compaction has made of its rows.
     pub(super) fn is_of(&self, snapshot: &Snapshot) -> bool {
+        let same_files = || self.files.len() == snapshot.files.len() && self.begins(snapshot);
         self.table == snapshot.table_id
-            && self.files.len() == snapshot.files.len()
             && self.next_seq == snapshot.next_seq()
-            && self.begins(snapshot)
+            && (self.next_seq.is_some() || same_files())
     }
 
     /// How many of the first files of a snapshot have nothing for a run as of `as_of`: their rows are
     /// there, pending ones included, and none of those that were left has happened since.
     pub(super) fn settled(&self, snapshot: &Snapshot, as_of: Timestamp) -> usize {
         let something_happened = self.ahead.is_some_and(|ahead| ahead <= as_of.micros());
-        if something_happened || !self.begins(snapshot) {
-            return 0;
+        if something_happened {
+            0
+        } else if self.is_of(snapshot) {
+            snapshot.files.len()
+        } else if self.begins(snapshot) {
+            self.files.len()
+        } else {
+            0
         }
-        self.files.len()
     }
 
     /// Whether this mark has a row: of one of its files, or with a seq before its next.

@@ -20,7 +20,7 @@ use asof_core::reference::{HistoryRow, Rules, as_of};
 use asof_core::registry::{RegistryStore, Run};
 use asof_core::status::{Status, Verdict};
 use asof_core::time::Timestamp;
-use asof_offline::{Engine, EngineOptions, IngestRequest};
+use asof_offline::{CompactRequest, Engine, EngineOptions, IngestRequest};
 use asof_registry::{Authored, AuthoredFile, MemoryRegistry, ProjectConfig, apply, plan};
 use asof_server::error::ServerError;
 use asof_server::features::keys::{Given, Keys};
@@ -208,6 +208,20 @@ impl<S: OnlineStore + 'static> Project<S> {
         let done = self.engine.ingest(request).await.unwrap();
         assert_eq!((done.rows, done.repeated), (rows.len() as u64, false));
         self.table.extend_from_slice(rows);
+    }
+
+    /// Rewrites the files of the managed table.
+    pub(crate) async fn compact(&self) {
+        let mut sources = self.definitions.sources.iter();
+        let source = sources.find(|(name, _)| name.as_str() == "table");
+        let request = CompactRequest {
+            source: source.unwrap().1,
+            keys: &[vec!["tail".into(), "number".into()]],
+            file_bytes: 1 << 20,
+            at: Timestamp::EPOCH,
+        };
+        let done = self.engine.compact(request).await.unwrap();
+        assert_eq!(done.files_after, 1);
     }
 
     pub(crate) async fn run(

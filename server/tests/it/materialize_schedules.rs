@@ -41,9 +41,12 @@ enum Change {
     RemovedFile,
     AddedFeature,
     DroppedFeature,
+    Compaction,
 }
 
-use Change::{AddedFeature, ChangedFile, DroppedFeature, LateRows, NewFile, Nothing, RemovedFile};
+use Change::{
+    AddedFeature, ChangedFile, Compaction, DroppedFeature, LateRows, NewFile, Nothing, RemovedFile,
+};
 
 async fn schedule(seed: u64) -> (u64, u64) {
     let mut random = Random::new(seed ^ 0x5eed);
@@ -72,6 +75,8 @@ async fn schedule(seed: u64) -> (u64, u64) {
                 LateRows,
                 LateRows,
                 LateRows,
+                Compaction,
+                Compaction,
                 AddedFeature,
                 DroppedFeature,
             ]
@@ -144,6 +149,7 @@ async fn make(change: Change, project: &mut Project<MemoryStore>, random: &mut R
         }
         AddedFeature => project.define(&definitions(project.ttls, &wide)).await,
         DroppedFeature => project.define(&definitions(project.ttls, ALL)).await,
+        Compaction => project.compact().await,
     }
 }
 
@@ -268,6 +274,46 @@ async fn a_table_in_the_place_of_another_is_read_whole() {
     project.ingest(&random.rows(5, 102)).await;
     project.run(view, 102, false).await.unwrap();
     assert_eq!(served(&project), (2, None));
+}
+
+/// To a view a compaction is nothing: no row is new, and none is read again but once, with what else is new.
+#[tokio::test]
+async fn a_compaction_changes_nothing_for_a_view() {
+    let mut random = Random::new(3);
+    let mut project = Project::new("p", Arc::new(MemoryStore::new()), [None, None]).await;
+    let view = VIEWS[1];
+    let served = |project: &Project<MemoryStore>| {
+        let (_, _, state) = project.store.views().unwrap().pop().unwrap();
+        (state.serving.unwrap().generation.0, state.building)
+    };
+    for _ in 0..3 {
+        project.ingest(&random.rows(10, 100)).await;
+    }
+    // As of an instant that all rows have come to: there is nothing to wait for.
+    let now = 1_000;
+    project.run(view, now, false).await.unwrap();
+    let before = project.read(view, &keys(), now).await.unwrap();
+    for at in [now, now, now + 1] {
+        project.compact().await;
+        let done = project.run(view, at, false).await.unwrap();
+        assert_eq!((done.rows_read, done.rows_written), (0, 0), "{at}");
+        assert_eq!(served(&project), (1, None));
+        assert_eq!(project.read(view, &keys(), now + 1).await.unwrap(), before);
+    }
+    // With new rows beside it, the new file is read, and only its rows are written.
+    project.ingest(&random.rows(5, 100)).await;
+    let done = project.run(view, now + 2, false).await.unwrap();
+    assert_eq!(
+        (done.rows_read + done.rows_skipped, done.rows_written),
+        (5, done.rows_read)
+    );
+    project.compact().await;
+    project.ingest(&random.rows(5, 100)).await;
+    let done = project.run(view, now + 3, false).await.unwrap();
+    assert_eq!(done.rows_read + done.rows_skipped, 40);
+    assert!(done.rows_written <= 5);
+    assert_eq!(served(&project), (1, None));
+    same_as_full(&project, view, now + 3, 3).await;
 }
 
 /// The features that what is stored has are answered, also where the definitions have more.
