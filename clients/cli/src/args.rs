@@ -79,6 +79,8 @@ pub enum Command {
     Search(SearchArgs),
     /// Append files to a managed source
     Ingest(IngestArgs),
+    /// Merge the files of managed sources and sort them, so that extracts read less
+    Compact(CompactArgs),
     /// Write a training dataset: a spine and its features, as of each row's time
     Extract(ExtractArgs),
     /// Move what is new to the online store
@@ -155,6 +157,16 @@ pub struct IngestArgs {
     /// What tells this ingest from others: repeated with one id it changes nothing [default: the files' contents]
     #[arg(long)]
     pub id: Option<String>,
+}
+
+/// `compact`
+#[derive(Debug, clap::Args)]
+pub struct CompactArgs {
+    /// The managed sources; all where none is named
+    pub sources: Vec<String>,
+    /// The most memory to sort in, in MiB; what does not fit is sorted on disk
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    pub memory: usize,
 }
 
 /// `extract`

@@ -2,6 +2,7 @@
 
 mod apply;
 mod browse;
+mod compact;
 mod demo;
 mod extract;
 mod get;
@@ -32,6 +33,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Command::Show(args) => browse::show(&global, &args).await,
         Command::Search(args) => browse::search(&global, &args).await,
         Command::Ingest(args) => ingest::run(&global, &args).await,
+        Command::Compact(args) => compact::run(&global, &args).await,
         Command::Extract(args) => extract::run(&global, &args).await,
         Command::Materialize(args) => materialize::run(&global, &args).await,
         Command::Get(args) => get::run(&global, &args).await,

@@ -228,6 +228,20 @@ fn unknown_names() {
         &["list", "things"],
         "unknown kind \"things\": the kinds are entities, sources, views, features and services",
     );
+    refused(
+        &["compact", "order"],
+        "unknown source \"order\"; did you mean \"orders\"?",
+    );
+    refused(
+        &["compact", "--server", "http://127.0.0.1:1"],
+        "`asof compact` works on the project's directory, not yet through a server: run it there, without --server",
+    );
+    project.refused(
+        &["compact", "orders"],
+        3,
+        "source orders is read in place from its path, and its files are never written: only a managed source (one \
+         with a schema and no path) is compacted",
+    );
     project.refused(
         &["ingest", "orders", "data/orders.csv"],
         3,

@@ -199,3 +199,74 @@ fn what_a_failed_run_wrote_is_not_served() {
         "NOT_FOUND"
     );
 }
+
+#[test]
+fn a_managed_source_is_compacted() {
+    let project = Project::applied();
+    let nothing = project.done(&["compact"]).stdout;
+    assert_eq!(
+        nothing,
+        "Nothing to do: no source is managed (has a schema and no path).\n"
+    );
+    project.write(
+        "features/clicks.toml",
+        "[[source]]\nname = \"clicks\"\nschema = { customer_id = \"int64\", at = \"timestamp\", n = \"int64\" }\n\
+         event_time = \"at\"\n\n[[view]]\nname = \"last_click\"\nentity = \"customer\"\nsource = \"clicks\"\n\
+         [view.features]\nn = \"int64\"\n",
+    );
+    project.done(&["apply", "--yes"]);
+    assert_eq!(
+        project.done(&["compact"]).stdout,
+        "clicks: nothing to do (no files).\n"
+    );
+    for n in 1..=3 {
+        // Of one time in all three: the one that was accepted last wins, also when they stand in one file.
+        let file = format!("{n}.csv");
+        project.write(
+            &file,
+            &format!("customer_id,at,n\n1,2026-01-09T00:00:00Z,{n}\n2,2026-01-0{n}T00:00:00Z,{n}\n"),
+        );
+        project.done(&["ingest", "clicks", &file]);
+    }
+    let extract = |out: &str| {
+        project.done(&[
+            "extract",
+            "--features",
+            "last_click:n",
+            "--spine",
+            "spine.csv",
+            "--out",
+            out,
+        ]);
+        project.read(out)
+    };
+    let before = extract("before.csv");
+    assert!(before.contains("1,2026-01-10T00:00:00Z,true,3\n"), "{before}");
+    let done = project.done(&["compact", "clicks", "--json"]).json();
+    let done = &done["sources"][0];
+    assert_eq!(done["source"], "clicks");
+    assert_eq!(
+        [
+            &done["files_before"],
+            &done["files_after"],
+            &done["files_written"],
+            &done["rows"]
+        ],
+        [&3.into(), &1.into(), &1.into(), &6.into()] as [&serde_json::Value; 4]
+    );
+    assert_eq!(extract("after.csv"), before);
+    assert_eq!(
+        project.done(&["compact"]).stdout,
+        "clicks: nothing to do (1 file).\n"
+    );
+    project.write("4.csv", "customer_id,at,n\n3,2026-01-09T00:00:00Z,4\n");
+    project.done(&["ingest", "clicks", "4.csv"]);
+    let told = project.done(&["compact", "clicks", "clicks"]).stdout;
+    let words: Vec<&str> = told.split_whitespace().collect();
+    assert_eq!(
+        words[..6],
+        ["source", "files", "rows", "moved", "bytes", "table"],
+        "{told}"
+    );
+    assert_eq!(words[7..12], ["clicks", "2", "->", "1", "7"], "{told}");
+}

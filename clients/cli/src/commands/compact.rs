@@ -1,0 +1,129 @@
+//! `asof compact`: managed tables in few, sorted files.
+
+use std::collections::BTreeMap;
+
+use asof_core::definition::{Definitions, Location, Source};
+use asof_core::service::{did_you_mean, nearest};
+use asof_core::time::Clock;
+use asof_offline::{CompactRequest, Compacted, EngineOptions};
+use asof_server::clock::SystemClock;
+use serde_json::{Value, json};
+
+use crate::args::CompactArgs;
+use crate::commands::Global;
+use crate::exit::Failure;
+use crate::output;
+
+/// A source and what became of its files.
+type Done<'a> = (&'a Source, Compacted);
+
+pub(super) async fn run(global: &Global, args: &CompactArgs) -> Result<(), Failure> {
+    let project = global.local_only("compact")?;
+    let registry = project.registry().await?;
+    let version = project.head(&registry).await?;
+    let definitions = &version.definitions;
+    let engine = project.engine(EngineOptions {
+        memory_limit: Some(args.memory.saturating_mul(1 << 20)),
+        ..EngineOptions::default()
+    })?;
+    let mut all: Vec<Done<'_>> = Vec::new();
+    for source in sources(definitions, &args.sources)? {
+        let request = CompactRequest {
+            source,
+            keys: &keys(definitions, source),
+            file_bytes: CompactRequest::FILE_BYTES,
+            at: SystemClock.now(),
+        };
+        all.push((source, engine.compact(request).await?));
+    }
+    if global.json {
+        let sources: Vec<Value> = all.iter().map(to_json).collect();
+        output::json(&json!({ "sources": sources }));
+    } else {
+        print(&all);
+    }
+    Ok(())
+}
+
+/// The sources that are named, or all managed ones.
+fn sources<'a>(definitions: &'a Definitions, named: &[String]) -> Result<Vec<&'a Source>, Failure> {
+    let sources = &definitions.sources;
+    if named.is_empty() {
+        let managed = |source: &&Source| matches!(source.location, Location::Managed { .. });
+        return Ok(sources.values().filter(managed).collect());
+    }
+    let mut found: Vec<&Source> = Vec::new();
+    for name in named {
+        let source = sources.get(name.as_str()).ok_or_else(|| {
+            let hint = did_you_mean(&nearest(name, sources.keys()));
+            Failure::usage(format!("unknown source {name:?}{hint}"))
+        })?;
+        if found.iter().all(|other| other.name != source.name) {
+            found.push(source);
+        }
+    }
+    Ok(found)
+}
+
+/// The keys of the entities whose views read a source, those of the most views first.
+fn keys(definitions: &Definitions, source: &Source) -> Vec<Vec<String>> {
+    let mut views = BTreeMap::new();
+    for view in definitions
+        .views
+        .values()
+        .filter(|view| view.source == source.name)
+    {
+        *views.entry(&view.entity).or_insert(0_usize) += 1;
+    }
+    let mut entities: Vec<_> = views.into_iter().collect();
+    // Of equally many the first by name: the sort is stable.
+    entities.sort_by_key(|(_, views)| std::cmp::Reverse(*views));
+    let entities = entities
+        .into_iter()
+        .filter_map(|(name, _)| definitions.entities.get(name));
+    entities
+        .map(|entity| entity.keys.iter().map(|key| key.name.clone()).collect())
+        .collect()
+}
+
+fn to_json((source, done): &Done<'_>) -> Value {
+    json!({
+        "source": source.name.to_string(),
+        "files_before": done.files_before, "files_after": done.files_after, "files_written": done.files_written,
+        "rows": done.rows, "bytes_before": done.bytes_before, "bytes_after": done.bytes_after,
+        "table_version": done.version,
+    })
+}
+
+fn print(all: &[Done<'_>]) {
+    let changed: Vec<&Done<'_>> = all.iter().filter(|(_, done)| done.files_written > 0).collect();
+    if !changed.is_empty() {
+        let row = |(source, done): &Done<'_>| {
+            vec![
+                source.name.to_string(),
+                format!("{} -> {}", done.files_before, done.files_after),
+                output::count(done.rows),
+                format!(
+                    "{} -> {}",
+                    output::bytes(done.bytes_before),
+                    output::bytes(done.bytes_after)
+                ),
+                done.version.to_string(),
+            ]
+        };
+        let headings = ["source", "files", "rows moved", "bytes", "table version"];
+        output::table(&headings, changed.into_iter().map(row).collect());
+    }
+    let same = all.iter().filter(|(_, done)| done.files_written == 0);
+    for (source, done) in same {
+        let files = match done.files_after {
+            0 => "no files".to_owned(),
+            1 => "1 file".to_owned(),
+            files => format!("{} files", output::count(files as u64)),
+        };
+        output::line(format!("{}: nothing to do ({files}).", source.name));
+    }
+    if all.is_empty() {
+        output::line("Nothing to do: no source is managed (has a schema and no path).");
+    }
+}
