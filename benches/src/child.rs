@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::machine;
-use crate::stage::{Task, extract, materialize, serve};
+use crate::stage::{Task, extract, floor, ingest, materialize, serve};
 
 /// The subcommand that [`main`] stands behind.
 pub const COMMAND: &str = "child";
@@ -31,10 +31,15 @@ pub struct Done<T> {
 /// Whatever the stage meets.
 pub fn main(task: &str) -> Result<()> {
     let task: Task = serde_json::from_str(task).context("this command is for the bench itself")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = task.threads() {
+        runtime.worker_threads(threads);
+    }
+    runtime.enable_all().build()?.block_on(async {
         match task {
             Task::Extract(workload) => say(&Done::now(extract::run(&workload).await?)),
+            Task::Ingest(workload) => say(&Done::now(ingest::run(&workload).await?)),
+            Task::Floor(floor) => say(&Done::now(floor::run(&floor)?)),
             Task::Materialize(workload) => say(&Done::now(materialize::run(&workload).await?)),
             Task::Serve(workload) => serve::run(&workload, |address| say(&address), parent_gone()).await,
         }
@@ -72,10 +77,20 @@ async fn parent_gone() {
 ///
 /// A child that failed; its own message is on the standard error already.
 pub fn run<T: DeserializeOwned>(task: &Task) -> Result<Done<T>> {
-    let output = command(task)?
+    run_command(&mut command(task)?)
+}
+
+/// Runs a process that ends by itself, and returns what it said.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_command<T: DeserializeOwned>(command: &mut Command) -> Result<Done<T>> {
+    let output = command
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
-        .output()?;
+        .output()
+        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
     ensure!(
         output.status.success(),
         "the measured process ended with {}",

@@ -5,13 +5,15 @@
 //!
 //! The shape: event times over 90 days, ascending from file to file; one key in a hundred is hot, and
 //! the hot ones have a fifth of the rows; eight `float64` and two `int64` features, some with nulls.
-//! The spine asks at random times of the last 80 days, for one key in a hundred that no row has.
+//! No two rows have the same event time. The spine asks at random times of the last 80 days, for one key in a hundred that no row has.
 
 mod keys;
 mod project;
 mod rows;
 
 pub use keys::KeyKind;
+pub use project::Definitions;
+pub use rows::Asks;
 
 use std::fs::{self, File};
 use std::ops::Range;
@@ -103,7 +105,13 @@ pub fn generate(dir: &Path, spec: &Spec) -> Result<Generated> {
         );
     }
     fs::create_dir_all(&events)?;
-    project::write(dir, spec)?;
+    let definitions = Definitions {
+        key: spec.key,
+        views: &[("gen".into(), "events".into())],
+        ttl: "30d",
+        managed: false,
+    };
+    definitions.write(dir)?;
     for file in 0..spec.files {
         let range = spec.rows * file / spec.files..spec.rows * (file + 1) / spec.files;
         let path = events.join(format!("part-{file:05}.parquet"));
@@ -112,14 +120,24 @@ pub fn generate(dir: &Path, spec: &Spec) -> Result<Generated> {
         })?;
     }
     let done = generated(false);
-    write_parquet(
-        &done.spine,
-        rows::spine_schema(spec.key),
-        0..spec.spine_rows,
-        |range| rows::spine(spec, range),
-    )?;
+    write_spine(&done.spine, spec, Asks::Everything)?;
     fs::write(dir.join(MARK), mark)?;
     Ok(done)
+}
+
+/// Writes a spine of `spec.spine_rows` rows.
+///
+/// # Errors
+/// Whatever writing meets.
+pub fn write_spine(path: &Path, spec: &Spec, asks: Asks) -> Result<()> {
+    write_parquet(path, rows::spine_schema(spec.key), 0..spec.spine_rows, |range| {
+        rows::spine(spec, asks, range)
+    })
+}
+
+/// The names of the features.
+pub fn features() -> impl Iterator<Item = &'static str> {
+    rows::FEATURES.iter().map(|(name, _)| *name)
 }
 
 fn check(spec: &Spec) -> Result<()> {
@@ -161,7 +179,8 @@ fn write_parquet(
         writer.write(&batch(start..end)?)?;
         start = end;
     }
-    writer.close()?;
+    // What is still to reach the disk would compete with the first measurement.
+    writer.into_inner()?.sync_all()?;
     Ok(())
 }
 

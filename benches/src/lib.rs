@@ -3,12 +3,14 @@
 //! ```text
 //! suite ──> sets      the sets to measure on, made where they are not there yet
 //!       ──> child     each stage in a process of its own, so that its memory is its own
-//!             └─ stage::{extract, materialize, serve}
+//!             └─ stage::{extract, materialize, serve, ingest, floor}
 //!       ──> stage::load   the clients of the server, in this process
+//!       ──> compare   extracts beside those of DuckDB and Polars, cases, and what was wanted of them
 //!       ──> report    the medians as a table
 //! ```
 
 pub mod child;
+pub mod compare;
 pub mod generate;
 pub mod machine;
 mod random;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use asof_benches::child;
+use asof_benches::compare::{Case, Peers};
 use asof_benches::generate::{KeyKind, Spec, generate};
 use asof_benches::sets::Set;
 use asof_benches::stage::Stage;
@@ -25,7 +26,7 @@ enum Command {
     /// Write a project with generated data: feature rows, a spine, definitions
     Generate(GenerateArgs),
     /// Measure extract, materialization and serving, and print the figures
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// One stage in a process of its own
     #[command(name = child::COMMAND, hide = true)]
     Child {
@@ -79,6 +80,15 @@ struct RunArgs {
     /// Measure this stage only; may be given again
     #[arg(long, value_enum)]
     only: Vec<Stage>,
+    /// Measure this case of the comparison only; may be given again
+    #[arg(long, value_enum)]
+    case: Vec<Case>,
+    /// A Python with DuckDB and Polars; without it the comparison is of this engine alone
+    #[arg(long)]
+    python: Option<PathBuf>,
+    /// The folder of the scripts that DuckDB and Polars run
+    #[arg(long, default_value = "benches/peers")]
+    peers: PathBuf,
     /// How often each figure is taken
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -106,7 +116,7 @@ fn fact(text: &str) -> Result<(String, String), String> {
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Generate(args) => run_generate(args),
-        Command::Run(args) => run_suite(args),
+        Command::Run(args) => run_suite(*args),
         Command::Child { task } => child::main(&task),
     }
 }
@@ -160,6 +170,9 @@ fn run_suite(args: RunArgs) -> Result<()> {
         flights,
         set,
         only,
+        case,
+        python,
+        peers,
         runs,
         seconds,
         connections,
@@ -176,6 +189,11 @@ fn run_suite(args: RunArgs) -> Result<()> {
         runs,
         seconds,
         connections,
+        cases: all_if_none(case, &Case::ALL),
+        peers: python.map(|python| Peers {
+            python,
+            scripts: peers,
+        }),
     };
     let mut report = suite.run()?;
     report.facts.splice(0..0, fact);

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use crate::compare::Verdict;
 use crate::spread::Spread;
 
 /// One line of the table.
@@ -17,6 +18,17 @@ pub struct Figure {
     pub spread: Spread,
 }
 
+/// What came of measuring this engine beside others.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Comparison {
+    /// Names and values: the others' versions.
+    pub facts: Vec<(String, String)>,
+    /// The ratios, and whether they are what is wanted.
+    pub verdicts: Vec<Verdict>,
+    /// The runs that they are of.
+    pub figures: Vec<Figure>,
+}
+
 /// All figures, with what they were measured on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Report {
@@ -24,6 +36,8 @@ pub struct Report {
     pub facts: Vec<(String, String)>,
     /// The table.
     pub figures: Vec<Figure>,
+    /// This engine beside others, where that was measured.
+    pub comparison: Option<Comparison>,
 }
 
 impl Report {
@@ -36,14 +50,74 @@ impl Report {
 impl Display for Report {
     fn fmt(&self, page: &mut Formatter<'_>) -> fmt::Result {
         writeln!(page, "# Figures\n\nMade by `make bench`.\n")?;
-        for (name, value) in &self.facts {
-            writeln!(page, "- {name}: {value}")?;
+        facts(page, &self.facts)?;
+        if !self.figures.is_empty() {
+            figures(page, &self.figures)?;
         }
-        let mut rows = vec![["set", "measure", "unit", "median", "min", "max"].map(str::to_owned)];
-        rows.extend(self.figures.iter().map(cells));
-        writeln!(page)?;
-        table(page, &rows)
+        match &self.comparison {
+            Some(comparison) => write!(page, "{comparison}"),
+            None => Ok(()),
+        }
     }
+}
+
+/// Two threads each, whatever the rest was measured with.
+const METHOD: &str = "\
+The same extract by each engine, as a process of its own with two threads: Parquet in, Parquet with zstd level 1 out,
+rows in the order of the spine, ttl 7 days. Engines take turns, in one order and then in the reverse one; files are warm
+in the page cache; each times its work from the call to the written file, without starting up. The datasets of all runs
+were equal in every column, bit for bit. Ratios are of medians, ours to the least of what it is held against, and are
+rounded up.
+";
+
+impl Display for Comparison {
+    fn fmt(&self, page: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(page, "\n## Beside DuckDB and Polars\n\n{METHOD}")?;
+        facts(page, &self.facts)?;
+        let head = [
+            "case",
+            "measure",
+            "held against",
+            "asof",
+            "ratio",
+            "wanted",
+            "result",
+        ];
+        let mut rows = vec![head.map(str::to_owned)];
+        rows.extend(self.verdicts.iter().map(judged));
+        writeln!(page)?;
+        table::<7, 3>(page, &rows)?;
+        figures(page, &self.figures)
+    }
+}
+
+fn judged(verdict: &Verdict) -> [String; 7] {
+    let against = verdict
+        .against
+        .iter()
+        .map(|(name, value)| format!("{name} {}", number(*value)));
+    [
+        verdict.case.clone(),
+        verdict.measure.to_owned(),
+        against.collect::<Vec<_>>().join(", "),
+        number(verdict.ours),
+        verdict.shown_ratio(),
+        verdict.wanted.to_string(),
+        verdict.word().to_owned(),
+    ]
+}
+
+fn facts(page: &mut Formatter<'_>, facts: &[(String, String)]) -> fmt::Result {
+    facts
+        .iter()
+        .try_for_each(|(name, value)| writeln!(page, "- {name}: {value}"))
+}
+
+fn figures(page: &mut Formatter<'_>, figures: &[Figure]) -> fmt::Result {
+    let mut rows = vec![["set", "measure", "unit", "median", "min", "max"].map(str::to_owned)];
+    rows.extend(figures.iter().map(cells));
+    writeln!(page)?;
+    table::<6, 3>(page, &rows)
 }
 
 fn cells(figure: &Figure) -> [String; 6] {
@@ -58,9 +132,8 @@ fn cells(figure: &Figure) -> [String; 6] {
     ]
 }
 
-/// Columns of one width each: names to the left, numbers to the right.
-fn table<const N: usize>(page: &mut Formatter<'_>, rows: &[[String; N]]) -> fmt::Result {
-    const NAMES: usize = 3;
+/// Columns of one width each: names, which come first, to the left, and numbers to the right.
+fn table<const N: usize, const NAMES: usize>(page: &mut Formatter<'_>, rows: &[[String; N]]) -> fmt::Result {
     let mut widths = [3; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -95,6 +168,11 @@ pub fn number(value: f64) -> String {
         _ => return thousands(&format!("{value:.0}")),
     };
     format!("{value:.decimals$}")
+}
+
+/// A count, with marks between thousands.
+pub fn count(value: u64) -> String {
+    thousands(&value.to_string())
 }
 
 fn thousands(digits: &str) -> String {
@@ -135,6 +213,7 @@ mod tests {
                     max: 20_000.0,
                 },
             }],
+            comparison: None,
         };
         let expected = "\
 # Figures

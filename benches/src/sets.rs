@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use asof_core::time::Timestamp;
 use clap::ValueEnum;
 
-use crate::generate::{END_MICROS, SERVICE, Spec, generate};
+use crate::generate::{END_MICROS, Generated, SERVICE, Spec, generate};
 use crate::workload::Workload;
 
 /// Which set.
@@ -41,6 +41,7 @@ pub fn flights(project: &Path, data: &Path) -> Result<Workload> {
         service: "delay_model_v1".into(),
         spine: project.join("data/departures.parquet"),
         as_of_micros: Timestamp::parse(FLIGHTS_AS_OF)?.micros(),
+        threads: None,
     })
 }
 
@@ -50,6 +51,24 @@ pub fn flights(project: &Path, data: &Path) -> Result<Workload> {
 ///
 /// A `spec` that makes no sense, and whatever writing meets.
 pub fn generated(spec: &Spec, data: &Path) -> Result<Workload> {
+    let generated = made(spec, data)?;
+    Ok(Workload {
+        name: "generated".into(),
+        scratch: scratch(data, &directory_of(spec))?,
+        service: SERVICE.into(),
+        spine: generated.spine,
+        project: generated.project,
+        as_of_micros: END_MICROS,
+        threads: None,
+    })
+}
+
+/// The set of `spec` under `data`: made now, or by an earlier run.
+///
+/// # Errors
+///
+/// A `spec` that makes no sense, and whatever writing meets.
+pub fn made(spec: &Spec, data: &Path) -> Result<Generated> {
     let name = directory_of(spec);
     let project = data.join(&name);
     // Made beside its place, so that one that was cut short is never in the way.
@@ -59,19 +78,15 @@ pub fn generated(spec: &Spec, data: &Path) -> Result<Workload> {
         generate(&partial, spec)?;
         fs::rename(&partial, &project).with_context(|| format!("cannot make {}", project.display()))?;
     }
-    let generated = generate(&project, spec)?;
-    Ok(Workload {
-        name: "generated".into(),
-        scratch: scratch(data, &name)?,
-        service: SERVICE.into(),
-        spine: generated.spine,
-        project: generated.project,
-        as_of_micros: END_MICROS,
-    })
+    generate(&project, spec)
 }
 
 /// An empty directory: what an earlier version of asof left could not be read, or would help.
-fn scratch(data: &Path, name: &str) -> Result<PathBuf> {
+///
+/// # Errors
+///
+/// One that cannot be emptied or made.
+pub fn scratch(data: &Path, name: &str) -> Result<PathBuf> {
     let scratch = data.join("scratch").join(name);
     remove(&scratch)?;
     fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;

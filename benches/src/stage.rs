@@ -1,6 +1,8 @@
 //! The stages, one module each, and what a child process is asked to do of them.
 
 pub mod extract;
+pub mod floor;
+pub mod ingest;
 pub mod load;
 pub mod materialize;
 pub mod requests;
@@ -9,6 +11,8 @@ pub mod serve;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::stage::floor::Floor;
+use crate::stage::ingest::Ingest;
 use crate::workload::Workload;
 
 /// A stage that can be measured alone.
@@ -20,11 +24,13 @@ pub enum Stage {
     Materialize,
     /// Features over gRPC.
     Serve,
+    /// Extracts beside DuckDB and Polars.
+    Compare,
 }
 
 impl Stage {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Extract, Self::Materialize, Self::Serve];
+    pub const ALL: [Self; 4] = [Self::Extract, Self::Materialize, Self::Serve, Self::Compare];
 }
 
 /// What a child process does.
@@ -36,4 +42,19 @@ pub enum Task {
     Materialize(Workload),
     /// A server on what was materialized, until its standard input ends.
     Serve(Workload),
+    /// The files of a project into its managed tables.
+    Ingest(Ingest),
+    /// What no extract can do without.
+    Floor(Floor),
+}
+
+impl Task {
+    /// How many threads work on it, where it says so.
+    pub fn threads(&self) -> Option<usize> {
+        match self {
+            Self::Extract(workload) | Self::Materialize(workload) | Self::Serve(workload) => workload.threads,
+            Self::Ingest(ingest) => ingest.workload.threads,
+            Self::Floor(floor) => Some(floor.threads),
+        }
+    }
 }

@@ -10,6 +10,7 @@ use asof_proto::v1::GetFeaturesRequest;
 use tokio::runtime::Runtime;
 
 use crate::child::{self, Done, Server};
+use crate::compare::{self, Case, Comparing, Peers};
 use crate::generate::Spec;
 use crate::machine;
 use crate::report::{Figure, Report, number};
@@ -48,6 +49,10 @@ pub struct Suite {
     pub seconds: f64,
     /// Clients of the loads with several.
     pub connections: usize,
+    /// The cases that are measured beside the peers.
+    pub cases: Vec<Case>,
+    /// The peers; without them, this engine is measured alone in those cases.
+    pub peers: Option<Peers>,
 }
 
 impl Suite {
@@ -69,7 +74,8 @@ impl Suite {
         let mut report = Report::default();
         report.fact("machine", machine::describe());
         report.fact("method", self.method());
-        for set in &self.sets {
+        let alone = self.stages.iter().any(|stage| *stage != Stage::Compare);
+        for set in self.sets.iter().filter(|_| alone) {
             let workload = match set {
                 Set::Flights => sets::flights(&self.flights, &self.data)?,
                 Set::Generated => sets::generated(&self.spec, &self.data)?,
@@ -80,6 +86,15 @@ impl Suite {
                 report: &mut report,
             };
             on.all()?;
+        }
+        if self.stages.contains(&Stage::Compare) && self.sets.contains(&Set::Generated) {
+            report.comparison = Some(compare::run(Comparing {
+                data: &self.data,
+                spec: self.spec.clone(),
+                cases: &self.cases,
+                runs: self.runs,
+                peers: self.peers.as_ref(),
+            })?);
         }
         Ok(report)
     }

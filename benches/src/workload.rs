@@ -27,6 +27,8 @@ pub struct Workload {
     pub spine: PathBuf,
     /// The instant as of which it is materialized and served, in microseconds since the Unix epoch.
     pub as_of_micros: i64,
+    /// How many threads work on it; as many as there are cores where it is `None`.
+    pub threads: Option<usize>,
 }
 
 impl Workload {
@@ -79,15 +81,19 @@ impl Opened {
         })
     }
 
-    /// An engine with the options that users get.
+    /// An engine with the options that users get, on the workload's threads.
     ///
     /// # Errors
     ///
     /// A project directory that cannot be read.
     pub fn engine(&self, workload: &Workload) -> Result<Engine> {
         let tables = absolute(&workload.scratch)?.join("offline");
-        let engine = Engine::open(&workload.project, &tables, &[], EngineOptions::default())?;
-        Ok(engine)
+        let defaults = EngineOptions::default();
+        let options = EngineOptions {
+            readers: workload.threads.unwrap_or(defaults.readers),
+            ..defaults
+        };
+        Ok(Engine::open(&workload.project, &tables, &[], options)?)
     }
 }
 

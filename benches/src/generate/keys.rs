@@ -52,7 +52,7 @@ impl KeyKind {
     }
 
     /// The key columns, with the types' names in definition files.
-    pub(super) fn columns(self) -> &'static [(&'static str, &'static str)] {
+    pub(crate) fn columns(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Int64 => &[("user_id", "int64")],
             Self::String => &[("user_id", "string")],

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::rows::FEATURES;
-use super::{SERVICE, Spec};
+use super::{KeyKind, SERVICE, Spec};
 
 const ASOF: &str = r#"project = "generated"
 
@@ -25,49 +25,81 @@ url = "rocksdb://.asof/online"
 listen = "127.0.0.1:2763"
 "#;
 
-/// Writes `asof.toml` and `features/gen.toml`.
-pub(super) fn write(dir: &Path, spec: &Spec) -> Result<()> {
-    fs::create_dir_all(dir.join("features"))?;
-    fs::write(dir.join("asof.toml"), ASOF)?;
-    fs::write(dir.join("features/gen.toml"), definitions(spec)?)?;
-    Ok(())
+/// What a project over generated rows defines: one entity, and views with all features, each over a source of
+/// its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Definitions<'a> {
+    /// The type of the keys.
+    pub key: KeyKind,
+    /// The names of the views, each with that of its source.
+    pub views: &'a [(String, String)],
+    /// How long values stay valid, as definition files say it.
+    pub ttl: &'a str,
+    /// Whether the sources are managed tables, rather than the files `data/SOURCE/*.parquet`.
+    pub managed: bool,
 }
 
-fn definitions(spec: &Spec) -> Result<String> {
-    let keys: Vec<String> = spec
-        .key
-        .columns()
-        .iter()
-        .map(|(name, data_type)| format!("{name} = \"{data_type}\""))
-        .collect();
-    let mut text = format!(
-        r#"[[entity]]
-name = "user"
-keys = {{ {} }}
+impl Definitions<'_> {
+    /// Writes `asof.toml` and `features/gen.toml` into `dir`.
+    ///
+    /// # Errors
+    /// Whatever writing meets.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        fs::create_dir_all(dir.join("features"))?;
+        fs::write(dir.join("asof.toml"), ASOF)?;
+        fs::write(dir.join("features/gen.toml"), self.text()?)?;
+        Ok(())
+    }
 
+    fn text(&self) -> Result<String> {
+        let all: Vec<String> = self
+            .views
+            .iter()
+            .map(|(view, _)| format!("\"{view}:*\""))
+            .collect();
+        let mut text = format!(
+            "[[entity]]\nname = \"user\"\nkeys = {{ {} }}\n\n[[service]]\nname = \"{SERVICE}\"\nfeatures = [{}]\n",
+            typed(self.key.columns()),
+            all.join(", ")
+        );
+        for (view, source) in self.views {
+            let place = if self.managed {
+                let (keys, features) = (typed(self.key.columns()), typed(&FEATURES));
+                format!("schema = {{ {keys}, event_time = \"timestamp\", {features} }}")
+            } else {
+                format!("path = \"data/{source}/*.parquet\"")
+            };
+            write!(
+                text,
+                r#"
 [[source]]
-name = "events"
-path = "data/events/*.parquet"
+name = "{source}"
+{place}
 event_time = "event_time"
 
-[[service]]
-name = "{SERVICE}"
-features = ["gen:*"]
-
 [[view]]
-name = "gen"
+name = "{view}"
 entity = "user"
-source = "events"
-ttl = "30d"
+source = "{source}"
+ttl = "{ttl}"
 
 [view.features]
 "#,
-        keys.join(", ")
-    );
-    for (name, data_type) in FEATURES {
-        writeln!(text, "{name} = \"{data_type}\"")?;
+                ttl = self.ttl
+            )?;
+            for (name, data_type) in FEATURES {
+                writeln!(text, "{name} = \"{data_type}\"")?;
+            }
+        }
+        Ok(text)
     }
-    Ok(text)
+}
+
+fn typed(columns: &[(&str, &str)]) -> String {
+    let columns = columns
+        .iter()
+        .map(|(name, data_type)| format!("{name} = \"{data_type}\""));
+    columns.collect::<Vec<_>>().join(", ")
 }
 
 /// What the set is; `format` goes up when the same spec means other rows.

@@ -40,6 +40,38 @@ const FLOATS: usize = 8;
 
 const EVENTS: u64 = 1;
 const SPINE: u64 = 2;
+const CHOSEN: u64 = 3;
+
+/// What a spine asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// Any key, one in a hundred of which no row has, at any time when there is some history.
+    Everything,
+    /// So many keys, drawn as those of the rows are.
+    Keys(u64),
+    /// Any key, within one day.
+    Day,
+}
+
+impl Asks {
+    fn key(self, random: &mut SplitMix64, spec: &Spec) -> u64 {
+        if let Self::Keys(count) = self {
+            let chosen = random.below(count);
+            return keys::pick(&mut SplitMix64::of_row(spec.seed, CHOSEN, chosen), spec.keys);
+        }
+        let unknown = random.percent(1);
+        let known = keys::pick(random, spec.keys);
+        if unknown { spec.keys + known } else { known }
+    }
+
+    /// Within which time of the set.
+    fn time(self) -> Range<u64> {
+        match self {
+            Self::Everything | Self::Keys(_) => SPINE_AFTER..SPAN,
+            Self::Day => 60 * DAY..61 * DAY,
+        }
+    }
+}
 
 pub(super) fn event_schema(key: KeyKind) -> SchemaRef {
     let mut fields = key.fields();
@@ -66,7 +98,8 @@ fn utc() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
-/// Feature rows by number. Row `i` of `n` happens within the `i`-th of `n` intervals of the span.
+/// Feature rows by number. Row `i` of `n` happens within the `i`-th of `n` intervals of the span: no two
+/// happen at the same time.
 pub(super) fn events(spec: &Spec, rows: Range<u64>) -> Result<RecordBatch> {
     let capacity = usize::try_from(rows.end - rows.start)?;
     let interval = SPAN / spec.rows;
@@ -106,17 +139,16 @@ fn float(random: &mut SplitMix64, column: usize) -> Option<f64> {
 }
 
 /// Rows of the spine by number, in no order of time.
-pub(super) fn spine(spec: &Spec, rows: Range<u64>) -> Result<RecordBatch> {
+pub(super) fn spine(spec: &Spec, asks: Asks, rows: Range<u64>) -> Result<RecordBatch> {
+    let time = asks.time();
     let ids: Vec<i64> = rows.clone().map(u64::cast_signed).collect();
     let mut numbers = Vec::with_capacity(ids.len());
     let mut times = Vec::with_capacity(ids.len());
     let mut labels = Vec::with_capacity(ids.len());
     for row in rows {
         let mut random = SplitMix64::of_row(spec.seed, SPINE, row);
-        let unknown = random.percent(1);
-        let known = keys::pick(&mut random, spec.keys);
-        numbers.push(if unknown { spec.keys + known } else { known });
-        times.push((START + SPINE_AFTER + random.below(SPAN - SPINE_AFTER)).cast_signed());
+        numbers.push(asks.key(&mut random, spec));
+        times.push((START + time.start + random.below(time.end - time.start)).cast_signed());
         labels.push(random.unit());
     }
     let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(ids))];

@@ -128,6 +128,34 @@ fn the_spine_asks_for_known_and_unknown_keys_when_there_is_history() {
 }
 
 #[test]
+fn a_spine_asks_for_few_keys_or_for_one_day() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("spine.parquet");
+    let asked = |asks| {
+        write_spine(&path, &small(), asks).unwrap();
+        let spine = read(&path);
+        assert_eq!(ints(&spine, "row_id"), (0..5_000).collect::<Vec<i64>>());
+        let keys: BTreeSet<i64> = ints(&spine, "user_id").into_iter().collect();
+        (keys, times(&spine, "event_timestamp"))
+    };
+    let (few, any_time) = asked(Asks::Keys(10));
+    assert!(
+        (8..=10).contains(&few.len()),
+        "{few:?}: ten, but that two may be the same"
+    );
+    assert!(few.iter().all(|key| *key < 2_000), "{few:?} are known");
+    let (many, one_day) = asked(Asks::Day);
+    assert!(many.len() > 1_000, "{} keys", many.len());
+    // 2024-03-01T00:00:00Z, sixty days after the start of a leap year, and a day later.
+    assert!(
+        one_day
+            .iter()
+            .all(|t| (1_709_251_200_000_000..1_709_337_600_000_000).contains(t))
+    );
+    assert!(any_time.iter().any(|t| *t < 1_706_000_000_000_000));
+}
+
+#[test]
 fn the_same_spec_gives_the_same_bytes_and_another_seed_others() {
     let bytes = |spec: &Spec| {
         let dir = tempfile::tempdir().unwrap();

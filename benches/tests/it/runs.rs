@@ -9,7 +9,7 @@ fn bench(data: &Path, options: &[&str]) -> String {
         "--rows=3000",
         "--keys=200",
         "--spine-rows=400",
-        "--files=3",
+        "--files=8",
         "--set=generated",
     ];
     let run = Command::new(env!("CARGO_BIN_EXE_asof-benches"))
@@ -66,7 +66,9 @@ fn every_stage_gives_its_figures() {
         "{page}"
     );
     assert!(page.contains("GetFeatures: 10 features of 1 view, "), "{page}");
-    let figures = figures(&page);
+    let (own, beside) = page.split_once("## Beside DuckDB and Polars").unwrap();
+    assert!(beside.contains("held against"), "{beside}");
+    let figures = figures(own);
     let measures: Vec<&str> = figures.iter().map(|(measure, _)| measure.as_str()).collect();
     assert_eq!(
         measures,
@@ -109,6 +111,83 @@ fn one_stage_is_measured_alone_and_as_often_as_asked_for() {
     for (measure, [median, min, max]) in figures {
         assert!(min <= median && median <= max, "{measure} in {page}");
     }
+}
+
+/// Case, what it is held against, what is wanted and the word for it, of each line that judges.
+fn verdicts(page: &str) -> Vec<[String; 4]> {
+    let line = |line: &str| {
+        let cells: Vec<String> = line.split('|').map(|cell| cell.trim().to_owned()).collect();
+        let against = cells[3]
+            .rsplit_once(' ')
+            .map_or(String::new(), |(name, _)| name.to_owned());
+        (cells.len() == 9).then(|| [cells[1].clone(), against, cells[6].clone(), cells[7].clone()])
+    };
+    page.lines()
+        .filter(|text| text.starts_with("| "))
+        .filter_map(line)
+        .skip(1)
+        .collect()
+}
+
+#[test]
+fn without_peers_the_engine_is_held_against_itself() {
+    let data = tempfile::tempdir().unwrap();
+    let page = bench(data.path(), &["--runs=1", "--only=compare"]);
+    assert!(
+        page.contains("- peers: not measured: no --python with DuckDB and Polars was named\n"),
+        "{page}"
+    );
+    let found = verdicts(&page);
+    let expected = [
+        ["1 view, 400 spine rows", "decode and encode", "≤ 1.35"],
+        ["growth, 2 × 375 rows", "1 ×", "≤ 2"],
+        ["growth, 4 × 375 rows", "1 ×", "≤ 4"],
+        ["growth, 8 × 375 rows", "1 ×", "≤ 8"],
+        ["1 view, 400 spine rows, string keys", "int64 keys", "≤ 1.5"],
+        ["1 view, 400 spine rows, composite keys", "int64 keys", "≤ 1.5"],
+    ];
+    let shown: Vec<[&str; 3]> = found.iter().map(|[a, b, c, _]| [a.as_str(), b, c]).collect();
+    assert_eq!(shown, expected, "{page}");
+    assert!(
+        found.iter().all(|[.., word]| word == "met" || word == "missed"),
+        "{page}"
+    );
+    // Of the small spines only figures are left, also of the managed table with the same rows.
+    for measure in [
+        "1 view, 4 spine rows spread evenly: asof (s)",
+        "managed table, ingest (rows/s)",
+        "1 view, 4 spine rows of 1 keys: asof, managed table (s)",
+        "1 view, 4 spine rows of one day: asof, managed table (s)",
+        "3 views, 400 spine rows: asof, peak memory (MiB)",
+    ] {
+        assert!(
+            figures(&page).iter().any(|(name, _)| name == measure),
+            "{measure} in {page}"
+        );
+    }
+    // What only a case needed is gone, and the sets are left.
+    let left = std::fs::read_dir(data.path().join("scratch")).unwrap().count();
+    assert_eq!(left, 0);
+    let sets = std::fs::read_dir(data.path()).unwrap().count() - 1;
+    assert_eq!(sets, 3, "one for each view");
+}
+
+#[test]
+fn parts_of_files_are_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_asof-benches"))
+        .args(["run", "--set=generated", "--only=compare", "--case=growth"])
+        .args(["--rows=300", "--keys=100", "--spine-rows=10", "--files=3"])
+        .arg("--data")
+        .arg(data.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(!run.status.success());
+    assert!(
+        said.contains("for parts of the files their number must be a multiple of 8; got 3"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -1,0 +1,179 @@
+//! Contestants held on inputs, and the book of what came of it.
+
+use anyhow::{Context, Result};
+
+use super::Comparing;
+use super::case::wanted;
+use super::contest::{self, Contestant, Runs};
+use super::input::{Input, Shape, WHOLE};
+use super::verdict::{Verdict, Wanted};
+use crate::generate::Asks;
+use crate::report::{Comparison, Figure};
+use crate::spread::Spread;
+
+const TIME: &str = "time, s";
+const MEMORY: &str = "peak memory, MiB";
+
+/// Where the cases are measured.
+pub(super) struct Ring<'a> {
+    pub(super) on: Comparing<'a>,
+    pub(super) found: Comparison,
+}
+
+impl<'a> Ring<'a> {
+    pub(super) fn new(on: Comparing<'a>) -> Self {
+        let mut found = Comparison::default();
+        if on.peers.is_none() {
+            let fact = "not measured: no --python with DuckDB and Polars was named";
+            found.facts.push(("peers".into(), fact.into()));
+        }
+        Self { on, found }
+    }
+
+    pub(super) fn shape<'n>(&self, name: &'n str, views: u64, asks: Asks, spine_rows: u64) -> Shape<'n> {
+        Shape {
+            name,
+            views,
+            eighths: WHOLE,
+            asks,
+            spine_rows,
+        }
+    }
+
+    /// An input of the whole set, its spine with so many rows.
+    pub(super) fn input(&self, name: &str, views: u64, asks: Asks, spine_rows: u64) -> Result<Input> {
+        say(&format!("{name}: input"));
+        Input::make(
+            self.on.data,
+            &self.on.spec,
+            self.shape(name, views, asks, spine_rows),
+        )
+    }
+
+    /// Holds our own contestants and the peers, and judges time and memory; returns the median times of our own.
+    pub(super) fn beside_peers(
+        &mut self,
+        label: &str,
+        input: &Input,
+        own: &[Contestant],
+        most: f64,
+    ) -> Result<Vec<f64>> {
+        let mut all = own.to_vec();
+        if self.on.peers.is_some() {
+            all.extend([Contestant::DuckDb, Contestant::Polars]);
+        }
+        let runs = self.hold(label, input, &all, self.on.runs)?;
+        let (own_runs, peer_runs) = runs.split_at(own.len());
+        let peers = all.iter().skip(own.len()).zip(peer_runs);
+        let medians = |of: fn(&Runs) -> &Vec<f64>| -> Vec<(String, f64)> {
+            let medians = peers.clone().filter_map(|(peer, runs)| {
+                let spread = Spread::of(of(runs).iter().copied())?;
+                Some((peer.name().to_owned(), spread.median))
+            });
+            medians.collect()
+        };
+        let (times, peaks) = (medians(|runs| &runs.seconds), medians(|runs| &runs.peaks));
+        for (at, contestant) in own.iter().enumerate() {
+            let (label, most) = match contestant {
+                Contestant::Managed(_) => (format!("{label}, managed table"), wanted::MANAGED),
+                Contestant::Asof => (label.to_owned(), most),
+                _ => continue,
+            };
+            self.time(&label, median(own_runs, at)?, times.clone(), most);
+            let ours = own_runs
+                .get(at)
+                .and_then(|runs| Spread::of(runs.peaks.iter().copied()));
+            if let Some(ours) = ours {
+                self.verdict(
+                    &label,
+                    MEMORY,
+                    ours.median,
+                    peaks.clone(),
+                    Wanted::Below(wanted::MEMORY),
+                );
+            }
+        }
+        (0..own.len()).map(|at| median(own_runs, at)).collect()
+    }
+
+    /// Lets contestants run and notes their figures.
+    pub(super) fn hold(
+        &mut self,
+        label: &str,
+        input: &Input,
+        all: &[Contestant],
+        rounds: usize,
+    ) -> Result<Vec<Runs>> {
+        let announce = |what: &str| say(&format!("{label}: {what}"));
+        let runs =
+            contest::hold(input, all, self.on.peers, rounds, &announce).with_context(|| label.to_owned())?;
+        for (contestant, runs) in all.iter().zip(&runs) {
+            let name = contestant.name();
+            self.figure(&format!("{label}: {name}"), "s", runs.seconds.iter().copied());
+            self.figure(
+                &format!("{label}: {name}, peak memory"),
+                "MiB",
+                runs.peaks.iter().copied(),
+            );
+            if let Some(version) = &runs.version {
+                self.version(name, version);
+            }
+        }
+        Ok(runs)
+    }
+
+    fn version(&mut self, name: &str, version: &str) {
+        if self.found.facts.iter().all(|(known, _)| known != name) {
+            self.found.facts.push((name.to_owned(), version.to_owned()));
+        }
+    }
+
+    /// Judges a median in seconds by its ratio to the least of others.
+    pub(super) fn time(&mut self, case: &str, ours: f64, against: Vec<(String, f64)>, most: f64) {
+        self.verdict(case, TIME, ours, against, Wanted::AtMost(most));
+    }
+
+    fn verdict(
+        &mut self,
+        case: &str,
+        measure: &'static str,
+        ours: f64,
+        against: Vec<(String, f64)>,
+        wanted: Wanted,
+    ) {
+        if !against.is_empty() {
+            self.found.verdicts.push(Verdict {
+                case: case.to_owned(),
+                measure,
+                ours,
+                against,
+                wanted,
+            });
+        }
+    }
+
+    pub(super) fn figure(&mut self, measure: &str, unit: &'static str, runs: impl IntoIterator<Item = f64>) {
+        if let Some(spread) = Spread::of(runs) {
+            self.found.figures.push(Figure {
+                set: "generated".into(),
+                measure: measure.to_owned(),
+                unit,
+                spread,
+            });
+        }
+    }
+}
+
+/// The median time of one of the contestants.
+pub(super) fn median(runs: &[Runs], at: usize) -> Result<f64> {
+    let runs = runs
+        .get(at)
+        .and_then(|runs| Spread::of(runs.seconds.iter().copied()));
+    Ok(runs.context("there were no runs")?.median)
+}
+
+/// Tells whoever waits.
+#[allow(clippy::print_stderr, reason = "the page alone goes to the standard output")]
+pub(super) fn say(what: &str) {
+    eprintln!("compare: {what}");
+}
