@@ -184,6 +184,8 @@ impl Cases<'_> {
         let done: Done<Ingested> = child::run(&task)?;
         let rate = done.result.rows as f64 / done.result.seconds;
         self.ring.figure("managed table, ingest", "rows/s", [rate]);
+        let rate = done.result.rows as f64 / done.result.compact_seconds;
+        self.ring.figure("managed table, compact", "rows/s", [rate]);
         self.managed = Some(workload.clone());
         Ok(workload)
     }

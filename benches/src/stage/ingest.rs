@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use asof_core::time::Clock;
-use asof_offline::IngestRequest;
+use asof_offline::{CompactRequest, IngestRequest};
 use asof_server::clock::SystemClock;
 use serde::{Deserialize, Serialize};
 
@@ -28,9 +28,11 @@ pub struct Ingested {
     pub rows: u64,
     /// How long it took to take them in, a commit for each file.
     pub seconds: f64,
+    /// How long it took to compact the tables then.
+    pub compact_seconds: f64,
 }
 
-/// Ingests the files of each source in the order of their names.
+/// Ingests the files of each source in the order of their names, and compacts its table.
 ///
 /// # Errors
 ///
@@ -38,9 +40,10 @@ pub struct Ingested {
 pub async fn run(ingest: &Ingest) -> Result<Ingested> {
     let opened = Opened::open(&ingest.workload).await?;
     let engine = opened.engine(&ingest.workload)?;
+    let definitions = &opened.version.definitions;
     let start = Instant::now();
     let mut rows = 0;
-    for (name, source) in &opened.version.definitions.sources {
+    for (name, source) in &definitions.sources {
         for file in files(&ingest.data.join(name.as_str()))? {
             let request = IngestRequest {
                 source,
@@ -51,9 +54,24 @@ pub async fn run(ingest: &Ingest) -> Result<Ingested> {
             rows += engine.ingest(request).await?.rows;
         }
     }
+    let seconds = start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    let keys = definitions.entities.values();
+    let keys = keys.map(|entity| entity.keys.iter().map(|key| key.name.clone()).collect());
+    let keys: Vec<Vec<String>> = keys.collect();
+    for source in definitions.sources.values() {
+        let request = CompactRequest {
+            source,
+            keys: &keys,
+            file_bytes: CompactRequest::FILE_BYTES,
+            at: SystemClock.now(),
+        };
+        engine.compact(request).await?;
+    }
     Ok(Ingested {
         rows,
-        seconds: start.elapsed().as_secs_f64(),
+        seconds,
+        compact_seconds: start.elapsed().as_secs_f64(),
     })
 }
 

@@ -156,6 +156,7 @@ fn without_peers_the_engine_is_held_against_itself() {
     for measure in [
         "1 view, 4 spine rows spread evenly: asof (s)",
         "managed table, ingest (rows/s)",
+        "managed table, compact (rows/s)",
         "1 view, 4 spine rows of 1 keys: asof, managed table (s)",
         "1 view, 4 spine rows of one day: asof, managed table (s)",
         "3 views, 400 spine rows: asof, peak memory (MiB)",
