@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::data_type::KeyType;
-use crate::definition::{BoundView, Definitions, Feature, FrozenEntry, Select, ServiceEntry, column_name};
+use crate::definition::{
+    BoundView, Definitions, Feature, FrozenEntry, Select, ServiceEntry, View, ViewKind, column_name,
+};
 use crate::name::{FeatureName, Prefix, ViewName};
 
 /// One view, read once per row under one set of the caller's columns.
@@ -27,6 +29,23 @@ impl ViewRead {
             Some(prefix) => format!("{prefix}_{}", self.bound.view.name),
             None => self.bound.view.name.to_string(),
         }
+    }
+
+    /// The view with only the features that are returned.
+    pub fn narrowed(&self) -> BoundView {
+        let view = View {
+            kind: ViewKind::Features(self.features.clone()),
+            ..self.bound.view.clone()
+        };
+        BoundView {
+            view,
+            ..self.bound.clone()
+        }
+    }
+
+    /// Whether it returns the feature of a view, under whatever keys and prefix.
+    fn returns(&self, view: &ViewName, feature: &FeatureName) -> bool {
+        self.bound.view.name == *view && self.features.iter().any(|other| other.name == *feature)
     }
 }
 
@@ -237,17 +256,19 @@ impl ReadPlan {
                 return Err(PlanError::DuplicateColumn(column));
             }
             let read = self.read_of(&bound, &key_columns, entry.prefix.as_ref());
-            if let Some(view_read) = self.reads.get_mut(read) {
-                view_read.features.push(feature);
-                let feature = view_read.features.len() - 1;
-                self.columns.push(OutputColumn {
-                    name: column,
-                    read,
-                    feature,
-                });
-            }
+            self.push(read, feature, column);
         }
         Ok(())
+    }
+
+    /// Adds a feature to a read, and its column.
+    fn push(&mut self, read: usize, feature: Feature, name: String) {
+        let Some(view_read) = self.reads.get_mut(read) else {
+            return;
+        };
+        view_read.features.push(feature);
+        let feature = view_read.features.len() - 1;
+        self.columns.push(OutputColumn { name, read, feature });
     }
 
     /// The place of the read of that view, keys and prefix, added where it is new.
@@ -306,6 +327,40 @@ impl ReadPlan {
             columns.push(name);
         }
         Ok(columns)
+    }
+
+    /// The part of this plan that returns the features of `wanted`, under whatever keys and prefixes; `None`
+    /// where there is none.
+    pub fn only(&self, wanted: &Self) -> Option<Self> {
+        let mut part = Self {
+            reads: Vec::new(),
+            columns: Vec::new(),
+            caller_columns: self.caller_columns.clone(),
+        };
+        for column in &self.columns {
+            let Some((read, feature)) = self.feature(column) else {
+                continue;
+            };
+            let view = &read.bound.view.name;
+            if wanted
+                .reads
+                .iter()
+                .any(|other| other.returns(view, &feature.name))
+            {
+                let place = part.read_of(&read.bound, &read.key_columns, read.prefix.as_ref());
+                part.push(place, feature.clone(), column.name.clone());
+            }
+        }
+        let Self { reads, .. } = &part;
+        let used = |column: &CallerColumn| reads.iter().any(|read| read.key_columns.contains(&column.name));
+        let caller_columns = self.caller_columns.iter().filter(|column| used(column));
+        part.caller_columns = caller_columns.cloned().collect();
+        (!part.columns.is_empty()).then_some(part)
+    }
+
+    /// Whether the caller must give a column of that name.
+    pub fn asks_for(&self, column: &str) -> bool {
+        self.caller_columns.iter().any(|known| known.name == column)
     }
 
     /// The feature of an output column.

@@ -10,6 +10,7 @@ mod digest;
 mod engine;
 mod error;
 mod events;
+mod explain;
 mod extract;
 mod fan_out;
 mod files;
@@ -31,6 +32,7 @@ mod workers;
 
 pub use engine::{Engine, EngineOptions};
 pub use error::{OfflineError, Result};
+pub use explain::{ExplainRequest, ExplainedRow, Losing, Place, Span, Standing, ViewExplanation};
 pub use extract::{ExtractRequest, Phase, Progress, Rows, Silent};
 pub use files::SourceFile;
 pub use grid::Grid;

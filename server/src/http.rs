@@ -28,8 +28,11 @@ mod response;
 
 use std::sync::Arc;
 
+use arrow_array::ArrayRef;
+use asof_core::data_type::DataType;
 use asof_core::online::OnlineStore;
 use asof_core::registry::RegistryStore;
+use asof_core::service::ReadPlan;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -43,6 +46,7 @@ use tonic::Code;
 
 use crate::app::App;
 use crate::error::ServerError;
+use crate::features::keys::Keys;
 use crate::features::{Answer, FeatureReader, Prepared};
 use crate::grpc::MAX_REQUEST_BYTES;
 use crate::jobs::Jobs;
@@ -171,6 +175,31 @@ where
 {
     let (prepared, answer) = read_json(reader, body).await?;
     response::to_json(&prepared, &answer)
+}
+
+/// The keys of one entity from values that are text, read as those of [`get_features_json`] are.
+///
+/// # Errors
+///
+/// A column that is missing or not one of the plan's; text that is no value of the key's type.
+pub fn keys_of_text(
+    plan: &ReadPlan,
+    values: impl IntoIterator<Item = (String, String)>,
+) -> Result<Keys, ServerError> {
+    request::keys(plan, request::Columns::of_text(values))
+}
+
+/// The value of a feature at a place of its column, as [`get_features_json`] gives it.
+///
+/// # Errors
+///
+/// A date beyond the calendar.
+pub fn value_json(
+    data_type: &DataType,
+    array: &ArrayRef,
+    at: usize,
+) -> Result<serde_json::Value, ServerError> {
+    response::value_to_json(data_type, array, at)
 }
 
 async fn read_json<S, R>(

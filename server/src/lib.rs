@@ -23,5 +23,5 @@ mod grpc;
 mod http;
 
 pub use app::{ServeParts, serve};
-pub use http::get_features_json;
+pub use http::{get_features_json, keys_of_text, value_json};
 pub use lifecycle::{BindError, Drained, Limits, Listening};

@@ -83,6 +83,8 @@ pub enum Command {
     Compact(CompactArgs),
     /// Write a training dataset: a spine and its features, as of each row's time
     Extract(ExtractArgs),
+    /// Show why a view has the value that it has: the rows of a key, and what the contract says of each
+    Explain(ExplainArgs),
     /// Move what is new to the online store
     Materialize(MaterializeArgs),
     /// Read the features of one entity from the online store
@@ -241,6 +243,29 @@ impl From<JoinStrategy> for Strategy {
             JoinStrategy::Sorted => Self::Sorted,
         }
     }
+}
+
+/// `explain`
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// The service whose views are explained
+    #[arg(long, required_unless_present = "feature")]
+    pub service: Option<String>,
+    /// Only this feature: view:feature or view:*
+    #[arg(long, value_name = "F")]
+    pub feature: Option<String>,
+    /// A key column, as often as there are columns
+    #[arg(long = "key", value_name = "NAME=VALUE", required = true)]
+    pub keys: Vec<String>,
+    /// As of which instant, such as 2013-06-01T12:00:00Z
+    #[arg(long, value_name = "T")]
+    pub at: String,
+    /// Use what became known only later, too
+    #[arg(long)]
+    pub as_corrected: bool,
+    /// Show all rows of the key, not only those around the winner; --json has them all
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `materialize`

@@ -4,6 +4,7 @@ mod apply;
 mod browse;
 mod compact;
 mod demo;
+mod explain;
 mod extract;
 mod get;
 mod ingest;
@@ -35,6 +36,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Command::Ingest(args) => ingest::run(&global, &args).await,
         Command::Compact(args) => compact::run(&global, &args).await,
         Command::Extract(args) => extract::run(&global, &args).await,
+        Command::Explain(args) => explain::run(&global, &args).await,
         Command::Materialize(args) => materialize::run(&global, &args).await,
         Command::Get(args) => get::run(&global, &args).await,
         Command::Serve(args) => serve::run(&global, &args).await,

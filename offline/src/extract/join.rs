@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use asof_core::definition::{BoundView, View, ViewKind};
-use asof_core::service::{CallerColumn, ViewRead};
+use asof_core::service::CallerColumn;
 
 use super::given::Given;
 use super::{ExtractRequest, Rows};
@@ -40,7 +40,7 @@ impl Bound {
         let mut snapshots = BTreeMap::new();
         let mut reads = Vec::new();
         for read in &request.plan.reads {
-            let bound = Arc::new(narrowed(read));
+            let bound = Arc::new(read.narrowed());
             let snapshot = pinned(engine, &bound, &mut snapshots).await?;
             let columns = SourceColumns::bind(&bound.source, &snapshot)?;
             let places = ViewPlaces::find(&bound, &snapshot, &columns.schema())?;
@@ -129,18 +129,6 @@ fn without_features(bound: &BoundView) -> BoundView {
     BoundView {
         view,
         ..bound.clone()
-    }
-}
-
-/// The view with only the features that are asked for: no other column is read.
-fn narrowed(read: &ViewRead) -> BoundView {
-    let view = View {
-        kind: ViewKind::Features(read.features.clone()),
-        ..read.bound.view.clone()
-    };
-    BoundView {
-        view,
-        ..read.bound.clone()
     }
 }
 

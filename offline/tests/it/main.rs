@@ -13,6 +13,7 @@
 
 mod compaction;
 mod contract;
+mod explain;
 mod flights;
 mod grids;
 mod history;

@@ -90,7 +90,11 @@ impl Keys {
     }
 
     /// The keys made of these of the caller's columns.
-    pub(crate) fn of(&self, plan: &ReadPlan, names: &[String]) -> Result<KeyColumns, ServerError> {
+    ///
+    /// # Errors
+    ///
+    /// None for columns that a read of the plan names.
+    pub fn of(&self, plan: &ReadPlan, names: &[String]) -> Result<KeyColumns, ServerError> {
         let mut types = Vec::with_capacity(names.len());
         let mut arrays = Vec::with_capacity(names.len());
         for name in names {

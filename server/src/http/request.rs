@@ -38,6 +38,18 @@ struct Body {
 /// Key columns in the order in which they came.
 pub(crate) struct Columns(Vec<(String, Vec<Cell>)>);
 
+impl Columns {
+    /// One position, its values given as text.
+    pub(crate) fn of_text(values: impl IntoIterator<Item = (String, String)>) -> Self {
+        let values = values.into_iter();
+        Self(
+            values
+                .map(|(name, text)| (name, vec![Cell::Text(text)]))
+                .collect(),
+        )
+    }
+}
+
 /// One key value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Cell {

@@ -77,6 +77,18 @@ pub(crate) fn to_json(prepared: &Prepared, answer: &Answer) -> Result<Vec<u8>, S
     serde_json::to_vec(&body).map_err(|error| ServerError::Bug(error.to_string()))
 }
 
+/// One value of a feature as answers hold it.
+pub(crate) fn value_to_json(
+    data_type: &DataType,
+    array: &ArrayRef,
+    at: usize,
+) -> Result<serde_json::Value, ServerError> {
+    // Through text, as an answer goes: a float keeps the digits that it is shown with.
+    let text = serde_json::to_vec(&Value { data_type, array, at });
+    let value = text.and_then(|text| serde_json::from_slice(&text));
+    value.map_err(|error| ServerError::Bug(error.to_string()))
+}
+
 /// Positions of a column as a list.
 struct Values<'a> {
     data_type: &'a DataType,

@@ -1,5 +1,6 @@
 //! `asof get`: the features of one entity, from the online store.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use asof_server::features::FeatureReader;
@@ -35,21 +36,28 @@ pub(super) async fn run(global: &Global, args: &GetArgs) -> Result<(), Failure> 
 
 /// The request of the JSON call. Key values are sent as text: the server reads them by the keys' types.
 fn request(args: &GetArgs) -> Result<Value, Failure> {
-    let mut keys = Map::new();
-    for key in &args.keys {
+    let keys = key_values(&args.keys)?.into_iter();
+    let keys: Map<String, Value> = keys.map(|(name, value)| (name, json!([value]))).collect();
+    Ok(match &args.service {
+        Some(service) => json!({ "service": service, "keys": keys }),
+        None => json!({ "features": args.features, "keys": keys }),
+    })
+}
+
+/// The values of key columns, each given as NAME=VALUE.
+pub(super) fn key_values(keys: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut values = BTreeMap::new();
+    for key in keys {
         let (name, value) = key.split_once('=').ok_or_else(|| {
             Failure::usage(format!(
                 "--key {key:?} is not NAME=VALUE: write it as --key origin=JFK"
             ))
         })?;
-        if keys.insert(name.to_owned(), json!([value])).is_some() {
+        if values.insert(name.to_owned(), value.to_owned()).is_some() {
             return Err(Failure::usage(format!("key {name:?} is given twice")));
         }
     }
-    Ok(match &args.service {
-        Some(service) => json!({ "service": service, "keys": keys }),
-        None => json!({ "features": args.features, "keys": keys }),
-    })
+    Ok(values)
 }
 
 async fn locally(global: &Global, request: &Value, now: Option<&str>) -> Result<Value, Failure> {

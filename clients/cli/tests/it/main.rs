@@ -11,6 +11,7 @@
 mod applying;
 mod bad_input;
 mod disks;
+mod explaining;
 mod interrupts;
 mod project;
 mod serving;

@@ -1,0 +1,304 @@
+//! `asof explain`: why a view has the value that it has.
+
+use std::collections::BTreeMap;
+
+use asof_core::key::EntityKey;
+use asof_core::service::ReadPlan;
+use asof_core::time::Timestamp;
+use asof_offline::{EngineOptions, ExplainRequest, ExplainedRow, Place, Snapshot, ViewExplanation};
+use asof_server::{keys_of_text, value_json};
+use serde_json::{Value, json};
+
+use crate::args::ExplainArgs;
+use crate::commands::Global;
+use crate::commands::get::key_values;
+use crate::exit::Failure;
+use crate::output;
+
+/// How many rows are shown before the winner, and after it.
+const AROUND: (usize, usize) = (10, 5);
+/// The most letters that a value has in a table.
+const SHOWN: usize = 40;
+
+pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failure> {
+    let mut given = key_values(&args.keys)?;
+    let at = Timestamp::parse(&args.at)?;
+    let project = global.local_only("explain")?;
+    let registry = project.registry().await?;
+    let version = project.head(&registry).await?;
+    let wanted = args
+        .feature
+        .as_deref()
+        .map(|feature| ReadPlan::of_features(&version.definitions, [feature]));
+    let wanted = wanted.transpose()?;
+    let service = args.service.as_deref();
+    let service = service
+        .map(|name| ReadPlan::of_service(&version.definitions, name))
+        .transpose()?;
+    let plan = match (service, wanted) {
+        (Some(service), Some(wanted)) => {
+            let part = service
+                .only(&wanted)
+                .ok_or_else(|| not_in_service(args, &service))?;
+            // The keys of the whole service may stand on the command line.
+            given.retain(|name, _| part.asks_for(name) || !service.asks_for(name));
+            part
+        }
+        (Some(plan), None) | (None, Some(plan)) => plan,
+        (None, None) => return Err(Failure::usage("give --service or --feature")),
+    };
+    let keys = keys(&plan, given.clone())?;
+    let request = ExplainRequest {
+        plan: &plan,
+        keys: &keys,
+        at,
+        as_corrected: args.as_corrected,
+    };
+    let engine = project.engine(EngineOptions::default())?;
+    let views = engine.explain(request).await?;
+    let values = views.iter().map(values).collect::<Result<Vec<_>, _>>()?;
+    if global.json {
+        let views = views
+            .iter()
+            .zip(&values)
+            .map(|(view, values)| view_json(view, values, &given));
+        output::json(&json!({
+            "service": args.service, "registry_version": version.number, "at": at.to_string(),
+            "as_corrected": args.as_corrected, "views": views.collect::<Vec<_>>(),
+        }));
+        return Ok(());
+    }
+    for (number, (view, values)) in views.iter().zip(&values).enumerate() {
+        if number > 0 {
+            output::line("");
+        }
+        print(view, values, &given, args);
+    }
+    Ok(())
+}
+
+fn not_in_service(args: &ExplainArgs, service: &ReadPlan) -> Failure {
+    let features: Vec<String> = service
+        .columns
+        .iter()
+        .filter_map(|column| service.feature(column))
+        .map(|(read, feature)| format!("{}:{}", read.bound.view.name, feature.name))
+        .collect();
+    Failure::usage(format!(
+        "service {:?} has no feature {:?}; its features are {}",
+        args.service.as_deref().unwrap_or_default(),
+        args.feature.as_deref().unwrap_or_default(),
+        features.join(", ")
+    ))
+}
+
+/// The key of each read.
+fn keys(plan: &ReadPlan, given: BTreeMap<String, String>) -> Result<Vec<Option<EntityKey>>, Failure> {
+    let keys = keys_of_text(plan, given)?;
+    let reads = plan.reads.iter();
+    reads
+        .map(|read| Ok(keys.of(plan, &read.key_columns)?.key(0)))
+        .collect()
+}
+
+/// Per feature its values in the rows of the key.
+fn values(view: &ViewExplanation) -> Result<Vec<Vec<Value>>, Failure> {
+    let features = view.read.features.iter().zip(&view.features);
+    features
+        .map(|(feature, array)| {
+            let value = |row| Ok(value_json(&feature.data_type, array, row)?);
+            (0..view.rows.len()).map(value).collect()
+        })
+        .collect()
+}
+
+/// The columns of the key as the caller calls them, with the values that were given.
+fn key_columns<'a>(
+    view: &'a ViewExplanation,
+    given: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
+    let keys = view.read.bound.entity.keys.iter().zip(&view.read.key_columns);
+    keys.map(|(key, column)| {
+        let value = given.get(column).map_or("", String::as_str);
+        (key.name.as_str(), column.as_str(), value)
+    })
+}
+
+fn print(
+    view: &ViewExplanation,
+    values: &[Vec<Value>],
+    given: &BTreeMap<String, String>,
+    args: &ExplainArgs,
+) {
+    let keys = key_columns(view, given).map(|(key, column, value)| match key == column {
+        true => format!("{key} = {}", shown(value)),
+        false => format!("{key} = {} (given as {column})", shown(value)),
+    });
+    let keys: Vec<String> = keys.collect();
+    output::line(format!(
+        "view {} at {}: {}",
+        view.read.label(),
+        view.at,
+        keys.join(", ")
+    ));
+    output::line(format!("source {}", source_words(&view.snapshot)));
+    let (own, all) = (view.rows.len() as u64, view.source_rows);
+    output::line(format!(
+        "rows of this key: {} of {}",
+        output::count(own),
+        output::count(all)
+    ));
+    for (count, what) in [
+        (view.skipped_rows, "skipped: their key or event time is null"),
+        (view.repeated_rows, "ignored: they repeat an event id"),
+    ] {
+        if count > 0 {
+            output::line(format!("rows {what}: {}", output::count(count)));
+        }
+    }
+    if args.as_corrected {
+        output::line("rule 2 (as known) is off: --as-corrected");
+    }
+    output::line("");
+    if !view.rows.is_empty() {
+        print_rows(view, values, args.all);
+        output::line("");
+    }
+    if let Some(row) = view.excluded_winner() {
+        output::line(format!(
+            "without rule 2 the winner would be {}, created {}",
+            row.place, row.order.created_time
+        ));
+    }
+    output::line(view.expiry());
+    output::line(view.decision());
+    output::line("");
+    print_features(view, values);
+}
+
+/// The rows in the total order, the greatest last.
+fn print_rows(view: &ViewExplanation, values: &[Vec<Value>], all: bool) {
+    let range = match all {
+        true => 0..view.rows.len(),
+        false => view.around(AROUND.0, AROUND.1),
+    };
+    let has_deleted = view.read.bound.source.deleted.is_some();
+    let mut headings = vec!["event time", "created time", "place"];
+    headings.extend(has_deleted.then_some("deleted"));
+    headings.extend(view.read.features.iter().map(|feature| feature.name.as_str()));
+    headings.push("by the contract");
+    let line = |(number, row): (usize, &ExplainedRow)| {
+        let mut cells = vec![
+            row.order.event_time.to_string(),
+            row.order.created_time.to_string(),
+            row.place.to_string(),
+        ];
+        cells.extend(has_deleted.then(|| row.deleted.to_string()));
+        cells.extend(values.iter().map(|values| cell(values.get(number))));
+        cells.push(row.standing.to_string());
+        cells
+    };
+    let rows = view.rows.iter().enumerate();
+    let rows = rows.skip(range.start).take(range.len()).map(line).collect();
+    for (count, what) in [(range.start, "before"), (view.rows.len() - range.end, "after")] {
+        if count > 0 {
+            output::line(format!(
+                "{what} these: {} more, which --all shows",
+                output::count(count as u64)
+            ));
+        }
+    }
+    output::table(&headings, rows);
+}
+
+fn print_features(view: &ViewExplanation, values: &[Vec<Value>]) {
+    let rows = served(view, values).map(|(feature, status, value)| vec![feature, cell(value), status]);
+    output::table(&["feature", "value", "status"], rows.collect());
+}
+
+/// Per feature its column, its status, and its value where one is served.
+fn served<'a>(
+    view: &'a ViewExplanation,
+    values: &'a [Vec<Value>],
+) -> impl Iterator<Item = (String, String, Option<&'a Value>)> {
+    let features = view.read.features.iter().zip(&view.statuses).zip(values);
+    features.map(|((feature, status), values)| {
+        let is_served = *status == asof_core::status::Status::Present;
+        let value = view.winner.filter(|_| is_served).and_then(|row| values.get(row));
+        let name = format!("{}__{}", view.read.label(), feature.name);
+        (name, status.to_string(), value)
+    })
+}
+
+fn source_words(snapshot: &Snapshot) -> String {
+    let files = match snapshot.files.as_slice() {
+        [] => "no files".to_owned(),
+        [file] => file.path.clone(),
+        [first, .., last] => format!("{} files, {} to {}", snapshot.files.len(), first.path, last.path),
+    };
+    match snapshot.version {
+        Some(version) => format!("{}: version {version} of its table, {files}", snapshot.source),
+        None => format!("{}: {files}", snapshot.source),
+    }
+}
+
+/// A value as it stands in a table.
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => shown(text),
+        Some(other) => shown(&other.to_string()),
+    }
+}
+
+fn shown(text: &str) -> String {
+    let mut letters = text.chars().flat_map(|c| match c.is_control() {
+        true => c.escape_default().collect::<Vec<_>>(),
+        false => vec![c],
+    });
+    let short: String = letters.by_ref().take(SHOWN).collect();
+    if letters.next().is_some() {
+        format!("{short}…")
+    } else {
+        short
+    }
+}
+
+fn view_json(view: &ViewExplanation, values: &[Vec<Value>], given: &BTreeMap<String, String>) -> Value {
+    let names = view.read.features.iter().map(|feature| feature.name.as_str());
+    let rows = view.rows.iter().enumerate().map(|(number, row)| {
+        let features = names
+            .clone()
+            .zip(values)
+            .map(|(name, values)| (name.to_owned(), values.get(number).cloned().unwrap_or_default()));
+        row_json(row, features.collect())
+    });
+    let key = key_columns(view, given).map(|(key, _, value)| (key.to_owned(), json!(value)));
+    let features = served(view, values)
+        .map(|(feature, status, value)| json!({ "feature": feature, "value": value, "status": status }));
+    json!({
+        "view": view.read.bound.view.name.as_str(), "label": view.read.label(),
+        "key": key.collect::<serde_json::Map<_, _>>(),
+        "source": view.snapshot.source, "table_version": view.snapshot.version,
+        "files": view.snapshot.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
+        "source_rows": view.source_rows, "skipped_rows": view.skipped_rows, "repeated_rows": view.repeated_rows,
+        "rows": rows.collect::<Vec<_>>(), "winner": view.winner, "corrected_winner": view.corrected_winner,
+        "ttl": view.read.bound.view.ttl.map(|ttl| ttl.to_string()),
+        "ttl_micros": view.read.bound.view.ttl.map(|ttl| ttl.micros()),
+        "age_micros": view.age().and_then(|age| u64::try_from(age.micros()).ok()),
+        "fresh_until": view.fresh_until().map(|until| until.to_string()),
+        "expiry": view.expiry(), "decision": view.decision(), "features": features.collect::<Vec<_>>(),
+    })
+}
+
+fn row_json(row: &ExplainedRow, features: serde_json::Map<String, Value>) -> Value {
+    let place = match &row.place {
+        Place::File { path, row } => json!({ "file": path, "row": row }),
+        Place::Seq(seq) => json!({ "seq": seq }),
+    };
+    json!({
+        "event_time": row.order.event_time.to_string(), "created_time": row.order.created_time.to_string(),
+        "place": place, "deleted": row.deleted, "features": features,
+        "standing": row.standing.as_str(), "rule": row.standing.rule(), "why": row.standing.to_string(),
+    })
+}

@@ -1,0 +1,105 @@
+//! What the contract says of one row of a key: the rule that left it out, or made it win or lose.
+
+use std::fmt;
+use std::slice::from_ref;
+
+use asof_core::order::RowOrder;
+use asof_core::reference::{HistoryRow, Rules, as_of};
+use asof_core::time::Timestamp;
+
+use super::span::Span;
+
+/// What the contract says of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Rule 3: the greatest of the rows that are left.
+    Wins,
+    /// Rule 3: the winner is greater.
+    Loses(Losing),
+    /// Rule 2: it became known only so long after the instant.
+    NotKnown(Span),
+    /// Rule 1: it happened only so long after the instant.
+    NotYet(Span),
+}
+
+/// What decided between a row and the winner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Losing {
+    /// The winner's event time is so much later.
+    EventTime(Span),
+    /// The event times are equal, and the winner's created time is so much later.
+    CreatedTime(Span),
+    /// Both times are equal, and the winner was accepted later.
+    Seq,
+}
+
+impl Standing {
+    /// The standing of a row. Whether a rule leaves it out is asked of the reference, with the row as the
+    /// whole history.
+    pub(super) fn of(
+        row: &HistoryRow<usize>,
+        order: RowOrder,
+        winner: Option<RowOrder>,
+        at: Timestamp,
+        rules: Rules,
+    ) -> Self {
+        let alone = |rules| as_of(from_ref(row), &row.keys, at, rules).winner.is_some();
+        let corrected = Rules {
+            as_corrected: true,
+            ..rules
+        };
+        match winner {
+            _ if !alone(corrected) => Self::NotYet(Span::between(order.event_time, at)),
+            _ if !alone(rules) => Self::NotKnown(Span::between(order.created_time, at)),
+            Some(winner) if winner != order => Self::Loses(Losing::to(order, winner)),
+            _ => Self::Wins,
+        }
+    }
+
+    /// The number of the contract's rule that decided.
+    pub fn rule(self) -> u8 {
+        match self {
+            Self::NotYet(_) => 1,
+            Self::NotKnown(_) => 2,
+            Self::Wins | Self::Loses(_) => 3,
+        }
+    }
+
+    /// One word, for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wins => "wins",
+            Self::Loses(_) => "loses",
+            Self::NotKnown(_) => "not_known",
+            Self::NotYet(_) => "not_yet",
+        }
+    }
+}
+
+impl Losing {
+    fn to(order: RowOrder, winner: RowOrder) -> Self {
+        if order.event_time != winner.event_time {
+            Self::EventTime(Span::between(winner.event_time, order.event_time))
+        } else if order.created_time != winner.created_time {
+            Self::CreatedTime(Span::between(winner.created_time, order.created_time))
+        } else {
+            Self::Seq
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wins => f.write_str("wins: the greatest of the rows left"),
+            Self::Loses(Losing::EventTime(by)) => write!(f, "loses: event time {by} earlier"),
+            Self::Loses(Losing::CreatedTime(by)) => {
+                write!(f, "loses the tie: same event time, created {by} earlier")
+            }
+            Self::Loses(Losing::Seq) => f.write_str("loses the tie: same times, accepted earlier"),
+            Self::NotKnown(by) => write!(f, "left out: known only {by} later"),
+            Self::NotYet(by) => write!(f, "left out: happened only {by} later"),
+        }?;
+        write!(f, " (rule {})", self.rule())
+    }
+}
