@@ -6,6 +6,9 @@ mod join;
 mod joining;
 mod tally;
 
+pub(crate) use join::Bound;
+pub(crate) use joining::Joining;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +26,6 @@ use crate::summary::ExtractSummary;
 
 use columns::Columns;
 use given::Given;
-use joining::Joining;
 use tally::Tally;
 
 /// What to extract.
@@ -98,14 +100,17 @@ impl Engine {
         check_target(request.out, request.overwrite)?;
         OutputFormat::of(request.out)?;
         let given = Given::open(&request)?;
-        let bound = join::Bound::of(self, &request).await?;
+        let bound = Bound::of(self, request.plan).await?;
         let given = match given {
             Some(given) => given,
             None => bound.known_keys(self, &request).await?,
         };
         let columns = Columns::plan(&request, &given.spine)?;
         not_an_input(&request, &bound.snapshots)?;
-        let spec = bound.join(self, &request, given.spine.clone()).await?;
+        let spine = given.spine.clone();
+        let spec = bound
+            .join(self, spine, request.as_corrected, &request.progress)
+            .await?;
         let mut joining = Joining::start(&spec).await?;
         let threads = self.options.readers;
         let mut output = Output::create(request.out, request.overwrite, &columns.schema, threads)?;

@@ -16,6 +16,7 @@ mod fan_out;
 mod files;
 mod grid;
 mod heads;
+mod lint;
 mod managed;
 mod manifest;
 mod output;
@@ -36,6 +37,7 @@ pub use explain::{ExplainRequest, ExplainedRow, Losing, Place, Span, Standing, V
 pub use extract::{ExtractRequest, Phase, Progress, Rows, Silent};
 pub use files::SourceFile;
 pub use grid::Grid;
+pub use lint::{Finding, Leak, LintReport, LintRequest, LintedView};
 pub use managed::{CompactRequest, Compacted, IngestRequest, Ingested};
 pub use manifest::Origin;
 pub use plan::Strategy;

@@ -85,6 +85,9 @@ pub enum Command {
     Extract(ExtractArgs),
     /// Show why a view has the value that it has: the rows of a key, and what the contract says of each
     Explain(ExplainArgs),
+    /// Look for spine columns that tell what a feature will be only later
+    #[command(long_about = LINT)]
+    Lint(LintArgs),
     /// Move what is new to the online store
     Materialize(MaterializeArgs),
     /// Read the features of one entity from the online store
@@ -266,6 +269,45 @@ pub struct ExplainArgs {
     /// Show all rows of the key, not only those around the winner; --json has them all
     #[arg(long)]
     pub all: bool,
+}
+
+/// What `lint` sees and what it does not.
+const LINT: &str = "\
+Look for spine columns that tell what a feature will be only later.
+
+For each row of the spine and each feature, the feature's value as of the row's time is set beside its next \
+value: that of the first row of the view after that time, within the view's ttl, or 7 days where it has \
+none. A column of the spine is flagged over the rows in which those two values differ, 30 at least, where
+
+  equals the later value    it is equal to the next value in 99 % of them
+  nearly predicts it        numbers and times: their ranks correlate by 0.98 or more with those of the next \
+value, and at most half as far from 1 as with those of the value as of the row's time; booleans and text: \
+equal in 95 %
+
+A flag says that the column holds what was not known yet. It is meant for inputs of a model; a label that is \
+a feature's next value is flagged, too, and may be meant so.
+
+What it cannot see: later values of what no feature of the service holds; values further away than the next \
+one; sums, differences and other mixtures of values; corrections of what was true already; columns of lists, \
+structs and bytes; anything in fewer than 30 rows. Of a spine of more than a million rows it looks at a part, chosen by a hash \
+of the row's number. Nothing flagged is no proof that nothing leaks.
+
+Exit codes: 0 where nothing is flagged, 4 where something is.";
+
+/// `lint`
+#[derive(Debug, clap::Args)]
+pub struct LintArgs {
+    /// The rows whose columns are looked at: a Parquet, CSV or Arrow file with keys and a time in each row
+    pub spine: PathBuf,
+    /// The service whose features they are compared with
+    #[arg(long)]
+    pub service: String,
+    /// The spine's column of times
+    #[arg(long, default_value = "event_timestamp", value_name = "C")]
+    pub time_column: String,
+    /// The zone of spine times that carry none, such as America/New_York
+    #[arg(long, value_name = "Z")]
+    pub timezone: Option<String>,
 }
 
 /// `materialize`

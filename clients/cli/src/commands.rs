@@ -9,6 +9,7 @@ mod extract;
 mod get;
 mod ingest;
 mod init;
+mod lint;
 mod materialize;
 mod runs;
 mod serve;
@@ -37,6 +38,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Command::Compact(args) => compact::run(&global, &args).await,
         Command::Extract(args) => extract::run(&global, &args).await,
         Command::Explain(args) => explain::run(&global, &args).await,
+        Command::Lint(args) => lint::run(&global, &args).await,
         Command::Materialize(args) => materialize::run(&global, &args).await,
         Command::Get(args) => get::run(&global, &args).await,
         Command::Serve(args) => serve::run(&global, &args).await,

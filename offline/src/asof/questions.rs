@@ -180,6 +180,15 @@ impl Questions {
         (first < end).then_some(first)
     }
 
+    /// The last question of a group before `until`.
+    pub fn last_before(&self, group: u32, until: Timestamp) -> Option<u32> {
+        let start = *self.starts.get(group as usize)?;
+        let end = *self.starts.get(group as usize + 1)?;
+        let times = self.times.get(start as usize..end as usize)?;
+        let before = number(times.partition_point(|at| *at < until.micros()));
+        before.checked_sub(1).map(|last| start + last)
+    }
+
     /// The ranges of questions of one key each.
     pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         self.starts.windows(2).filter_map(|bounds| match bounds {

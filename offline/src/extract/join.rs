@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use asof_core::definition::{BoundView, View, ViewKind};
-use asof_core::service::CallerColumn;
+use asof_core::service::{CallerColumn, ReadPlan};
 
 use super::given::Given;
-use super::{ExtractRequest, Rows};
+use super::{ExtractRequest, Progress, Rows};
 use crate::asof::SourceFiles;
 use crate::columns::SourceColumns;
 use crate::engine::Engine;
@@ -20,7 +20,7 @@ use crate::snapshot::Snapshot;
 use crate::spine::Spine;
 
 /// The reads of a plan, and the snapshots that they read, by source.
-pub(super) struct Bound {
+pub(crate) struct Bound {
     reads: Vec<BoundRead>,
     pub(super) snapshots: BTreeMap<String, Arc<Snapshot>>,
 }
@@ -36,16 +36,16 @@ struct BoundRead {
 
 impl Bound {
     /// Binds the reads of a plan; what is wrong with a definition is found here, before any row is read.
-    pub(super) async fn of(engine: &Engine, request: &ExtractRequest<'_>) -> Result<Self> {
+    pub(crate) async fn of(engine: &Engine, plan: &ReadPlan) -> Result<Self> {
         let mut snapshots = BTreeMap::new();
         let mut reads = Vec::new();
-        for read in &request.plan.reads {
+        for read in &plan.reads {
             let bound = Arc::new(read.narrowed());
             let snapshot = pinned(engine, &bound, &mut snapshots).await?;
             let columns = SourceColumns::bind(&bound.source, &snapshot)?;
             let places = ViewPlaces::find(&bound, &snapshot, &columns.schema())?;
             let known = |name: &String| {
-                let mut columns = request.plan.caller_columns.iter();
+                let mut columns = plan.caller_columns.iter();
                 columns.find(|column| column.name == *name).cloned()
             };
             reads.push(BoundRead {
@@ -79,11 +79,12 @@ impl Bound {
     }
 
     /// The join of a spine to the reads.
-    pub(super) async fn join(
+    pub(crate) async fn join(
         &self,
         engine: &Engine,
-        request: &ExtractRequest<'_>,
         spine: Spine,
+        as_corrected: bool,
+        progress: &Arc<dyn Progress>,
     ) -> Result<Arc<JoinSpec>> {
         let mut sources: Vec<JoinSource> = Vec::new();
         let mut reads = Vec::with_capacity(self.reads.len());
@@ -114,8 +115,8 @@ impl Bound {
             spine,
             sources,
             reads,
-            as_corrected: request.as_corrected,
-            progress: Arc::clone(&request.progress),
+            as_corrected,
+            progress: Arc::clone(progress),
         }))
     }
 }
@@ -148,7 +149,7 @@ async fn pinned(
         .or_insert_with(|| Arc::new(fresh.clone()));
     if first.files != fresh.files || first.version != fresh.version {
         return Err(OfflineError::Data(format!(
-            "source {} was changed while the extract began: run it again when its writer is done",
+            "source {} was changed while the reading began: run it again when its writer is done",
             bound.source.name
         )));
     }

@@ -12,7 +12,7 @@ use crate::error::{OfflineError, Result};
 use crate::plan::{JoinSpec, Planned, Strategy, plan};
 
 /// A join that has begun to answer.
-pub(super) struct Joining {
+pub(crate) struct Joining {
     planned: Planned,
     stream: SendableRecordBatchStream,
     first: Option<RecordBatch>,
@@ -21,7 +21,7 @@ pub(super) struct Joining {
 impl Joining {
     /// Joins until there is a first answer. Where an index turned out not to fit after all, and the choice is
     /// free, the join starts again by sorting.
-    pub(super) async fn start(spec: &Arc<JoinSpec>) -> Result<Self> {
+    pub(crate) async fn start(spec: &Arc<JoinSpec>) -> Result<Self> {
         let strategy = spec.engine.options.strategy;
         let first = Self::with(spec, strategy).await;
         match first {
@@ -48,7 +48,7 @@ impl Joining {
     }
 
     /// The next rows of the spine with their answers.
-    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         match self.first.take() {
             Some(first) => Ok(Some(first)),
             None => next(&mut self.stream).await,
@@ -56,7 +56,7 @@ impl Joining {
     }
 
     /// The plan, with what was measured so far.
-    pub(super) fn explain(&self) -> String {
+    pub(crate) fn explain(&self) -> String {
         let physical = DisplayableExecutionPlan::with_metrics(&*self.planned.physical);
         format!(
             "{}\n\n{}",

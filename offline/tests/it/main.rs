@@ -17,6 +17,7 @@ mod explain;
 mod flights;
 mod grids;
 mod history;
+mod lint;
 mod managed;
 mod plans;
 mod project;

@@ -13,6 +13,7 @@ mod bad_input;
 mod disks;
 mod explaining;
 mod interrupts;
+mod linting;
 mod project;
 mod serving;
 mod starter;
