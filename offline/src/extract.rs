@@ -18,6 +18,7 @@ use asof_core::time::{Clock, Zone};
 
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
+use crate::files::Roots;
 use crate::grid::Grid;
 use crate::manifest::{self, Content, GridRecord, Origin, OutputRecord, RulesRecord, SpineRecord};
 use crate::output::{Output, OutputFormat, check_target, write_text};
@@ -27,6 +28,8 @@ use crate::summary::ExtractSummary;
 use columns::Columns;
 use given::Given;
 use tally::Tally;
+
+pub(crate) use join::Pins;
 
 /// What to extract.
 pub struct ExtractRequest<'a> {
@@ -96,11 +99,20 @@ impl Engine {
     ///
     /// Dropping the future ends the work and leaves no output.
     pub async fn extract(&self, request: ExtractRequest<'_>) -> Result<ExtractSummary> {
+        self.extract_from(request, None).await
+    }
+
+    /// The same, from sources pinned beforehand.
+    pub(crate) async fn extract_from(
+        &self,
+        request: ExtractRequest<'_>,
+        pins: Option<&Pins>,
+    ) -> Result<ExtractSummary> {
         let started_at = request.clock.now();
         check_target(request.out, request.overwrite)?;
         OutputFormat::of(request.out)?;
         let given = Given::open(&request)?;
-        let bound = Bound::of(self, request.plan).await?;
+        let bound = Bound::of(self, request.plan, pins).await?;
         let given = match given {
             Some(given) => given,
             None => bound.known_keys(self, &request).await?,
@@ -132,7 +144,7 @@ impl Engine {
             features: tally.features,
             plan: joining.explain(),
         };
-        let content = content(&request, &given, &bound.snapshots, &summary)?;
+        let content = content(&self.roots, &request, &given, &bound.snapshots, &summary)?;
         write_text(&summary.manifest, &content.seal(started_at, request.clock.now())?)?;
         Ok(summary)
     }
@@ -167,20 +179,27 @@ fn not_an_input(request: &ExtractRequest<'_>, snapshots: &BTreeMap<String, Arc<S
 }
 
 fn content(
+    roots: &Roots,
     request: &ExtractRequest<'_>,
     given: &Given,
     snapshots: &BTreeMap<String, Arc<Snapshot>>,
     summary: &ExtractSummary,
 ) -> Result<Content> {
-    let (format, engine) = Content::HEAD;
-    let (views, features) = Content::counts(summary);
-    let (timezone, grid) = match &request.rows {
-        Rows::Spine { timezone, .. } => (timezone.map(|zone| zone.name().to_owned()), None),
-        Rows::Grid(grid) => (None, Some(GridRecord::of(grid))),
+    let (views, features) = Content::counts(request.plan, summary);
+    let (path, timezone, grid) = match &request.rows {
+        Rows::Spine { path, timezone, .. } => {
+            let canonical = path
+                .canonicalize()
+                .map_err(|error| OfflineError::io(path, &error))?;
+            let timezone = timezone.map(|zone| zone.name().to_owned());
+            (Some(roots.shown(&canonical)), timezone, None)
+        }
+        Rows::Grid(grid) => (None, None, Some(GridRecord::of(grid))),
     };
+    let keys = request.plan.caller_columns.iter();
     Ok(Content {
-        format,
-        engine,
+        format: manifest::FORMAT,
+        engine: manifest::ENGINE.to_owned(),
         project: request.origin.project.clone(),
         registry_version: request.origin.registry_version,
         definitions_digest: request.origin.definitions_digest.clone(),
@@ -192,18 +211,19 @@ fn content(
             status_columns: request.status,
         },
         spine: SpineRecord {
-            path: grid.is_none().then(|| given.spine.path().display().to_string()),
+            path,
             grid,
             bytes: given.bytes,
             digest: given.digest.clone(),
             rows: summary.rows,
+            keys: keys.map(|column| column.name.clone()).collect(),
         },
         sources: snapshots
             .values()
-            .map(|snapshot| manifest::source_record(snapshot))
+            .map(|snapshot| manifest::source_record(roots, snapshot))
             .collect::<Result<_>>()?,
         output: OutputRecord {
-            format: OutputFormat::of(request.out)?.as_str(),
+            format: OutputFormat::of(request.out)?.as_str().to_owned(),
             rows: summary.rows,
             columns: summary.columns,
             bytes: summary.bytes,

@@ -108,8 +108,13 @@ impl Roots {
         self.same_format(source, path, files)
     }
 
+    /// A file that a manifest names, as it is now.
+    pub(crate) fn recorded(&self, source: &str, path: &Path) -> Result<SourceFile> {
+        self.source_file(self.inside(source, path)?)
+    }
+
     /// The canonical form of a path, which must lie where files may lie.
-    fn inside(&self, source: &str, path: &Path) -> Result<PathBuf> {
+    pub(crate) fn inside(&self, source: &str, path: &Path) -> Result<PathBuf> {
         let canonical = path.canonicalize().map_err(|error| {
             let what = match error.kind() {
                 std::io::ErrorKind::NotFound if path.is_symlink() => "is a link to nothing".into(),

@@ -109,7 +109,7 @@ impl Engine {
             &plan.caller_columns,
         )?;
         let share = Share::of(&spine, plan, request.sample)?;
-        let bound = Bound::of(self, plan).await?;
+        let bound = Bound::of(self, plan, None).await?;
         let spec = bound.join(self, spine, false, &request.progress).await?;
         let sample = Sample::read(&spec, share).await?;
         let mut texts = Texts::default();

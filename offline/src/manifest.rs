@@ -1,20 +1,32 @@
 //! The manifest beside a dataset: from what, and by which rules, it was made.
 
+mod changes;
+mod read;
+
+pub use changes::ManifestChange;
+pub(crate) use changes::changes;
+
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use asof_core::duration::Duration;
+use asof_core::service::ReadPlan;
 use asof_core::status::Status;
 use asof_core::time::Timestamp;
 
 use crate::digest::Digest;
 use crate::error::{OfflineError, Result};
+use crate::files::Roots;
 use crate::grid::Grid;
 use crate::snapshot::Snapshot;
 use crate::summary::ExtractSummary;
 
 /// The version of the manifest's own form.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
+
+/// The version of the engine, which the bytes of a dataset depend on.
+pub(crate) const ENGINE: &str = env!("CARGO_PKG_VERSION");
 
 /// Where the definitions of an extract come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,19 +48,49 @@ pub fn path_of(output: &Path) -> PathBuf {
     output.with_file_name(name)
 }
 
-#[derive(Debug, Serialize)]
-pub(crate) struct Manifest {
+/// A manifest: from what, and by which rules, a dataset was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
     /// Of everything in `content`, as compact JSON.
     digest: String,
-    content: Content,
+    pub(crate) content: Content,
     /// Wall-clock times, which repeat for nobody: outside the digest.
     run: RunTimes,
 }
 
-#[derive(Debug, Serialize)]
+impl Manifest {
+    /// The project whose definitions it names.
+    pub fn project(&self) -> &str {
+        &self.content.project
+    }
+
+    /// The version of the registry that was read.
+    pub fn registry_version(&self) -> u64 {
+        self.content.registry_version
+    }
+
+    /// The digest of that version's definitions.
+    pub fn definitions_digest(&self) -> &str {
+        &self.content.definitions_digest
+    }
+
+    /// The service, or `None` where single features were asked for.
+    pub fn service(&self) -> Option<&str> {
+        self.content.service.as_deref()
+    }
+
+    /// The features, as `view:feature`, in column order.
+    pub fn features(&self) -> impl Iterator<Item = &str> {
+        self.content.features.iter().map(|column| column.feature.as_str())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Content {
     pub(crate) format: u32,
-    pub(crate) engine: &'static str,
+    pub(crate) engine: String,
     pub(crate) project: String,
     pub(crate) registry_version: u64,
     pub(crate) definitions_digest: String,
@@ -61,7 +103,8 @@ pub(crate) struct Content {
     pub(crate) features: Vec<FeatureRecord>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct RulesRecord {
     pub(crate) as_corrected: bool,
     pub(crate) time_column: String,
@@ -69,19 +112,23 @@ pub(crate) struct RulesRecord {
     pub(crate) status_columns: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct SpineRecord {
-    /// The caller's spine; `None` where there was none.
+    /// The caller's spine, relative to the project where it lies inside; `None` where there was none.
     pub(crate) path: Option<String>,
     /// The times for which all keys were taken, where there was no spine.
     pub(crate) grid: Option<GridRecord>,
     pub(crate) bytes: u64,
     pub(crate) digest: String,
     pub(crate) rows: u64,
+    /// The columns by which features are looked up.
+    pub(crate) keys: Vec<String>,
 }
 
 /// The times of an extract without a spine.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct GridRecord {
     from: String,
     to: String,
@@ -97,41 +144,82 @@ impl GridRecord {
             every: every.map(|every| every.to_string()),
         }
     }
+
+    /// The grid that it tells.
+    pub(crate) fn grid(&self) -> Result<Grid> {
+        let unreadable =
+            |error: String| OfflineError::Data(format!("the manifest's grid is damaged: {error}"));
+        let time = |text: &str| Timestamp::parse(text).map_err(|error| unreadable(error.to_string()));
+        match &self.every {
+            None => Ok(Grid::at(time(&self.from)?)),
+            Some(every) => {
+                let every = Duration::parse(every).map_err(|error| unreadable(error.to_string()))?;
+                Grid::every(time(&self.from)?, time(&self.to)?, every)
+            }
+        }
+    }
+
+    /// In words.
+    pub(crate) fn told(&self) -> String {
+        match &self.every {
+            None => format!("every key at {}", self.from),
+            Some(every) => format!("every key from {} to {} every {every}", self.from, self.to),
+        }
+    }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct SourceRecord {
     pub(crate) source: String,
-    pub(crate) table_version: Option<u64>,
+    /// Where it is a Delta table.
+    pub(crate) table: Option<TableRecord>,
     pub(crate) files: Vec<FileRecord>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TableRecord {
+    /// Its directory, relative to the project where it lies inside.
+    pub(crate) path: String,
+    /// The id that it was given when it was made.
+    pub(crate) id: String,
+    pub(crate) version: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct FileRecord {
+    /// Relative to the project where it lies inside; a file of a table: relative to the table.
     pub(crate) path: String,
     pub(crate) bytes: u64,
     pub(crate) digest: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct OutputRecord {
-    pub(crate) format: &'static str,
+    pub(crate) format: String,
     pub(crate) rows: u64,
     pub(crate) columns: usize,
     pub(crate) bytes: u64,
     pub(crate) digest: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ViewRecord {
     view: String,
     held_back_winners: u64,
     corrected_rows: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct FeatureRecord {
     column: String,
+    /// `view:feature`
+    feature: String,
     #[serde(rename = "type")]
     data_type: String,
     present: u64,
@@ -141,56 +229,73 @@ pub(crate) struct FeatureRecord {
     held_back: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RunTimes {
     started_at: String,
     finished_at: String,
 }
 
 impl Content {
-    /// The version of the manifest's form and of the engine.
-    pub(crate) const HEAD: (u32, &'static str) = (FORMAT, env!("CARGO_PKG_VERSION"));
-
     /// The records of a summary's views and features.
-    pub(crate) fn counts(summary: &ExtractSummary) -> (Vec<ViewRecord>, Vec<FeatureRecord>) {
+    pub(crate) fn counts(plan: &ReadPlan, summary: &ExtractSummary) -> (Vec<ViewRecord>, Vec<FeatureRecord>) {
         let views = summary.views.iter().map(|view| ViewRecord {
             view: view.label.clone(),
             held_back_winners: view.held_back_winners,
             corrected_rows: view.corrected_rows,
         });
-        let features = summary.features.iter().map(|feature| FeatureRecord {
-            column: feature.column.clone(),
-            data_type: feature.data_type.clone(),
-            present: feature.counts.get(Status::Present),
-            null: feature.counts.get(Status::Null),
-            not_found: feature.counts.get(Status::NotFound),
-            expired: feature.counts.get(Status::Expired),
-            held_back: feature.counts.get(Status::HeldBack),
+        let names = plan.columns.iter().map(|column| {
+            let found = plan.feature(column);
+            found.map_or_else(String::new, |(read, feature)| {
+                format!("{}:{}", read.bound.view.name, feature.name)
+            })
         });
+        let features = summary
+            .features
+            .iter()
+            .zip(names)
+            .map(|(summary, feature)| FeatureRecord {
+                column: summary.column.clone(),
+                feature,
+                data_type: summary.data_type.clone(),
+                present: summary.counts.get(Status::Present),
+                null: summary.counts.get(Status::Null),
+                not_found: summary.counts.get(Status::NotFound),
+                expired: summary.counts.get(Status::Expired),
+                held_back: summary.counts.get(Status::HeldBack),
+            });
         (views.collect(), features.collect())
+    }
+
+    /// Its digest.
+    fn digest(&self) -> Result<String> {
+        Ok(Digest::of(
+            serde_json::to_string(self).map_err(unwritable)?.as_bytes(),
+        ))
     }
 
     /// The manifest as text.
     pub(crate) fn seal(self, started_at: Timestamp, finished_at: Timestamp) -> Result<String> {
-        let json = |error: serde_json::Error| OfflineError::Internal(error.to_string());
-        let digest = Digest::of(serde_json::to_string(&self).map_err(json)?.as_bytes());
-        let run = RunTimes {
-            started_at: started_at.to_string(),
-            finished_at: finished_at.to_string(),
-        };
-        let mut text = serde_json::to_string_pretty(&Manifest {
-            digest,
+        let manifest = Manifest {
+            digest: self.digest()?,
             content: self,
-            run,
-        })
-        .map_err(json)?;
+            run: RunTimes {
+                started_at: started_at.to_string(),
+                finished_at: finished_at.to_string(),
+            },
+        };
+        let mut text = serde_json::to_string_pretty(&manifest).map_err(unwritable)?;
         text.push('\n');
         Ok(text)
     }
 }
 
+fn unwritable(error: serde_json::Error) -> OfflineError {
+    OfflineError::Internal(error.to_string())
+}
+
 /// The record of a source's snapshot, its files digested.
-pub(crate) fn source_record(snapshot: &Snapshot) -> Result<SourceRecord> {
+pub(crate) fn source_record(roots: &Roots, snapshot: &Snapshot) -> Result<SourceRecord> {
     let files = snapshot
         .files
         .iter()
@@ -203,9 +308,17 @@ pub(crate) fn source_record(snapshot: &Snapshot) -> Result<SourceRecord> {
             })
         })
         .collect::<Result<_>>()?;
+    let table = match (snapshot.table_directory(), &snapshot.table_id, snapshot.version) {
+        (Some(directory), Some(id), Some(version)) => Some(TableRecord {
+            path: roots.shown(&directory),
+            id: id.clone(),
+            version,
+        }),
+        _ => None,
+    };
     Ok(SourceRecord {
         source: snapshot.source.clone(),
-        table_version: snapshot.version,
+        table,
         files,
     })
 }

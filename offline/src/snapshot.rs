@@ -1,7 +1,7 @@
 //! A source pinned: its files, their order and their common schema, as they were at one moment.
 
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use datafusion::arrow::datatypes::{DataType as ArrowType, Field, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
@@ -76,6 +76,14 @@ impl Snapshot {
         }
     }
 
+    /// The directory of the Delta table, where it is one.
+    pub(crate) fn table_directory(&self) -> Option<PathBuf> {
+        match &self.kind {
+            Kind::Delta(table) | Kind::Managed(table) => table.table_url().to_file_path().ok(),
+            Kind::Parquet | Kind::Csv => None,
+        }
+    }
+
     /// How messages name one of its files.
     pub(crate) fn place(&self, file: &SourceFile) -> String {
         format!("source {}: {}", self.source, file.path)
@@ -103,6 +111,15 @@ pub(crate) enum Kind {
     Delta(Box<DeltaTable>),
     /// A Delta table of ours, with hidden columns.
     Managed(Box<DeltaTable>),
+}
+
+/// What a source is to be read from: these files, or this version of a table.
+#[derive(Debug, Clone)]
+pub(crate) enum Pin {
+    /// Plain files of one format, in byte order of their paths.
+    Files(Format, Vec<SourceFile>),
+    /// A Delta table, loaded at the version.
+    Table(Box<DeltaTable>),
 }
 
 impl Engine {
@@ -134,6 +151,34 @@ impl Engine {
                 }
             },
         };
+        self.pinned(source, kind, files, declared).await
+    }
+
+    /// The source of a view as it was when `pin` was made.
+    pub(crate) async fn snapshot_at(&self, bound: &BoundView, pin: &Pin) -> Result<Snapshot> {
+        let source = &bound.source;
+        let (kind, files) = match pin {
+            Pin::Files(Format::Parquet, files) => (Kind::Parquet, files.clone()),
+            Pin::Files(Format::Csv, files) => (Kind::Csv, files.clone()),
+            Pin::Table(table) => {
+                let files = delta_files(table, source.name.as_str())?;
+                match source.location {
+                    Location::Managed { .. } => (Kind::Managed(table.clone()), files),
+                    Location::InPlace { .. } => (Kind::Delta(table.clone()), files),
+                }
+            }
+        };
+        self.pinned(source, kind, files, &declared_columns(bound)).await
+    }
+
+    async fn pinned(
+        &self,
+        source: &Source,
+        kind: Kind,
+        files: Vec<SourceFile>,
+        declared: &[(String, ArrowType)],
+    ) -> Result<Snapshot> {
+        let name = source.name.as_str();
         let (version, table_id) = match &kind {
             Kind::Delta(table) | Kind::Managed(table) => (table.version(), Some(table_id(table, name)?)),
             Kind::Parquet | Kind::Csv => (None, None),
@@ -475,7 +520,7 @@ pub(crate) fn delta_files(table: &DeltaTable, source: &str) -> Result<Vec<Source
 }
 
 /// The id that a table was given when it was made.
-fn table_id(table: &DeltaTable, source: &str) -> Result<String> {
+pub(crate) fn table_id(table: &DeltaTable, source: &str) -> Result<String> {
     Ok(state_of(table, source)?.metadata().id().to_owned())
 }
 

@@ -88,6 +88,10 @@ pub enum Command {
     /// Look for spine columns that tell what a feature will be only later
     #[command(long_about = LINT)]
     Lint(LintArgs),
+    /// Make a dataset again from its manifest, byte by byte
+    Replay(ReplayArgs),
+    /// Compare two datasets by row and feature
+    Diff(DiffArgs),
     /// Move what is new to the online store
     Materialize(MaterializeArgs),
     /// Read the features of one entity from the online store
@@ -225,6 +229,39 @@ pub struct ExtractArgs {
     /// Print the plan and what each step of it did
     #[arg(long)]
     pub explain: bool,
+}
+
+/// `replay`
+#[derive(Debug, clap::Args)]
+pub struct ReplayArgs {
+    /// The manifest that `asof extract` wrote beside the dataset: NAME.manifest.json
+    pub manifest: PathBuf,
+    /// The spine, where it is not any more where the manifest says
+    #[arg(long, value_name = "FILE")]
+    pub spine: Option<PathBuf>,
+    /// The dataset to write, in the format of the manifest's
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Replace the output where it exists
+    #[arg(long)]
+    pub overwrite: bool,
+    /// The most memory to use for what grows with the data, in MiB
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<usize>,
+}
+
+/// `diff`
+#[derive(Debug, clap::Args)]
+pub struct DiffArgs {
+    /// A dataset: .parquet, .csv or .arrow
+    #[arg(value_name = "A")]
+    pub a: PathBuf,
+    /// Another one, of any of these formats
+    #[arg(value_name = "B")]
+    pub b: PathBuf,
+    /// Match rows by this column, as often as there are such columns [default: by their position]
+    #[arg(long = "key", value_name = "COLUMN")]
+    pub keys: Vec<String>,
 }
 
 /// How a spine is joined.

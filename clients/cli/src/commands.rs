@@ -5,12 +5,14 @@ mod browse;
 mod compact;
 mod demo;
 mod explain;
+mod diff;
 mod extract;
 mod get;
 mod ingest;
 mod init;
 mod lint;
 mod materialize;
+mod replay;
 mod runs;
 mod serve;
 mod status;
@@ -39,6 +41,8 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Command::Extract(args) => extract::run(&global, &args).await,
         Command::Explain(args) => explain::run(&global, &args).await,
         Command::Lint(args) => lint::run(&global, &args).await,
+        Command::Replay(args) => replay::run(&global, &args).await,
+        Command::Diff(args) => diff::run(&global, args).await,
         Command::Materialize(args) => materialize::run(&global, &args).await,
         Command::Get(args) => get::run(&global, &args).await,
         Command::Serve(args) => serve::run(&global, &args).await,

@@ -31,12 +31,13 @@ pub(super) async fn rows_of(engine: &Engine, read: &ViewRead, key: Option<&Entit
     let snapshot = Arc::new(engine.snapshot(&bound).await?);
     let reader = Arc::new(RowReader::bind(&bound, &snapshot)?);
     let mut scan = Scan::start(engine, &snapshot, &reader, 0..snapshot.files.len());
-    let (mut source_rows, mut skipped_rows) = (0, 0);
+    let (mut source_rows, mut skipped_rows, mut repeated_rows) = (0, 0, 0);
     let mut heads = Vec::new();
     let mut chunks: Vec<Vec<ArrayRef>> = vec![Vec::new(); read.features.len()];
     while let Some(rows) = scan.next().await? {
         source_rows += rows.heads.len() as u64;
         skipped_rows += rows.skipped;
+        repeated_rows += rows.repeated;
         let own = key.map_or(Vec::new(), |key| own_heads(&rows, key));
         if own.is_empty() {
             continue;
@@ -63,7 +64,7 @@ pub(super) async fn rows_of(engine: &Engine, read: &ViewRead, key: Option<&Entit
         heads,
         source_rows,
         skipped_rows,
-        repeated_rows: scan.repeated(),
+        repeated_rows,
         snapshot,
     })
 }

@@ -16,8 +16,11 @@ use crate::grid;
 use crate::places::ViewPlaces;
 use crate::plan::{JoinRead, JoinSource, JoinSpec};
 use crate::rows::RowReader;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Pin, Snapshot};
 use crate::spine::Spine;
+
+/// Sources pinned beforehand, by name.
+pub(crate) type Pins = BTreeMap<String, Pin>;
 
 /// The reads of a plan, and the snapshots that they read, by source.
 pub(crate) struct Bound {
@@ -35,13 +38,14 @@ struct BoundRead {
 }
 
 impl Bound {
-    /// Binds the reads of a plan; what is wrong with a definition is found here, before any row is read.
-    pub(crate) async fn of(engine: &Engine, plan: &ReadPlan) -> Result<Self> {
+    /// Binds the reads of a plan; what is wrong with a definition is found here, before any row is read. The
+    /// sources are read as `pins` has them, or as they are now.
+    pub(crate) async fn of(engine: &Engine, plan: &ReadPlan, pins: Option<&Pins>) -> Result<Self> {
         let mut snapshots = BTreeMap::new();
         let mut reads = Vec::new();
         for read in &plan.reads {
             let bound = Arc::new(read.narrowed());
-            let snapshot = pinned(engine, &bound, &mut snapshots).await?;
+            let snapshot = pinned(engine, &bound, pins, &mut snapshots).await?;
             let columns = SourceColumns::bind(&bound.source, &snapshot)?;
             let places = ViewPlaces::find(&bound, &snapshot, &columns.schema())?;
             let known = |name: &String| {
@@ -137,13 +141,19 @@ fn without_features(bound: &BoundView) -> BoundView {
 async fn pinned(
     engine: &Engine,
     bound: &BoundView,
+    pins: Option<&Pins>,
     snapshots: &mut BTreeMap<String, Arc<Snapshot>>,
 ) -> Result<Arc<Snapshot>> {
     let first = snapshots.get(bound.source.name.as_str());
     if let Some(first) = first.filter(|first| !first.is_typed_by_view()) {
         return Ok(Arc::clone(first));
     }
-    let fresh = engine.snapshot(bound).await?;
+    let name = bound.source.name.as_str();
+    let fresh = match pins.map(|pins| pins.get(name)) {
+        None => engine.snapshot(bound).await?,
+        Some(Some(pin)) => engine.snapshot_at(bound, pin).await?,
+        Some(None) => return Err(OfflineError::Internal(format!("source {name} was not pinned"))),
+    };
     let first = snapshots
         .entry(bound.source.name.to_string())
         .or_insert_with(|| Arc::new(fresh.clone()));

@@ -14,6 +14,7 @@
 mod compaction;
 mod contract;
 mod explain;
+mod diff;
 mod flights;
 mod grids;
 mod history;
@@ -23,5 +24,6 @@ mod plans;
 mod project;
 mod random;
 mod replaced;
+mod replay;
 mod sources;
 mod spines;

@@ -7,7 +7,8 @@ use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
 use asof_core::service::ReadPlan;
 use asof_core::status::Status;
 use asof_core::time::{Clock, Timestamp, Zone};
-use asof_offline::{EngineOptions, ExtractRequest, ExtractSummary, Grid, Rows};
+use asof_offline::{EngineOptions, ExtractRequest, ExtractSummary, Grid, Rows, ViewSummary};
+use asof_registry::SqliteRegistry;
 use asof_server::clock::SystemClock;
 use serde_json::{Value, json};
 
@@ -16,6 +17,7 @@ use crate::commands::Global;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::progress::Line;
+use crate::project::Project;
 
 pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failure> {
     let project = global.local_only("extract")?;
@@ -32,14 +34,6 @@ pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failu
         ..EngineOptions::default()
     })?;
     let subject = args.service.clone().unwrap_or_else(|| args.features.join(","));
-    let run = NewRun {
-        kind: RunKind::Extract,
-        subject,
-        started_at: SystemClock.now(),
-        pid: std::process::id(),
-        as_of: None,
-    };
-    let id = registry.start_run(project.name(), run).await?;
     let progress = Arc::new(Line::new());
     let request = ExtractRequest {
         plan: &plan,
@@ -52,25 +46,10 @@ pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failu
         clock: &SystemClock,
         progress: progress.clone(),
     };
+    let run = Run::start(&project, &registry, subject).await?;
     let result = engine.extract(request).await;
     progress.clear();
-    let end = RunEnd {
-        finished_at: SystemClock.now(),
-        state: match &result {
-            Ok(_) => RunState::Done,
-            Err(error) => RunState::Failed {
-                error: error.to_string(),
-            },
-        },
-        rows_read: result
-            .as_ref()
-            .map_or(0, |done| done.views.iter().map(|view| view.source_rows).sum()),
-        rows_written: result.as_ref().map_or(0, |done| done.rows),
-        rows_skipped: result
-            .as_ref()
-            .map_or(0, |done| done.views.iter().map(|view| view.skipped_rows).sum()),
-    };
-    registry.end_run(project.name(), id, end).await?;
+    let id = run.end(&result.as_ref().map_err(ToString::to_string)).await?;
     let summary = result?;
     if global.json {
         output::json(&to_json(id, &summary));
@@ -108,7 +87,58 @@ fn rows(args: &ExtractArgs) -> Result<Rows<'_>, Failure> {
     Ok(Rows::Grid(grid))
 }
 
-fn to_json(run: u64, summary: &ExtractSummary) -> Value {
+/// An extract in the ledger of runs.
+pub(super) struct Run<'a> {
+    project: &'a Project,
+    registry: &'a SqliteRegistry,
+    id: u64,
+}
+
+impl<'a> Run<'a> {
+    /// Enters it.
+    pub(super) async fn start(
+        project: &'a Project,
+        registry: &'a SqliteRegistry,
+        subject: String,
+    ) -> Result<Self, Failure> {
+        let run = NewRun {
+            kind: RunKind::Extract,
+            subject,
+            started_at: SystemClock.now(),
+            pid: std::process::id(),
+            as_of: None,
+        };
+        let id = registry.start_run(project.name(), run).await?;
+        Ok(Self {
+            project,
+            registry,
+            id,
+        })
+    }
+
+    /// Notes how it ended, and gives its number.
+    pub(super) async fn end(self, result: &Result<&ExtractSummary, String>) -> Result<u64, Failure> {
+        let sum = |rows: fn(&ViewSummary) -> u64| match result {
+            Ok(done) => done.views.iter().map(rows).sum(),
+            Err(_) => 0,
+        };
+        let end = RunEnd {
+            finished_at: SystemClock.now(),
+            state: match result {
+                Ok(_) => RunState::Done,
+                Err(error) => RunState::Failed { error: error.clone() },
+            },
+            rows_read: sum(|view| view.source_rows),
+            rows_written: result.as_ref().map_or(0, |done| done.rows),
+            rows_skipped: sum(|view| view.skipped_rows),
+        };
+        self.registry.end_run(self.project.name(), self.id, end).await?;
+        Ok(self.id)
+    }
+}
+
+/// A summary for programs.
+pub(super) fn to_json(run: u64, summary: &ExtractSummary) -> Value {
     let views: Vec<Value> = summary
         .views
         .iter()

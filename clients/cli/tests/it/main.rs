@@ -15,5 +15,6 @@ mod explaining;
 mod interrupts;
 mod linting;
 mod project;
+mod replaying;
 mod serving;
 mod starter;
