@@ -327,8 +327,6 @@ async fn an_event_counts_once() {
     project.ingest("clicks", &[first], None).await.unwrap();
     project.ingest("clicks", &[second], None).await.unwrap();
     let asked = [(1, 20), (2, 20), (3, 20), (4, 20)];
-    // Sorted by user and time, the row of user 3 that does not count stands after all of user 1's, and that of
-    // id "b" which counts, of no user, before them.
     for compacted in [false, true] {
         if compacted {
             let done = project.compact("clicks", &[&["user"]], 1 << 20).await.unwrap();
