@@ -13,8 +13,8 @@
 
 mod compaction;
 mod contract;
-mod explain;
 mod diff;
+mod explain;
 mod flights;
 mod grids;
 mod history;
