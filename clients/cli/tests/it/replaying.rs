@@ -108,6 +108,7 @@ fn single_features_are_made_again_too() {
 fn what_stands_in_the_way_is_named() {
     let project = trained();
     project.write("spine.csv", "customer_id,event_timestamp,reordered\n");
+    let orders = project.read("data/orders.csv");
     std::fs::remove_file(project.path().join("data/orders.csv")).unwrap();
     let digest = manifest(&project, MANIFEST)["content"]["definitions_digest"].clone();
     let inputs = |definitions: &str| {
@@ -125,7 +126,9 @@ fn what_stands_in_the_way_is_named() {
     );
     // A registry made anew has another v1.
     std::fs::remove_file(project.path().join(".asof/registry.db")).unwrap();
+    let path = project.write("data/orders.csv", &orders);
     project.done(&["apply", "--yes"]);
+    std::fs::remove_file(path).unwrap();
     let ran = project.asof(&replay("again.csv", &["--json"]));
     assert_eq!(ran.code, 4);
     let told = ran.json();
