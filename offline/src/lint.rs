@@ -113,13 +113,13 @@ impl Engine {
         let spec = bound.join(self, spine, false, &request.progress).await?;
         let sample = Sample::read(&spec, share).await?;
         let mut texts = Texts::default();
-        let (columns, columns_left_out) = own_columns(&sample, plan, &spec.spine, &mut texts)?;
+        let own = OwnColumns::of(&sample, plan, &spec.spine, &mut texts)?;
         let mut report = LintReport {
             rows: sample.rows,
             looked_at: sample.batch.num_rows() as u64,
             every: share.every,
-            columns: columns.iter().map(|(name, _)| name.clone()).collect(),
-            columns_left_out,
+            columns: own.columns.iter().map(|(name, _)| name.clone()).collect(),
+            columns_left_out: own.left_out,
             features_left_out: Vec::new(),
             views: Vec::new(),
             findings: Vec::new(),
@@ -135,7 +135,7 @@ impl Engine {
                 let name = format!("{}__{}", read.label(), feature.name);
                 let (now, later) = (sample.feature(number, place)?, next.feature(place)?);
                 match Column::of(&now, &mut texts)?.zip(Column::of(&later, &mut texts)?) {
-                    Some((now, later)) => report.compare(&columns, &name, &now, &later),
+                    Some((now, later)) => report.compare(&own.columns, &name, &now, &later),
                     None => report.features_left_out.push(name),
                 }
             }
@@ -169,23 +169,27 @@ fn horizon(read: &ViewRead) -> Result<Duration> {
     read.bound.view.ttl.map_or_else(usual, Ok)
 }
 
-/// The columns of the spine that are neither keys nor its time, and the names of those of other types.
-fn own_columns(
-    sample: &Sample,
-    plan: &ReadPlan,
-    spine: &Spine,
-    texts: &mut Texts,
-) -> Result<(Vec<(String, Column)>, Vec<String>)> {
-    let (mut columns, mut left_out) = (Vec::new(), Vec::new());
-    for (field, array) in spine.schema().fields().iter().zip(sample.batch.columns()) {
-        let name = field.name();
-        if name == spine.time_column() || plan.asks_for(name) {
-            continue;
+/// The columns of a spine that are neither keys nor its time.
+#[derive(Default)]
+struct OwnColumns {
+    columns: Vec<(String, Column)>,
+    /// The names of those of types that are not compared.
+    left_out: Vec<String>,
+}
+
+impl OwnColumns {
+    fn of(sample: &Sample, plan: &ReadPlan, spine: &Spine, texts: &mut Texts) -> Result<Self> {
+        let mut own = Self::default();
+        for (field, array) in spine.schema().fields().iter().zip(sample.batch.columns()) {
+            let name = field.name();
+            if name == spine.time_column() || plan.asks_for(name) {
+                continue;
+            }
+            match Column::of(array, texts)? {
+                Some(column) => own.columns.push((name.clone(), column)),
+                None => own.left_out.push(name.clone()),
+            }
         }
-        match Column::of(array, texts)? {
-            Some(column) => columns.push((name.clone(), column)),
-            None => left_out.push(name.clone()),
-        }
+        Ok(own)
     }
-    Ok((columns, left_out))
 }

@@ -326,8 +326,8 @@ a feature's next value is flagged, too, and may be meant so.
 
 What it cannot see: later values of what no feature of the service holds; values further away than the next \
 one; sums, differences and other mixtures of values; corrections of what was true already; columns of lists, \
-structs and bytes; anything in fewer than 30 rows. Of a spine of more than a million rows it looks at a part, chosen by a hash \
-of the row's number. Nothing flagged is no proof that nothing leaks.
+structs and bytes; anything in fewer than 30 rows. Of a spine of more than a million rows it looks at a part, \
+chosen by a hash of the row's number. Nothing flagged is no proof that nothing leaks.
 
 Exit codes: 0 where nothing is flagged, 4 where something is.";
 

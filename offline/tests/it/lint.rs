@@ -230,7 +230,13 @@ async fn what_nearly_predicts_the_next_value_is_found() {
     assert!(later > 0.99 && now < 0.5, "{finding:?}");
 
     // Every 28th text is another, which is 3.6 % of them.
-    let text = |row: usize| if row % 28 == 0 { "hail" } else { hourly.sky[row] };
+    let text = |row: usize| {
+        if row.is_multiple_of(28) {
+            "hail"
+        } else {
+            hourly.sky[row]
+        }
+    };
     let texts: StringArray = of_hour(1, text).into_iter().collect();
     let found = findings(&project, Arc::new(texts)).await;
     let [finding] = found.as_slice() else {
