@@ -130,6 +130,8 @@ impl Engine {
         while let Some(batch) = joining.next().await? {
             output.write(&columns.finish(&request, &batch, &mut tally)?)?;
             request.progress.advance(&Phase::Write, tally.rows, None);
+            // Lets whoever waits for an interrupt have its turn.
+            tokio::task::yield_now().await;
         }
         given.unchanged()?;
         let written = output.finish()?;

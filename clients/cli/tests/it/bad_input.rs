@@ -22,7 +22,7 @@ fn commands_and_flags() {
     refused(
         &["extract", "--servise", "x"],
         "unexpected argument '--servise' found\n\n  tip: a similar argument exists: '--service'\n\n\
-         Usage: asof extract --spine <FILE> --out <FILE> --service <SERVICE>",
+         Usage: asof extract --out <FILE> --service <SERVICE>",
     );
     refused(
         &["runs", "--limit", "0"],
