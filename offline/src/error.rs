@@ -57,6 +57,9 @@ pub enum OfflineError {
 /// The result of an offline call.
 pub type Result<T> = std::result::Result<T, OfflineError>;
 
+/// Why a file cannot be read whose decoder panicked.
+pub(crate) const DECODER_FAILED: &str = "its decoder failed: the file is probably damaged";
+
 impl OfflineError {
     /// An error of the file system about `path`.
     pub fn io(path: &Path, error: &std::io::Error) -> Self {
@@ -64,6 +67,11 @@ impl OfflineError {
             place: path.display().to_string(),
             reason: error.to_string(),
         }
+    }
+
+    /// The decoder of a file panicked, as some do on damage.
+    pub(crate) fn undecodable(place: &str) -> Self {
+        Self::Data(format!("{place}: cannot be read: {DECODER_FAILED}"))
     }
 
     /// What came through DataFusion out of a plan of ours.

@@ -15,6 +15,7 @@ mod explain;
 mod extract;
 mod fan_out;
 mod files;
+mod gather;
 mod grid;
 mod heads;
 mod lint;

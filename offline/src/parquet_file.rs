@@ -56,13 +56,13 @@ impl ParquetFile {
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
         // The decoder of the Arrow schema in a Parquet footer panics on some damage.
         let metadata = std::panic::catch_unwind(|| ArrowReaderMetadata::load(&file, options))
-            .map_err(|_| damaged(&place))?
+            .map_err(|_| OfflineError::undecodable(&place))?
             .map_err(|error| unreadable(&place, &error.to_string()))?;
         let mut first_rows = Vec::with_capacity(metadata.metadata().num_row_groups());
         let mut next = 0;
         for group in metadata.metadata().row_groups() {
             first_rows.push(next);
-            next += u64::try_from(group.num_rows()).map_err(|_| damaged(&place))?;
+            next += u64::try_from(group.num_rows()).map_err(|_| OfflineError::undecodable(&place))?;
         }
         Ok(Self {
             place,
@@ -154,12 +154,6 @@ fn unreadable(place: &str, reason: &str) -> OfflineError {
     OfflineError::Data(format!("{place}: cannot be read: {}", first_line(reason)))
 }
 
-fn damaged(place: &str) -> OfflineError {
-    OfflineError::Data(format!(
-        "{place}: cannot be read: its decoder failed: the file is probably damaged"
-    ))
-}
-
 /// Reads rows of a row group.
 pub(crate) struct GroupReader {
     place: String,
@@ -177,7 +171,7 @@ impl GroupReader {
     pub(crate) fn next(&mut self) -> Result<Option<(RecordBatch, RowNumbers)>> {
         let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.reader.next()));
         let batch = match read {
-            Err(_) => return Err(damaged(&self.place)),
+            Err(_) => return Err(OfflineError::undecodable(&self.place)),
             Ok(None) if self.ranges.is_empty() => return Ok(None),
             Ok(None) => return Err(self.failed("it has fewer rows than its footer says")),
             Ok(Some(Err(error))) => return Err(self.failed(&error.to_string())),

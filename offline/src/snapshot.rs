@@ -89,6 +89,12 @@ impl Snapshot {
         format!("source {}: {}", self.source, file.path)
     }
 
+    /// The same of the file of that number.
+    pub(crate) fn place_of(&self, file: usize) -> String {
+        let known = self.files.get(file);
+        known.map_or(String::new(), |file| self.place(file))
+    }
+
     /// Its columns, without those that only we know.
     pub(crate) fn visible_schema(&self) -> SchemaRef {
         if !self.is_managed() {
@@ -301,7 +307,7 @@ impl Engine {
         // The decoder of the Arrow schema in a Parquet footer panics on some damage.
         let frame = AssertUnwindSafe(self.open_frame(snapshot, file, schema));
         let frame = frame.catch_unwind().await;
-        frame.unwrap_or_else(|_| Err(undecodable(&snapshot.source, &file.path)))
+        frame.unwrap_or_else(|_| Err(OfflineError::undecodable(&snapshot.place(file))))
     }
 
     async fn open_frame(
@@ -438,13 +444,6 @@ fn same_schema(snapshot: &Snapshot, first: &str, common: &Schema, path: &str, sc
         )),
         None => Ok(()),
     }
-}
-
-/// The error of a file whose decoder panicked.
-pub(crate) fn undecodable(source: &str, path: &str) -> OfflineError {
-    OfflineError::Data(format!(
-        "source {source}: {path}: cannot be read: its decoder failed: the file is probably damaged"
-    ))
 }
 
 /// Refuses what is no Parquet file with a better message than a decoder has.

@@ -20,7 +20,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use asof_core::service::{CallerColumn, did_you_mean, nearest};
 use asof_core::time::{DateInstant, Zone};
 
-use crate::error::{OfflineError, Result, first_line};
+use crate::error::{DECODER_FAILED, OfflineError, Result, first_line};
 use crate::time_column::{Side, TimeRules};
 
 /// How many rows of a spine are handled at once; fixed, so that the bytes of a dataset repeat.
@@ -190,7 +190,7 @@ fn parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = open(path)?;
     // The decoder of the Arrow schema in a Parquet footer panics on some damage.
     std::panic::catch_unwind(|| ParquetRecordBatchReaderBuilder::try_new(file))
-        .map_err(|_| unreadable("its decoder failed: the file is probably damaged"))?
+        .map_err(|_| unreadable(DECODER_FAILED))?
         .map_err(|error| unreadable(&error.to_string()))
 }
 

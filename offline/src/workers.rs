@@ -1,4 +1,4 @@
-//! Jobs done several at once, whose finds come together in one place.
+//! Readers of files, several at once, whose finds come together in one place.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -25,9 +25,9 @@ pub(crate) struct Workers<T> {
 }
 
 impl<T: Send + 'static> Workers<T> {
-    /// Starts to do `jobs` in their order, up to `at_once` at once. A job ends early, with no error, where
-    /// nobody listens any more.
-    pub(crate) fn start<J, F, Fut>(at_once: usize, jobs: Vec<J>, run: F) -> Self
+    /// Starts to do `jobs`, each with the name of the file that it reads, in their order, up to `at_once` at
+    /// once. A job ends early, with no error, where nobody listens any more.
+    pub(crate) fn start<J, F, Fut>(at_once: usize, jobs: Vec<(String, J)>, run: F) -> Self
     where
         J: Send + 'static,
         F: Fn(J, Finds<T>) -> Fut + Clone + Send + 'static,
@@ -41,12 +41,10 @@ impl<T: Send + 'static> Workers<T> {
             let (queue, sender, run) = (Arc::clone(&queue), sender.clone(), run.clone());
             workers.spawn(async move {
                 let next = || queue.lock().ok().and_then(|mut jobs| jobs.pop_front());
-                while let Some(job) = next() {
+                while let Some((file, job)) = next() {
                     // A worker that is just gone would look like the end of its finds.
                     let done = AssertUnwindSafe(run(job, sender.clone())).catch_unwind().await;
-                    let done =
-                        done.unwrap_or_else(|_| Err(OfflineError::Internal("a reader panicked".into())));
-                    if let Err(error) = done {
+                    if let Err(error) = done.unwrap_or_else(|_| Err(OfflineError::undecodable(&file))) {
                         let _ = sender.send(Err(error)).await;
                         return;
                     }

@@ -156,9 +156,12 @@ impl Join<'_> {
 
     /// Reads the keys and times of all sources, several parts at once.
     fn find(&self) -> Workers<Found> {
-        let mut jobs: Vec<(SourceFiles, Arc<Pass>, Part)> = Vec::new();
+        let mut jobs: Vec<(String, (SourceFiles, Arc<Pass>, Part))> = Vec::new();
         for (source, pass) in self.spec.sources.iter().zip(&self.passes) {
-            let job = |part| (source.files.clone(), Arc::clone(pass), part);
+            let job = |part: Part| {
+                let place = source.files.place(part.file);
+                (place, (source.files.clone(), Arc::clone(pass), part))
+            };
             let all = source.files.parts();
             let parts = prune::parts(&source.files, pass);
             self.metrics.row_groups.add(all.len());
@@ -205,7 +208,10 @@ impl Join<'_> {
             self.metrics.rows_served.add(served.places.len());
             chunks.push(vec![Vec::new(); parts.len()]);
             let parts = parts.into_iter().enumerate();
-            jobs.extend(parts.map(|(place, part)| (number, place, fetch.clone(), part)));
+            jobs.extend(parts.map(|(place, part)| {
+                let file = source.files.place(part.file);
+                (file, (number, place, fetch.clone(), part))
+            }));
         }
         let run = |(number, place, fetch, part): (usize, usize, Fetch, Part), finds: Finds<_>| async move {
             fetch.read(part, finds, move |chunk| (number, place, chunk)).await

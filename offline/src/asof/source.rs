@@ -58,8 +58,7 @@ impl SourceFiles {
 
     /// How messages name a file.
     pub(crate) fn place(&self, file: usize) -> String {
-        let known = self.snapshot.files.get(file);
-        known.map_or(String::new(), |file| self.snapshot.place(file))
+        self.snapshot.place_of(file)
     }
 
     /// The files, where they can be read directly.

@@ -1,13 +1,13 @@
 //! The feature values of the rows that are served.
 
-use datafusion::arrow::array::{Array, ArrayRef, new_null_array};
-use datafusion::arrow::compute::interleave;
+use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::datatypes::DataType as ArrowType;
 
 use super::contest::Corrections;
 use super::index::NONE;
 use crate::error::Result;
 use crate::fan_out::fan_out;
+use crate::gather::{Located, NOWHERE, gather};
 
 /// How many questions are compared at once.
 const COMPARED: usize = 4_096;
@@ -80,15 +80,15 @@ impl Values {
         Ok(questions.map(|((question, _), _)| *question).collect())
     }
 
-    /// Where the values for a question are: its chunk and row, from 1 and 0; (0, 0) where there are none.
-    fn locate(&self, question: Option<usize>) -> (usize, usize) {
+    /// Where the values for a question are: its chunk and row, [`NOWHERE`] where there are none.
+    fn locate(&self, question: Option<usize>) -> Located {
         self.locate_row(question.and_then(|question| self.of_question.get(question).copied()))
     }
 
     /// Where the row of that number is.
-    fn locate_row(&self, number: Option<u32>) -> (usize, usize) {
+    fn locate_row(&self, number: Option<u32>) -> Located {
         let Some(number) = number.filter(|number| *number != NONE) else {
-            return (0, 0);
+            return NOWHERE;
         };
         let number = number as usize;
         let after = self.starts.partition_point(|start| *start <= number);
@@ -100,14 +100,12 @@ impl Values {
     }
 
     /// All features for the given questions, null where nothing is served.
-    ///
-    /// What a decoder left beneath a null is not taken along.
     pub(crate) fn columns(
         &self,
         questions: impl Iterator<Item = Option<usize>>,
         threads: usize,
     ) -> Result<Vec<ArrayRef>> {
-        let located: Vec<(usize, usize)> = questions.map(|question| self.locate(question)).collect();
+        let located: Vec<Located> = questions.map(|question| self.locate(question)).collect();
         let jobs = self.types.iter().enumerate().collect();
         fan_out(threads, jobs, |(feature, data_type)| {
             self.column(feature, data_type, &located)
@@ -115,21 +113,8 @@ impl Values {
     }
 
     /// A feature of located rows.
-    fn column(&self, feature: usize, data_type: &ArrowType, located: &[(usize, usize)]) -> Result<ArrayRef> {
-        // The array of one null stands before the chunks, and for every null among them.
-        let nothing = new_null_array(data_type, 1);
-        let arrays: Vec<&dyn Array> = std::iter::once(&nothing)
-            .chain(self.chunks.iter().filter_map(|chunk| chunk.get(feature)))
-            .map(AsRef::as_ref)
-            .collect();
-        if arrays.iter().skip(1).all(|array| array.null_count() == 0) {
-            return Ok(interleave(&arrays, located)?);
-        }
-        let value = |at: &(usize, usize)| {
-            let is_value = arrays.get(at.0).is_some_and(|array| array.is_valid(at.1));
-            if is_value { *at } else { (0, 0) }
-        };
-        let located: Vec<(usize, usize)> = located.iter().map(value).collect();
-        Ok(interleave(&arrays, &located)?)
+    fn column(&self, feature: usize, data_type: &ArrowType, located: &[Located]) -> Result<ArrayRef> {
+        let chunks = self.chunks.iter().filter_map(|chunk| chunk.get(feature));
+        gather(data_type, chunks, located)
     }
 }

@@ -14,7 +14,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use asof_core::service::{did_you_mean, nearest};
 
 use super::lost;
-use crate::error::{OfflineError, Result, first_line};
+use crate::error::{DECODER_FAILED, OfflineError, Result, first_line};
 use crate::output::OutputFormat;
 use crate::spine::{BATCH, Batches};
 
@@ -46,8 +46,7 @@ impl Dataset {
         let file = File::open(path).map_err(|error| OfflineError::io(path, &error))?;
         // The decoders of Parquet footers and of Arrow schemas panic on some damage.
         let opened = std::panic::catch_unwind(move || open(format, file));
-        let opened =
-            opened.unwrap_or_else(|_| Err("its decoder failed: the file is probably damaged".into()));
+        let opened = opened.unwrap_or_else(|_| Err(DECODER_FAILED.into()));
         let (schema, batches) = opened.map_err(|reason| unreadable(path, &reason))?;
         let mut seen = std::collections::HashSet::new();
         if let Some(twice) = schema.fields().iter().find(|field| !seen.insert(field.name())) {

@@ -5,9 +5,9 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt64Array, new_null_array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt64Array,
 };
-use datafusion::arrow::compute::{interleave, take};
+use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{Int64Type, SchemaRef, UInt64Type};
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
@@ -22,6 +22,7 @@ use super::super::answers::AnswersBuilder;
 use super::super::leaf::external;
 use super::super::source;
 use crate::error::OfflineError;
+use crate::gather::{Located, NOWHERE, gather};
 
 /// Batches that answers under way point to, at most.
 const HELD: usize = 64;
@@ -348,8 +349,8 @@ struct Answers {
     answers: AnswersBuilder,
     /// The batches to which `places` point.
     held: Vec<Arc<Vec<ArrayRef>>>,
-    /// Per answer its batch, from 1, and its row there; (0, 0) where nothing is served.
-    places: Vec<(usize, usize)>,
+    /// Per answer where its features are among those.
+    places: Vec<Located>,
 }
 
 impl Answers {
@@ -358,7 +359,7 @@ impl Answers {
         let winner = known.map(|known| known.winner);
         let served = self.answers.push(verdict, winner, held_back, corrected);
         let place = match known.filter(|_| served) {
-            None => (0, 0),
+            None => NOWHERE,
             Some(known) => {
                 if self
                     .held
@@ -379,18 +380,8 @@ impl Answers {
         columns.extend(self.answers.finish());
         let features = schema.fields().iter().skip(columns.len());
         for (feature, field) in features.enumerate() {
-            let nothing = new_null_array(field.data_type(), 1);
-            let arrays: Vec<&dyn Array> = std::iter::once(&nothing)
-                .chain(self.held.iter().filter_map(|held| held.get(feature)))
-                .map(AsRef::as_ref)
-                .collect();
-            // What a decoder left beneath a null is not taken along.
-            let value = |place: &(usize, usize)| {
-                let is_value = arrays.get(place.0).is_some_and(|array| array.is_valid(place.1));
-                if is_value { *place } else { (0, 0) }
-            };
-            let places: Vec<(usize, usize)> = self.places.iter().map(value).collect();
-            columns.push(interleave(&arrays, &places)?);
+            let held = self.held.iter().filter_map(|held| held.get(feature));
+            columns.push(gather(field.data_type(), held, &self.places).map_err(external)?);
         }
         Ok(RecordBatch::try_new(SchemaRef::clone(schema), columns)?)
     }
