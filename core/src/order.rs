@@ -20,6 +20,7 @@ pub const ORDER_LEN: usize = 24;
 
 impl RowOrder {
     /// The instant from which the row may be served: it has happened and is known.
+    #[inline]
     pub fn due(&self) -> Timestamp {
         self.event_time.max(self.created_time)
     }
@@ -66,12 +67,14 @@ const ROW_BITS: u32 = 40;
 /// byte order of their paths, then the row's number in the file.
 ///
 /// `None` when the snapshot has more than 2^24 files or the file more than 2^40 rows.
+#[inline]
 pub fn file_seq(file: usize, row: u64) -> Option<u64> {
     let file = u64::try_from(file).ok()?;
     (file < 1 << (64 - ROW_BITS) && row < 1 << ROW_BITS).then_some((file << ROW_BITS) | row)
 }
 
 /// The inverse of [`file_seq`]: the file and the row.
+#[inline]
 pub fn from_file_seq(seq: u64) -> (usize, u64) {
     let file = usize::try_from(seq >> ROW_BITS).unwrap_or(usize::MAX);
     (file, seq & ((1 << ROW_BITS) - 1))

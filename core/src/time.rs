@@ -65,11 +65,13 @@ impl Timestamp {
     pub const MAX: Self = Self(i64::MAX);
 
     /// An instant `micros` microseconds after the Unix epoch.
+    #[inline]
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
     /// Microseconds since the Unix epoch.
+    #[inline]
     pub const fn micros(self) -> i64 {
         self.0
     }

@@ -7,6 +7,7 @@
 //!
 //! Only keys and times are read for that. Features are read when it is known whose are served ([`Fetch`]).
 
+mod arena;
 mod contest;
 mod fetch;
 mod index;
@@ -16,6 +17,7 @@ mod metrics;
 mod pass;
 mod prune;
 mod questions;
+mod served;
 mod source;
 mod values;
 

@@ -1,11 +1,13 @@
 //! What the contract needs to know of a row beside its key and its features: its place in the total order,
 //! and whether it says that there is nothing any more.
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMicrosecondArray};
-use datafusion::arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, TimestampMicrosecondArray,
+};
 
 use asof_core::definition::{BoundView, Source};
 use asof_core::order::{RowOrder, file_seq};
+use asof_core::time::Timestamp;
 
 use crate::columns::Selected;
 use crate::error::{OfflineError, Result};
@@ -51,8 +53,16 @@ pub(crate) struct Heads {
     event_times: TimestampMicrosecondArray,
     created_times: Option<TimestampMicrosecondArray>,
     deleted: Option<BooleanArray>,
-    /// In managed tables, per row of the file's batch.
-    stored: Option<(ArrayRef, ArrayRef)>,
+    /// In managed tables.
+    stored: Option<Stored>,
+}
+
+/// What a managed table keeps with its rows, per row of the file's batch.
+#[derive(Debug)]
+struct Stored {
+    /// Neither null nor negative.
+    seqs: Int64Array,
+    known: Option<TimestampMicrosecondArray>,
 }
 
 impl HeadColumns {
@@ -70,6 +80,11 @@ impl HeadColumns {
     /// The column of event times.
     pub(crate) fn event_time(&self) -> &str {
         &self.event_time
+    }
+
+    /// Whether rows say no more than when they were true.
+    pub(crate) fn are_plain(&self) -> bool {
+        self.created_time.is_none() && !self.has_deleted && !self.managed
     }
 
     /// How times are understood.
@@ -112,9 +127,19 @@ impl HeadColumns {
         let deleted = if self.has_deleted { columns.next() } else { None };
         let stored = match (self.managed, selected.hidden.as_slice()) {
             (false, _) => None,
-            (true, [seqs, known, ..]) => Some((ArrayRef::clone(seqs), ArrayRef::clone(known))),
+            (true, [seqs, known, ..]) => Some(Stored {
+                seqs: ordered(seqs, stand)?,
+                known: known.as_primitive_opt().cloned(),
+            }),
             (true, _) => return Err(OfflineError::Internal("seqs were not read".into())),
         };
+        let last = selected.rows.checked_sub(1).map(|row| selected.input_row(row));
+        if last.is_some_and(|last| file_seq(stand.file, stand.rows.get(last)).is_none()) {
+            return Err(OfflineError::Data(format!(
+                "{}: it has too many rows",
+                stand.place
+            )));
+        }
         Ok(Heads {
             event_times,
             created_times,
@@ -131,40 +156,30 @@ impl Heads {
         &self.event_times
     }
 
+    /// Whether every row counts as known at its event time.
+    pub(crate) fn are_known_at_once(&self) -> bool {
+        let known = self.stored.as_ref().and_then(|stored| stored.known.as_ref());
+        self.created_times.is_none() && known.is_none_or(|known| known.null_count() == known.len())
+    }
+
     /// The place of a row in the total order, `None` where it has no event time.
-    pub(crate) fn order(
-        &self,
-        row: usize,
-        selected: &Selected,
-        stand: Stand<'_>,
-    ) -> Result<Option<RowOrder>> {
-        let Some(event_time) = instant(&self.event_times, row) else {
-            return Ok(None);
-        };
-        let created = self.created_times.as_ref().and_then(|times| instant(times, row));
+    pub(crate) fn order(&self, row: usize, selected: &Selected, stand: Stand<'_>) -> Option<RowOrder> {
+        let event_time = instant(&self.event_times, row)?;
         let input = selected.input_row(row);
-        let (known, seq) = match &self.stored {
-            None => (None, file_seq(stand.file, stand.rows.get(input))),
-            Some((seqs, known)) => (
-                known
-                    .as_primitive_opt::<TimestampMicrosecondType>()
-                    .and_then(|known| instant(known, input)),
-                seqs.as_primitive_opt::<Int64Type>()
-                    .filter(|seqs| !seqs.is_null(input))
-                    .and_then(|seqs| u64::try_from(seqs.value(input)).ok()),
-            ),
-        };
-        Ok(Some(RowOrder {
+        Some(RowOrder {
             event_time,
-            created_time: created.or(known).unwrap_or(event_time),
-            seq: seq.ok_or_else(|| {
-                OfflineError::Data(format!(
-                    "{}: row {} has no place in the order of rows",
-                    stand.place,
-                    stand.rows.get(input)
-                ))
-            })?,
-        }))
+            created_time: self.created_time(row, input).unwrap_or(event_time),
+            seq: match &self.stored {
+                None => packed(stand.file, stand.rows.get(input)),
+                Some(stored) => stored.seqs.value(input).unsigned_abs(),
+            },
+        })
+    }
+
+    /// When a row became known, `None` where that is at its event time.
+    fn created_time(&self, row: usize, input: usize) -> Option<Timestamp> {
+        let created = self.created_times.as_ref().and_then(|times| instant(times, row));
+        created.or_else(|| instant(self.stored.as_ref()?.known.as_ref()?, input))
     }
 
     /// Whether the row says that there is nothing any more.
@@ -173,6 +188,25 @@ impl Heads {
             .as_ref()
             .is_some_and(|deleted| !deleted.is_null(row) && deleted.value(row))
     }
+}
+
+/// The place of a row in its source, which was seen to have one.
+pub(crate) fn packed(file: usize, row: u64) -> u64 {
+    file_seq(file, row).unwrap_or(u64::MAX)
+}
+
+/// The seqs of a managed table, which every row must have.
+fn ordered(seqs: &ArrayRef, stand: Stand<'_>) -> Result<Int64Array> {
+    let none = |row: usize| {
+        OfflineError::Data(format!(
+            "{}: row {} has no place in the order of rows",
+            stand.place,
+            stand.rows.get(row)
+        ))
+    };
+    let seqs: &Int64Array = seqs.as_primitive_opt().ok_or_else(|| none(0))?;
+    let bad = seqs.iter().position(|seq| seq.is_none_or(i64::is_negative));
+    bad.map_or_else(|| Ok(seqs.clone()), |row| Err(none(row)))
 }
 
 fn time_error(stand: Stand<'_>, column: &str, error: &TimeColumnError, selected: &Selected) -> OfflineError {

@@ -136,7 +136,7 @@ impl RowReader {
         };
         for row in 0..selected.rows {
             let whole = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
-            let Some(order) = heads.order(row, &selected, stand)?.filter(|_| whole) else {
+            let Some(order) = heads.order(row, &selected, stand).filter(|_| whole) else {
                 rows.skipped += 1;
                 continue;
             };

@@ -7,10 +7,10 @@ use asof_core::status::Status;
 pub struct StatusCounts([u64; Status::ALL.len()]);
 
 impl StatusCounts {
-    /// Counts one more.
-    pub fn add(&mut self, status: Status) {
+    /// Counts so many more.
+    pub fn add(&mut self, status: Status, more: u64) {
         if let Some(count) = self.0.get_mut(place(status)) {
-            *count += 1;
+            *count += more;
         }
     }
 

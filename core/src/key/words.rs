@@ -12,6 +12,16 @@ pub struct Words {
 }
 
 impl Words {
+    /// The words, whatever they are where a column of the key is null.
+    pub fn values(&self) -> &[u64] {
+        &self.values
+    }
+
+    /// The rows in which a column of the key is null.
+    pub fn nulls(&self) -> Option<&NullBuffer> {
+        self.nulls.as_ref()
+    }
+
     /// The word of the key in `row`, `None` where a column of it is null.
     pub fn get(&self, row: usize) -> Option<u64> {
         if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {

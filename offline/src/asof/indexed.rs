@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 
-use super::contest::{Contest, Outcome, RowAnswer, Served};
+use super::arena::Arena;
+use super::contest::{Answered, Contest, Outcome, RowAnswer, Rows};
 use super::fetch::Fetch;
 use super::memory::Memory;
 use super::metrics::JoinMetrics;
 use super::pass::{Asked, Found, Pass};
 use super::prune;
 use super::questions::Questions;
-use super::source::{Part, SourceFiles};
+use super::served::Served;
+use super::source::Part;
 use super::values::Values;
 use crate::error::{OfflineError, Result};
 use crate::heads::Stand;
@@ -21,7 +23,7 @@ use crate::workers::{Finds, Workers};
 
 /// The answers to all spine rows about one read.
 pub(crate) struct Answers {
-    outcome: Outcome,
+    answered: Answered,
     values: Values,
     /// The questions that would be answered otherwise without rule 2, ascending.
     corrected: Vec<u32>,
@@ -30,23 +32,22 @@ pub(crate) struct Answers {
 impl Answers {
     /// What the contract says of the view for a spine row.
     pub(crate) fn answer(&self, row: usize) -> RowAnswer {
-        self.outcome.answer(row)
+        self.answered.answer(row)
     }
 
     /// Whether the answer for a spine row would be another one without rule 2: another status or value of
     /// a feature.
     pub(crate) fn would_be_corrected(&self, row: usize) -> bool {
         let question = self
-            .outcome
+            .answered
             .question(row)
             .and_then(|question| u32::try_from(question).ok());
         question.is_some_and(|question| self.corrected.binary_search(&question).is_ok())
     }
 
     /// The view's features for spine rows, null where nothing is served.
-    pub(crate) fn columns(&self, rows: Range<usize>, threads: usize) -> Result<Vec<ArrayRef>> {
-        self.values
-            .columns(rows.map(|row| self.outcome.question(row)), threads)
+    pub(crate) fn columns(&self, rows: Range<usize>) -> Result<Vec<ArrayRef>> {
+        self.values.columns(rows.map(|row| self.answered.question(row)))
     }
 }
 
@@ -63,23 +64,25 @@ pub(crate) async fn join_indexed(
         questions,
         metrics,
     };
-    let outcomes = join.compete(memory).await?;
-    let mut served = Vec::with_capacity(outcomes.len());
-    for outcome in &outcomes {
-        served.push(outcome.served());
+    let mut served = Vec::with_capacity(spec.reads.len());
+    let mut answered = Vec::with_capacity(spec.reads.len());
+    for outcome in join.compete(memory).await? {
         memory.settle(outcome.len() * size_of::<u32>())?;
+        let (answers, rows) = outcome.serve();
+        answered.push(answers);
+        served.push(rows);
     }
     let chunks = join.fetch(&served, memory).await?;
     for source in &spec.sources {
         source.files.unchanged()?;
     }
     metrics.memory.set_max(memory.held());
-    let mut answers = Vec::with_capacity(outcomes.len());
-    for (((read, outcome), served), chunks) in spec.reads.iter().zip(outcomes).zip(served).zip(chunks) {
+    let mut answers = Vec::with_capacity(answered.len());
+    for (((read, answered), served), chunks) in spec.reads.iter().zip(answered).zip(served).zip(chunks) {
         let features = read.bound.view.features().iter();
         let types = features.map(|feature| feature.data_type.to_arrow()).collect();
         let rows = served.places.len();
-        let values = Values::new(types, chunks, served.of_question);
+        let values = Values::new(types, chunks, served.of_question, spec.engine.options.readers)?;
         if values.len() != rows {
             return Err(OfflineError::Data(format!(
                 "source {}: it was changed while it was read: run this again when its writer is done",
@@ -88,7 +91,7 @@ pub(crate) async fn join_indexed(
         }
         let corrected = values.corrected(&served.corrections, spec.engine.options.readers)?;
         answers.push(Answers {
-            outcome,
+            answered,
             values,
             corrected,
         });
@@ -128,25 +131,17 @@ impl Join<'_> {
     /// Lets the rows of all sources compete.
     async fn compete(&self, memory: &mut Memory) -> Result<Vec<Outcome>> {
         let timer = self.metrics.compete.timer();
-        let mut contests = Vec::with_capacity(self.spec.reads.len());
-        for (read, questions) in self.spec.reads.iter().zip(&self.questions) {
-            let most = Contest::most_bytes(questions.len(), self.spec.as_corrected);
-            memory.hold(&format!("the answers for view {}", read.bound.view.name), most)?;
-            memory.settle(most)?;
-            contests.push(Contest::new(Arc::clone(questions)));
-        }
-        let mut finds = self.find();
+        let arena = Arc::new(self.arena(memory)?);
+        let mut finds = self.find(&arena);
         while let Some(found) = finds.next().await? {
-            let (Some(contest), Some(read)) = (contests.get_mut(found.read), self.spec.reads.get(found.read))
-            else {
+            let Some(read) = self.spec.reads.get(found.read) else {
                 continue;
             };
-            contest.enter(&found.candidates);
-            self.metrics.candidates.add(found.candidates.len());
+            self.metrics.candidates.add(found.candidates);
             read.counts.add(found.rows, found.skipped, found.repeated);
             self.spec.told();
         }
-        let outcomes = contests.into_iter().zip(&self.spec.reads);
+        let outcomes = arena.finish().into_iter().zip(&self.spec.reads);
         let outcomes = outcomes
             .map(|(contest, read)| contest.finish(read.bound.view.ttl))
             .collect();
@@ -154,9 +149,40 @@ impl Join<'_> {
         Ok(outcomes)
     }
 
-    /// Reads the keys and times of all sources, several parts at once.
-    fn find(&self) -> Workers<Found> {
-        let mut jobs: Vec<(String, (SourceFiles, Arc<Pass>, Part))> = Vec::new();
+    /// As many tables of contests as readers have use for, or as memory allows.
+    fn arena(&self, memory: &mut Memory) -> Result<Arena> {
+        let readers = self.spec.engine.options.readers;
+        let asked: Vec<(&Arc<Questions>, Rows)> = self
+            .questions
+            .iter()
+            .zip(&self.spec.reads)
+            .map(|(questions, read)| {
+                (
+                    questions,
+                    self.passes.get(read.source).map_or(Rows::Any, |pass| pass.rows()),
+                )
+            })
+            .collect();
+        let bytes = |(questions, rows): &(&Arc<Questions>, Rows)| {
+            Contest::most_bytes(questions.len(), *rows, self.spec.as_corrected)
+        };
+        let table: usize = asked.iter().map(bytes).sum();
+        let what = "the answers to the spine's questions";
+        let many = Arena::tables(readers);
+        let tables = if memory.hold(what, table * many).is_ok() {
+            many
+        } else {
+            1
+        };
+        memory.hold(what, table * tables)?;
+        memory.settle(table * tables)?;
+        let open = |(questions, rows): &(&Arc<Questions>, Rows)| Contest::new(Arc::clone(questions), *rows);
+        Ok(Arena::new(tables, || asked.iter().map(open).collect()))
+    }
+
+    /// Reads the keys and times of all sources, several parts at once, and lets their rows compete.
+    fn find(&self, arena: &Arc<Arena>) -> Workers<Found> {
+        let mut jobs = Vec::new();
         for (source, pass) in self.spec.sources.iter().zip(&self.passes) {
             let job = |part: Part| {
                 let place = source.files.place(part.file);
@@ -175,9 +201,12 @@ impl Join<'_> {
             jobs.extend(parts.into_iter().map(job));
         }
         let options = self.spec.engine.options;
-        let rows_read = self.metrics.rows_read.clone();
+        // Where files follow each other in time, as they mostly do, the last rows win: those before them need
+        // only be looked at.
+        jobs.reverse();
+        let (rows_read, arena) = (self.metrics.rows_read.clone(), Arc::clone(arena));
         Workers::start(options.readers, jobs, move |(files, pass, part), finds| {
-            let rows_read = rows_read.clone();
+            let (rows_read, arena) = (rows_read.clone(), Arc::clone(&arena));
             async move {
                 let (number, place) = (part.file, files.place(part.file));
                 let columns = pass.columns().to_vec();
@@ -188,7 +217,7 @@ impl Join<'_> {
                         rows,
                     };
                     rows_read.add(batch.num_rows());
-                    pass.find(batch, stand)
+                    arena.with(|contests| pass.find(batch, stand, contests))
                 };
                 files.read(part, &columns, options.batch_size, finds, map).await
             }

@@ -8,19 +8,18 @@ use datafusion::arrow::buffer::NullBuffer;
 
 use asof_core::definition::BoundView;
 
-use super::contest::{Candidate, Place};
+use super::contest::{Contest, First, Other, Place, Rows};
 use super::index::NONE;
 use super::questions::Questions;
 use crate::columns::{Selected, Selection, SourceColumns};
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
 use crate::events::{EventId, Repeats};
-use crate::heads::{HeadColumns, Heads, Stand};
+use crate::heads::{HeadColumns, Heads, Stand, packed};
 use crate::places::ViewPlaces;
 use crate::rows::entity_keys;
 use crate::snapshot::Snapshot;
 use crate::time_column::TimeRules;
-use asof_core::order::file_seq;
 
 /// A view that is read, with its questions.
 #[derive(Debug, Clone)]
@@ -52,13 +51,13 @@ struct PassRead {
     keys: std::ops::Range<usize>,
 }
 
-/// What a batch of rows has for one read.
+/// What a batch of rows had for one read.
 #[derive(Debug)]
 pub(crate) struct Found {
     /// The read's number.
     pub(crate) read: usize,
-    /// The rows that can answer something.
-    pub(crate) candidates: Vec<Candidate>,
+    /// How many rows could answer something.
+    pub(crate) candidates: usize,
     /// Rows that count: with a whole key, an event time, and an event id that is new.
     pub(crate) rows: u64,
     /// Rows skipped for want of a key or an event time.
@@ -124,25 +123,42 @@ impl Pass {
         self.heads.rules()
     }
 
+    /// What the rows of its source say.
+    pub(crate) fn rows(&self) -> Rows {
+        if self.heads.are_plain() {
+            Rows::Plain
+        } else {
+            Rows::Any
+        }
+    }
+
     /// The reads, with their numbers.
     pub(crate) fn reads(&self) -> impl Iterator<Item = (usize, &Asked)> {
         self.reads.iter().map(|read| (read.number, &read.asked))
     }
 
-    /// What a batch of rows has for each read.
-    pub(crate) fn find(&self, batch: &RecordBatch, stand: Stand<'_>) -> Result<Vec<Found>> {
+    /// Lets the rows of a batch compete in the contests of all reads, which are given by their numbers.
+    pub(crate) fn find(
+        &self,
+        batch: &RecordBatch,
+        stand: Stand<'_>,
+        contests: &mut [Contest],
+    ) -> Result<Vec<Found>> {
         let selected = self.selection.evaluate(batch, stand.place)?;
         let heads = self.heads.read(&selected, stand)?;
         let repeated = self.repeated(&selected)?;
+        let rows = Batch {
+            selected: &selected,
+            heads: &heads,
+            repeated: repeated.as_deref(),
+            stand,
+            rows: self.rows(),
+        };
         let mut found = Vec::with_capacity(self.reads.len());
         for read in &self.reads {
-            let rows = Rows {
-                selected: &selected,
-                heads: &heads,
-                repeated: repeated.as_deref(),
-                stand,
-            };
-            found.push(self.find_for(read, &rows)?);
+            let none = || OfflineError::Internal("a read without a contest".into());
+            let contest = contests.get_mut(read.number).ok_or_else(none)?;
+            found.push(self.find_for(read, rows, contest)?);
         }
         Ok(found)
     }
@@ -158,53 +174,56 @@ impl Pass {
         }
     }
 
-    fn find_for(&self, read: &PassRead, rows: &Rows<'_>) -> Result<Found> {
-        let Rows {
-            selected,
-            heads,
-            stand,
-            ..
-        } = *rows;
+    fn find_for(&self, read: &PassRead, rows: Batch<'_>, contest: &mut Contest) -> Result<Found> {
+        let Batch { selected, heads, .. } = rows;
         let asked = &read.asked;
         let columns: &[ArrayRef] = selected.columns.get(read.keys.clone()).unwrap_or_default();
-        let keys = entity_keys(&asked.bound, columns, selected, stand)?;
+        let keys = entity_keys(&asked.bound, columns, selected, rows.stand)?;
         let nulls = NullBuffer::union(heads.event_times().nulls(), keys.nulls().as_ref());
         let skipped = nulls.as_ref().map_or(0, NullBuffer::null_count);
+        let repeated = rows.count_repeated(nulls.as_ref());
         let mut found = Found {
             read: read.number,
-            candidates: Vec::new(),
-            rows: 0,
+            candidates: 0,
+            rows: (selected.rows - skipped) as u64 - repeated,
             skipped: skipped as u64,
-            repeated: rows.count_repeated(nulls.as_ref()),
+            repeated,
         };
-        found.rows = (selected.rows - skipped) as u64 - found.repeated;
         let Some((_, last)) = asked.questions.span() else {
             return Ok(found);
         };
         let mut groups = Vec::with_capacity(selected.rows);
         asked.questions.groups(&keys, &mut groups);
+        rows.leave_out(nulls.as_ref(), &mut groups);
         let event_times = heads.event_times().values();
-        for (row, (group, event_time)) in groups.into_iter().zip(event_times).enumerate() {
-            if group == NONE || *event_time > last.micros() || rows.is_repeated(row) {
-                continue;
-            }
-            let Some(order) = heads.order(row, selected, stand)? else {
+        let candidates = (0_u32..).zip(groups.iter().zip(event_times));
+        let candidates = candidates
+            .filter(|(_, (group, event_time))| **group != NONE && **event_time <= last.micros())
+            .map(|(row, (group, event_time))| (row, *group, *event_time));
+        let mut candidates = asked.questions.first_of_each(candidates);
+        found.candidates = candidates.len();
+        let by_rule_1 = self.as_corrected || heads.are_known_at_once();
+        if by_rule_1 {
+            candidates = contest.sift(candidates, event_times);
+        }
+        for (row, happened) in candidates {
+            let row = row as usize;
+            let (Some(event_time), Some(group)) = (event_times.get(row), groups.get(row)) else {
                 continue;
             };
-            let Some(happened) = asked.questions.first_from(group, order.event_time) else {
-                continue;
-            };
-            let known = if self.as_corrected || order.due() == order.event_time {
-                happened
+            let due = if by_rule_1 {
+                None
             } else {
-                asked.questions.first_from(group, order.due()).unwrap_or(NONE)
+                heads.order(row, selected, rows.stand).map(|order| order.due())
             };
-            found.candidates.push(Candidate {
-                order,
-                place: rows.place(row)?,
-                deleted: heads.is_deleted(row),
-                happened,
-                known,
+            let known = match due {
+                Some(due) if due.micros() > *event_time => {
+                    asked.questions.first_from(*group, due).unwrap_or(NONE)
+                }
+                _ => happened,
+            };
+            contest.enter(First { happened, known }, *event_time, || {
+                rows.other(row, *event_time)
             });
         }
         Ok(found)
@@ -213,14 +232,16 @@ impl Pass {
 
 /// A batch of rows under way.
 #[derive(Clone, Copy)]
-struct Rows<'a> {
+struct Batch<'a> {
     selected: &'a Selected,
     heads: &'a Heads,
     repeated: Option<&'a [bool]>,
     stand: Stand<'a>,
+    /// What the rows say.
+    rows: Rows,
 }
 
-impl Rows<'_> {
+impl Batch<'_> {
     fn is_repeated(&self, row: usize) -> bool {
         self.repeated.is_some_and(|repeated| {
             let input = self.selected.input_row(row);
@@ -237,10 +258,31 @@ impl Rows<'_> {
             .count() as u64
     }
 
-    fn place(&self, row: usize) -> Result<Place> {
+    /// Takes rows that are null or repeated out of their groups.
+    fn leave_out(&self, nulls: Option<&NullBuffer>, groups: &mut [u32]) {
+        if nulls.is_none() && self.repeated.is_none() {
+            return;
+        }
+        for (row, group) in groups.iter_mut().enumerate() {
+            if nulls.is_some_and(|nulls| nulls.is_null(row)) || self.is_repeated(row) {
+                *group = NONE;
+            }
+        }
+    }
+
+    /// What competes beside its event time, which it has.
+    fn other(&self, row: usize, event_time: i64) -> Option<Other> {
         let number = self.stand.rows.get(self.selected.input_row(row));
-        file_seq(self.stand.file, number)
-            .map(Place)
-            .ok_or_else(|| OfflineError::Data(format!("{}: it has too many rows", self.stand.place)))
+        let place = packed(self.stand.file, number);
+        if self.rows == Rows::Plain {
+            return Some(Other::plain(place, event_time));
+        }
+        let order = self.heads.order(row, self.selected, self.stand)?;
+        Some(Other {
+            created_time: order.created_time,
+            seq: order.seq,
+            place: Place(place),
+            deleted: self.heads.is_deleted(row),
+        })
     }
 }

@@ -6,7 +6,6 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType as ArrowType, Field, Schema, SchemaRef};
 
 use asof_core::data_type::DataType;
-use asof_core::status::Status;
 
 use super::ExtractRequest;
 use super::tally::Tally;
@@ -88,12 +87,11 @@ impl Columns {
                     column.name
                 )));
             };
-            let status = |row| answers.verdict(row).status(array.is_null(row));
-            let statuses: Vec<Status> = (0..array.len()).map(status).collect();
-            tally.count_statuses(number, &statuses);
+            tally.count_statuses(number, answers, array.null_count());
             arrays.push(canonical(array)?);
             if request.status {
-                let words = statuses.iter().map(|status| status.as_str());
+                let status = |row| answers.verdict(row).status(array.is_null(row)).as_str();
+                let words = (0..array.len()).map(status);
                 arrays.push(Arc::new(StringArray::from_iter_values(words)));
             }
         }

@@ -1,6 +1,6 @@
 //! The counts of an extract as they grow.
 
-use asof_core::status::Status;
+use asof_core::status::Verdict;
 
 use super::ExtractRequest;
 use crate::plan::{AnswerColumns, JoinRead, JoinSpec};
@@ -45,11 +45,24 @@ impl Tally {
         }
     }
 
-    /// Counts the statuses of the column of that number.
-    pub(super) fn count_statuses(&mut self, column: usize, statuses: &[Status]) {
-        if let Some(feature) = self.features.get_mut(column) {
-            statuses.iter().for_each(|status| feature.counts.add(*status));
+    /// Counts the statuses of the column of that number, which has so many nulls: one wherever nothing is
+    /// served, and the others in winners.
+    pub(super) fn count_statuses(&mut self, column: usize, answers: &AnswerColumns, nulls: usize) {
+        let Some(feature) = self.features.get_mut(column) else {
+            return;
+        };
+        let mut unserved = 0;
+        for verdict in [Verdict::NotFound, Verdict::Expired, Verdict::HeldBack] {
+            let rows = answers.with_verdict(verdict);
+            unserved += rows;
+            feature.counts.add(verdict.status(true), rows);
         }
+        let in_winners = (nulls as u64).saturating_sub(unserved);
+        let served = answers.with_verdict(Verdict::Fresh);
+        feature.counts.add(Verdict::Fresh.status(true), in_winners);
+        feature
+            .counts
+            .add(Verdict::Fresh.status(false), served - in_winners);
     }
 
     /// The counts per view, with those of its source.

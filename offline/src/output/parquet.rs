@@ -16,6 +16,10 @@ use crate::fan_out::fan_out;
 /// How many rows a row group of a Parquet dataset holds.
 const ROW_GROUP: usize = 1 << 20;
 
+/// How many bytes the distinct values of a column may take to be written once each: columns with more, as
+/// measurements mostly have, are soon found out and written as they are.
+const DICTIONARY: usize = 128 << 10;
+
 /// Writes a Parquet dataset.
 pub(super) struct ParquetWriter<W: Write + Send> {
     writer: SerializedFileWriter<W>,
@@ -32,6 +36,7 @@ impl<W: Write + Send> ParquetWriter<W> {
     pub(super) fn try_new(sink: W, schema: &SchemaRef, threads: usize) -> Result<Self> {
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+            .set_dictionary_page_size_limit(DICTIONARY)
             .set_created_by(format!("asof {}", env!("CARGO_PKG_VERSION")))
             .build();
         let writer = ArrowWriter::try_new(sink, SchemaRef::clone(schema), Some(properties))?;

@@ -10,7 +10,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::{DataType, Field, UInt8Type};
 
 use asof_core::data_type::DataType as AsofType;
-use asof_core::status::{Verdict, Winner};
+use asof_core::status::Verdict;
 
 use super::questions::ROW;
 use super::spec::JoinRead;
@@ -50,19 +50,17 @@ pub(super) struct AnswersBuilder {
 }
 
 impl AnswersBuilder {
-    /// Adds the answer for the next row; gives whether the winner's features are served.
+    /// Adds the answer for the next row, with the event time of the winner unless it says that there is nothing;
+    /// gives whether the winner's features are served.
     pub(super) fn push(
         &mut self,
         verdict: Verdict,
-        winner: Option<Winner>,
+        event_time: Option<i64>,
         held_back: bool,
         corrected: bool,
     ) -> bool {
         self.verdicts.push(code(verdict));
-        // A deleted winner is nothing, and has no event time.
-        let shown = winner.filter(|winner| !winner.deleted);
-        self.event_times
-            .push(shown.map(|winner| winner.order.event_time.micros()));
+        self.event_times.push(event_time);
         self.held_back.push(held_back);
         self.corrected.push(corrected);
         verdict == Verdict::Fresh
@@ -102,6 +100,8 @@ pub(crate) struct AnswerColumns {
     pub(crate) event_times: ArrayRef,
     held_back: BooleanArray,
     corrected: BooleanArray,
+    /// How often each of [`VERDICTS`] was given.
+    counts: [u64; VERDICTS.len()],
     /// The features, null where nothing is served.
     pub(crate) features: Vec<ArrayRef>,
 }
@@ -121,11 +121,13 @@ impl AnswerColumns {
                 let mut next = || columns.next().cloned().ok_or_else(wrong);
                 let (verdicts, event_times) = (next()?, next()?);
                 let (held_back, corrected) = (next()?, next()?);
+                let verdicts = verdicts.as_primitive_opt::<UInt8Type>().ok_or_else(wrong)?;
                 Ok(Self {
-                    verdicts: verdicts
-                        .as_primitive_opt::<UInt8Type>()
-                        .ok_or_else(wrong)?
-                        .clone(),
+                    counts: VERDICTS.map(|verdict| {
+                        let codes = verdicts.values().iter();
+                        codes.filter(|found| **found == code(verdict)).count() as u64
+                    }),
+                    verdicts: verdicts.clone(),
                     event_times,
                     held_back: held_back.as_boolean_opt().ok_or_else(wrong)?.clone(),
                     corrected: corrected.as_boolean_opt().ok_or_else(wrong)?.clone(),
@@ -139,6 +141,11 @@ impl AnswerColumns {
     pub(crate) fn verdict(&self, row: usize) -> Verdict {
         let code = usize::from(self.verdicts.value(row));
         VERDICTS.get(code).copied().unwrap_or(Verdict::NotFound)
+    }
+
+    /// How many rows have a verdict.
+    pub(crate) fn with_verdict(&self, verdict: Verdict) -> u64 {
+        self.counts.get(usize::from(code(verdict))).copied().unwrap_or(0)
     }
 
     /// For how many rows rule 2 excluded the row that would have won without it.

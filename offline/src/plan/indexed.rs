@@ -20,6 +20,7 @@ use super::leaf::{external, sorted_properties};
 use super::spec::JoinSpec;
 use crate::asof::{Answers, JoinMetrics, Memory, Questions, QuestionsBuilder, join_indexed};
 use crate::extract::Phase;
+use crate::fan_out::fan_out;
 use crate::spine::{BATCH, KeyReader};
 
 /// Answers the questions of all reads, in the order of the spine: see [`crate::asof`].
@@ -115,15 +116,19 @@ impl ExecutionPlan for IndexedJoinExec {
             let answers = join_indexed(&spec, questions, &mut memory, &metrics)
                 .await
                 .map_err(external)?;
-            let mut first = 0;
-            while first < rows {
-                let range = first..rows.min(first + BATCH);
-                first = range.end;
+            let ranges: Vec<Range<usize>> = (0..rows)
+                .step_by(BATCH)
+                .map(|first| first..rows.min(first + BATCH))
+                .collect();
+            let readers = spec.engine.options.readers.max(1);
+            for ranges in ranges.chunks(readers) {
                 let timer = metrics.gather.timer();
-                let batch = batch_of(&spec, &answers, range, &schema)?;
+                let batches = fan_out(readers, ranges.to_vec(), |rows| batch_of(&answers, rows, &schema))?;
                 timer.done();
-                if sender.send(Ok(batch)).await.is_err() {
-                    break;
+                for batch in batches {
+                    if sender.send(Ok(batch)).await.is_err() {
+                        return Ok(());
+                    }
                 }
             }
             Ok(())
@@ -186,12 +191,7 @@ async fn ask(
     Ok((rows, questions.collect()))
 }
 
-fn batch_of(
-    spec: &JoinSpec,
-    answers: &[Answers],
-    rows: Range<usize>,
-    schema: &SchemaRef,
-) -> Result<RecordBatch> {
+fn batch_of(answers: &[Answers], rows: Range<usize>, schema: &SchemaRef) -> Result<RecordBatch> {
     let numbers: UInt64Array = rows.clone().map(|row| row as u64).collect();
     let mut columns: Vec<ArrayRef> = vec![Arc::new(numbers)];
     for answers in answers {
@@ -199,11 +199,15 @@ fn batch_of(
         for row in rows.clone() {
             let answer = answers.answer(row);
             let corrected = answer.held_back_winner && answers.would_be_corrected(row);
-            builder.push(answer.verdict, answer.winner, answer.held_back_winner, corrected);
+            builder.push(
+                answer.verdict,
+                answer.event_time,
+                answer.held_back_winner,
+                corrected,
+            );
         }
         columns.extend(builder.finish());
-        let threads = spec.engine.options.readers;
-        columns.extend(answers.columns(rows.clone(), threads).map_err(external)?);
+        columns.extend(answers.columns(rows.clone()).map_err(external)?);
     }
     Ok(RecordBatch::try_new(SchemaRef::clone(schema), columns)?)
 }

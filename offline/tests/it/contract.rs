@@ -376,7 +376,7 @@ pub(crate) fn check_feature(
         let row = answer.winner.map(|row| row.values);
         let is_null = row.is_none_or(|row| values.is_null(row));
         let status = answer.verdict.status(is_null);
-        counts.add(status);
+        counts.add(status, 1);
         statuses.push(status.as_str());
         served.push(row.filter(|_| status == Status::Present).map(|row| row as u32));
     }

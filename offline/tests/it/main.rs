@@ -22,6 +22,7 @@ mod lint;
 mod managed;
 mod plans;
 mod project;
+mod pruned;
 mod random;
 mod replaced;
 mod replay;

@@ -357,7 +357,9 @@ impl Answers {
     fn push(&mut self, row: u64, state: &KeyState, ttl: Option<Duration>, at: Timestamp) {
         let (verdict, known, held_back, corrected) = state.answer(ttl, at);
         let winner = known.map(|known| known.winner);
-        let served = self.answers.push(verdict, winner, held_back, corrected);
+        let shown = winner.filter(|winner| !winner.deleted);
+        let event_time = shown.map(|winner| winner.order.event_time.micros());
+        let served = self.answers.push(verdict, event_time, held_back, corrected);
         let place = match known.filter(|_| served) {
             None => NOWHERE,
             Some(known) => {
