@@ -1,5 +1,9 @@
 //! SHA-256 digests, written `sha256:…`.
 
+mod known;
+
+pub(crate) use known::KnownDigests;
+
 use std::io::{Read, Write};
 use std::path::Path;
 

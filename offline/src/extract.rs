@@ -16,11 +16,14 @@ use std::sync::Arc;
 use asof_core::service::ReadPlan;
 use asof_core::time::{Clock, Zone};
 
+use crate::digest::KnownDigests;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
 use crate::files::Roots;
 use crate::grid::Grid;
-use crate::manifest::{self, Content, GridRecord, Origin, OutputRecord, RulesRecord, SpineRecord};
+use crate::manifest::{
+    self, Content, GridRecord, Origin, OutputRecord, RulesRecord, SourceRecord, SpineRecord,
+};
 use crate::output::{Output, OutputFormat, check_target, write_text};
 use crate::snapshot::Snapshot;
 use crate::summary::ExtractSummary;
@@ -111,11 +114,12 @@ impl Engine {
         let started_at = request.clock.now();
         check_target(request.out, request.overwrite)?;
         OutputFormat::of(request.out)?;
-        let given = Given::open(&request)?;
+        let mut digests = KnownDigests::load(&self.tables, started_at);
+        let given = Given::open(&request, &mut digests)?;
         let bound = Bound::of(self, request.plan, pins).await?;
         let given = match given {
             Some(given) => given,
-            None => bound.known_keys(self, &request).await?,
+            None => bound.known_keys(self, &request, &mut digests).await?,
         };
         let columns = Columns::plan(&request, &given.spine)?;
         not_an_input(&request, &bound.snapshots)?;
@@ -133,7 +137,7 @@ impl Engine {
             // Lets whoever waits for an interrupt have its turn.
             tokio::task::yield_now().await;
         }
-        given.unchanged()?;
+        given.unchanged(&digests)?;
         let written = output.finish()?;
         let summary = ExtractSummary {
             output: request.out.to_owned(),
@@ -146,7 +150,13 @@ impl Engine {
             features: tally.features,
             plan: joining.explain(),
         };
-        let content = content(&self.roots, &request, &given, &bound.snapshots, &summary)?;
+        let sources = bound
+            .snapshots
+            .values()
+            .map(|snapshot| manifest::source_record(&self.roots, snapshot, &mut digests, threads))
+            .collect::<Result<_>>()?;
+        digests.keep();
+        let content = content(&self.roots, &request, &given, sources, &summary)?;
         write_text(&summary.manifest, &content.seal(started_at, request.clock.now())?)?;
         Ok(summary)
     }
@@ -184,7 +194,7 @@ fn content(
     roots: &Roots,
     request: &ExtractRequest<'_>,
     given: &Given,
-    snapshots: &BTreeMap<String, Arc<Snapshot>>,
+    sources: Vec<SourceRecord>,
     summary: &ExtractSummary,
 ) -> Result<Content> {
     let (views, features) = Content::counts(request.plan, summary);
@@ -220,10 +230,7 @@ fn content(
             rows: summary.rows,
             keys: keys.map(|column| column.name.clone()).collect(),
         },
-        sources: snapshots
-            .values()
-            .map(|snapshot| manifest::source_record(roots, snapshot))
-            .collect::<Result<_>>()?,
+        sources,
         output: OutputRecord {
             format: OutputFormat::of(request.out)?.as_str().to_owned(),
             rows: summary.rows,

@@ -15,7 +15,7 @@ use asof_core::service::ReadPlan;
 use asof_core::status::Status;
 use asof_core::time::Timestamp;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, KnownDigests};
 use crate::error::{OfflineError, Result};
 use crate::files::Roots;
 use crate::grid::Grid;
@@ -295,19 +295,28 @@ fn unwritable(error: serde_json::Error) -> OfflineError {
 }
 
 /// The record of a source's snapshot, its files digested.
-pub(crate) fn source_record(roots: &Roots, snapshot: &Snapshot) -> Result<SourceRecord> {
+pub(crate) fn source_record(
+    roots: &Roots,
+    snapshot: &Snapshot,
+    digests: &mut KnownDigests,
+    threads: usize,
+) -> Result<SourceRecord> {
+    let locations: Vec<&Path> = snapshot
+        .files
+        .iter()
+        .map(|file| file.location.as_path())
+        .collect();
+    let digests = digests.of_files(&locations, threads)?;
     let files = snapshot
         .files
         .iter()
-        .map(|file| {
-            let digest = Digest::of_file(&file.location)?;
-            Ok(FileRecord {
-                path: file.path.clone(),
-                bytes: file.size,
-                digest,
-            })
-        })
-        .collect::<Result<_>>()?;
+        .zip(digests)
+        .map(|(file, digest)| FileRecord {
+            path: file.path.clone(),
+            bytes: file.size,
+            digest,
+        });
+    let files = files.collect();
     let table = match (snapshot.table_directory(), &snapshot.table_id, snapshot.version) {
         (Some(directory), Some(id), Some(version)) => Some(TableRecord {
             path: roots.shown(&directory),

@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 
 use super::{ExtractRequest, Rows};
-use crate::digest::Digest;
+use crate::digest::KnownDigests;
 use crate::error::{OfflineError, Result};
 use crate::spine::Spine;
 
@@ -18,7 +18,7 @@ pub(super) struct Given {
 
 impl Given {
     /// Opens the caller's spine; `None` where one is to be made.
-    pub(super) fn open(request: &ExtractRequest<'_>) -> Result<Option<Self>> {
+    pub(super) fn open(request: &ExtractRequest<'_>, digests: &mut KnownDigests) -> Result<Option<Self>> {
         let Rows::Spine {
             path,
             time_column,
@@ -28,15 +28,15 @@ impl Given {
             return Ok(None);
         };
         let spine = Spine::open(path, time_column, timezone, &request.plan.caller_columns)?;
-        Self::of(spine, None).map(Some)
+        Self::of(spine, None, digests).map(Some)
     }
 
     /// A spine, which is where it says or in `made_in`.
-    pub(super) fn of(spine: Spine, made_in: Option<TempDir>) -> Result<Self> {
+    pub(super) fn of(spine: Spine, made_in: Option<TempDir>, digests: &mut KnownDigests) -> Result<Self> {
         let path = spine.path();
         let metadata = path.metadata().map_err(|error| OfflineError::io(path, &error))?;
         Ok(Self {
-            digest: Digest::of_file(path)?,
+            digest: digests.of_file(path)?,
             bytes: metadata.len(),
             spine,
             _made_in: made_in,
@@ -44,9 +44,9 @@ impl Given {
     }
 
     /// Refuses a spine that is another by now.
-    pub(super) fn unchanged(&self) -> Result<()> {
+    pub(super) fn unchanged(&self, digests: &KnownDigests) -> Result<()> {
         let path = self.spine.path();
-        if Digest::of_file(path)? == self.digest {
+        if digests.is(path, &self.digest)? {
             return Ok(());
         }
         Err(OfflineError::Data(format!(

@@ -10,6 +10,7 @@ use super::given::Given;
 use super::{ExtractRequest, Progress, Rows};
 use crate::asof::SourceFiles;
 use crate::columns::SourceColumns;
+use crate::digest::KnownDigests;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
 use crate::grid;
@@ -65,7 +66,12 @@ impl Bound {
     }
 
     /// A spine of all keys that the views know, at the times of the request's grid.
-    pub(super) async fn known_keys(&self, engine: &Engine, request: &ExtractRequest<'_>) -> Result<Given> {
+    pub(super) async fn known_keys(
+        &self,
+        engine: &Engine,
+        request: &ExtractRequest<'_>,
+        digests: &mut KnownDigests,
+    ) -> Result<Given> {
         let Rows::Grid(grid) = &request.rows else {
             return Err(OfflineError::Internal("there is a spine already".into()));
         };
@@ -79,7 +85,7 @@ impl Bound {
         let path = directory.path().join("spine.parquet");
         grid::write_spine(engine, request.plan, grid, request.as_corrected, &readers, &path).await?;
         let spine = Spine::open(&path, grid::TIME_COLUMN, None, &request.plan.caller_columns)?;
-        Given::of(spine, Some(directory))
+        Given::of(spine, Some(directory), digests)
     }
 
     /// The join of a spine to the reads.
