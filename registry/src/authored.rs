@@ -29,6 +29,11 @@ pub(crate) use check::check_entries;
 /// What to do instead of a stream.
 const NO_STREAMS: &str = "remove it, write its rows to files, and take them in with `asof ingest`";
 
+/// Keys by which a file would say in which form it is written. Files of this version say no such thing.
+const NEWER: [&str; 3] = ["version", "format", "format_version"];
+/// What to do with a file that says so.
+const NO_NEWER: &str = "use that version, or remove the key";
+
 /// What the files of a project define. Its services list what they list: `*` is not worked out yet,
 /// which [`crate::plan::plan`] does against what was applied before.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,11 +160,21 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads one file; `None` where it is not TOML.
+    /// Reads one file; `None` where it is not TOML, or of a newer version.
     fn file(&mut self, file: &AuthoredFile) -> Option<()> {
         let document = Document::read(&file.path, &file.bytes, &mut self.problems)?;
         let table = document.parse(&mut self.problems)?;
         let mut root = Table::root(&document, &table);
+        for (key, value) in root.entries() {
+            if NEWER.contains(&key.text) && !value.is_array() {
+                let what = format!(
+                    "the file is for a newer version of asof: it has a {:?}, which this version does not know",
+                    key.text
+                );
+                self.problems.push(Problem::new(key.place, what, NO_NEWER));
+                return None;
+            }
+        }
         root.only(
             &mut self.problems,
             &["entity", "source", "view", "service", "on_demand", "stream"],

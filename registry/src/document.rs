@@ -26,7 +26,7 @@ impl Document {
     /// Takes in the bytes of a file: at most 1 MiB of UTF-8, with or without a byte order mark.
     pub(crate) fn read(file: &str, bytes: &[u8], problems: &mut Problems) -> Option<Self> {
         if bytes.len() > MAX_FILE_BYTES {
-            problems.push(too_large(file, bytes.len()));
+            problems.push(too_large(file));
             return None;
         }
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
@@ -113,12 +113,12 @@ impl Document {
     }
 }
 
-/// The problem of a file of `bytes` bytes.
-pub(crate) fn too_large(file: &str, bytes: usize) -> Problem {
+/// The problem of a file with more than [`MAX_FILE_BYTES`], of which no more were read.
+fn too_large(file: &str) -> Problem {
     Problem::new(
         Place::file(file),
-        format!("the file has {bytes} bytes"),
-        "a definition file has at most 1 MiB: split it",
+        "the file has more than 1 MiB",
+        "a definition file has at most that: split it",
     )
 }
 

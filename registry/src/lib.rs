@@ -15,6 +15,7 @@ mod columns;
 pub mod conformance;
 mod disk;
 mod document;
+mod frozen;
 mod memory;
 mod object;
 mod plan;
@@ -27,13 +28,14 @@ mod version;
 
 pub use apply::{ApplyError, apply};
 pub use authored::Authored;
+pub use frozen::{FrozenColumn, frozen_columns};
 pub use memory::MemoryRegistry;
 pub use object::{NotFound, Object, ObjectKind, find, find_any, list};
 pub use plan::{
     Action, Breaking, BrokenColumn, Change, FieldChange, Line, Plan, PlanReport, ReportedBreaking,
     ReportedChange, ReportedField, Sign, plan,
 };
-pub use problem::{MAX_PROBLEMS, Place, Problem, Problems};
+pub use problem::{MAX_PROBLEMS, Place, Problem, Problems, masked};
 pub use project::{
     AuthoredFile, CONFIG_FILE, ListenError, LoadError, ProjectConfig, load, load_config, parse_listen,
 };

@@ -1,5 +1,6 @@
 //! What is wrong with the files of a project, and where.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -148,8 +149,26 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Text of the input as messages repeat it: quoted, escaped, and cut after 64 bytes.
+/// A URL without what may be secret in it: its user information and its query. Other text stays as it is.
+pub fn masked(url: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Cow::Borrowed(url);
+    };
+    // A password that was not encoded may hold any of the characters that end it: the last `@` does.
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((_, rest)) => ("***@", rest),
+        None => ("", rest),
+    };
+    let (rest, query) = match rest.split_once('?') {
+        Some((rest, _)) => (rest, "?***"),
+        None => (rest, ""),
+    };
+    Cow::Owned(format!("{scheme}://{user}{rest}{query}"))
+}
+
+/// Text of the input as messages repeat it: quoted, escaped, cut after 64 bytes, and a URL without secrets.
 pub(crate) fn shown(text: &str) -> String {
+    let text = &*masked(text);
     if text.len() <= MAX_ECHO {
         return format!("{text:?}");
     }
@@ -213,6 +232,17 @@ mod tests {
         }
         assert_eq!(problems.to_string(), "a.toml: one; help\na.toml: two; help");
         assert_eq!(problems.more(), 0);
+    }
+
+    #[test]
+    fn urls_are_shown_without_secrets() {
+        let check = |url: &str, expect: &str| assert_eq!(masked(url), expect);
+        check("postgres://u:secret@h/db", "postgres://***@h/db");
+        check("postgres://u:se/cr@t@h:5432/db", "postgres://***@h:5432/db");
+        check("s3://bucket/key?signature=secret", "s3://bucket/key?***");
+        check("http://127.0.0.1:2763", "http://127.0.0.1:2763");
+        check("who@example.com", "who@example.com");
+        assert_eq!(shown("postgres://u:secret@h/db"), "\"postgres://***@h/db\"");
     }
 
     #[test]

@@ -7,6 +7,9 @@ use asof_core::service::ReadPlan;
 
 use crate::columns::{ServedColumn, served};
 
+/// What becomes of the columns of a service that is removed.
+const WITH_SERVICE: &str = "is removed with its service";
+
 /// One definition that breaks one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breaking {
@@ -28,22 +31,22 @@ pub struct BrokenColumn {
 }
 
 impl fmt::Display for Breaking {
-    /// `view a breaks service b (column a__x is removed)`
+    /// `view a breaks service b (column a__x is removed)`, or `service b is removed (column a__x)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 3;
-        let columns: Vec<String> = self
-            .columns
-            .iter()
-            .take(SHOWN)
-            .map(|broken| format!("column {} {}", broken.column, broken.reason))
-            .collect();
-        write!(
-            f,
-            "{} breaks service {} ({}",
-            self.object,
-            self.service,
-            columns.join(", ")
-        )?;
+        let of_itself = self.object == format!("service {}", self.service);
+        let removed = of_itself && self.columns.iter().all(|broken| broken.reason == WITH_SERVICE);
+        let column = |broken: &BrokenColumn| match removed {
+            true => format!("column {}", broken.column),
+            false => format!("column {} {}", broken.column, broken.reason),
+        };
+        let columns: Vec<String> = self.columns.iter().take(SHOWN).map(column).collect();
+        match (of_itself, removed) {
+            (_, true) => write!(f, "{} is removed (", self.object),
+            (true, false) => write!(f, "{} is changed (", self.object),
+            (false, _) => write!(f, "{} breaks service {} (", self.object, self.service),
+        }?;
+        f.write_str(&columns.join(", "))?;
         match self.columns.len().saturating_sub(SHOWN) {
             0 => f.write_str(")"),
             more => write!(f, ", and {more} more)"),
@@ -68,7 +71,7 @@ fn of_service(old: &Definitions, new: &Definitions, service: &Service) -> Vec<Br
     let Some(kept) = new.services.get(&service.name) else {
         let object = format!("service {}", service.name);
         for column in &before {
-            found.add(&object, &column.name, "is removed with its service");
+            found.add(&object, &column.name, WITH_SERVICE);
         }
         return found.breaking;
     };

@@ -169,9 +169,9 @@ pub struct PlanReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReportedChange {
     /// `create`, `change` or `remove`.
-    pub action: &'static str,
+    pub action: String,
     /// `entity`, `source`, `view` or `service`.
-    pub kind: &'static str,
+    pub kind: String,
     /// Its name.
     pub name: String,
     /// The fields that differ, where it changes.
@@ -228,8 +228,8 @@ impl ReportedChange {
             new: change.new.clone(),
         };
         Self {
-            action,
-            kind: change.kind.singular(),
+            action: action.to_owned(),
+            kind: change.kind.singular().to_owned(),
             name: change.name.clone(),
             fields: fields.iter().map(field).collect(),
         }

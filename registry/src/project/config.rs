@@ -117,16 +117,12 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
 
     fn offline_root(&mut self, section: Option<&Table<'_>>) -> Option<String> {
         let setting = self.setting(section?, "root")?;
-        let (what, help) = if setting.value.is_empty() {
-            ("the offline root is empty".into(), "expected a directory")
-        } else if setting.value.contains("://") {
-            let what = format!("{} is not supported by this version of asof", setting.shown());
-            (what, "expected a directory")
-        } else {
-            return Some(setting.value);
-        };
-        self.problems.push(Problem::new(setting.place, what, help));
-        None
+        if setting.value.is_empty() {
+            let problem = Problem::new(setting.place, "the offline root is empty", "expected a directory");
+            self.problems.push(problem);
+            return None;
+        }
+        self.directory(setting)
     }
 
     fn allow(&mut self, section: Option<&Table<'_>>) -> Vec<String> {
@@ -136,9 +132,21 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
         let items = value.array(self.problems, "\"allow\"").unwrap_or_default();
         items
             .iter()
-            .filter_map(|item| self.resolve(item, "a directory of \"allow\""))
-            .map(|setting| setting.value)
+            .filter_map(|item| {
+                let setting = self.resolve(item, "a directory of \"allow\"")?;
+                self.directory(setting)
+            })
             .collect()
+    }
+
+    fn directory(&mut self, setting: Setting) -> Option<String> {
+        if !setting.value.contains("://") {
+            return Some(setting.value);
+        }
+        let what = format!("{} is not supported by this version of asof", setting.shown());
+        self.problems
+            .push(Problem::new(setting.place, what, "expected a directory"));
+        None
     }
 
     fn listen(&mut self, section: Option<&Table<'_>>) -> Option<std::net::SocketAddr> {

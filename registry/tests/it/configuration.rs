@@ -119,6 +119,10 @@ fn other_stores_are_not_supported_yet() {
         "project = \"p\"\n[offline]\nroot = \"s3://bucket/prefix\"",
         "asof.toml:3:8: \"s3://bucket/prefix\" is not supported by this version of asof; expected a directory",
     );
+    check(
+        "project = \"p\"\n[offline]\nallow = [\"s3://bucket/prefix\"]",
+        "asof.toml:3:10: \"s3://bucket/prefix\" is not supported by this version of asof; expected a directory",
+    );
 }
 
 #[test]
@@ -130,6 +134,14 @@ fn references_that_are_not_set_are_named_and_secrets_are_not_shown() {
     check(
         "project = \"p\"\n[registry]\nurl = \"env:SECRET_URL\"",
         "asof.toml:3:7: the value of \"env:SECRET_URL\" is not supported by this version of asof; expected sqlite:// and a path",
+    );
+    check(
+        "project = \"p\"\n[registry]\nurl = \"postgres://u:secret@h/db\"",
+        "asof.toml:3:7: \"postgres://***@h/db\" is not supported by this version of asof; expected sqlite:// and a path",
+    );
+    check(
+        "project = \"p\"\n[online]\nurl = \"redis://:secret@h/0?password=secret\"",
+        "asof.toml:3:7: \"redis://***@h/0?***\" is not supported by this version of asof; expected rocksdb:// and a path",
     );
     check(
         "project = \"p\"\n[serve]\nlisten = \"env:SECRET_URL\"",

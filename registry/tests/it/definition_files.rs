@@ -143,6 +143,23 @@ fn byte_order_marks_and_windows_line_ends_are_fine() {
 }
 
 #[test]
+fn files_for_a_newer_version_are_told_from_typing_errors() {
+    for (line, key) in [
+        ("version = 99", "version"),
+        ("format = 2", "format"),
+        ("[format_version]", "format_version"),
+    ] {
+        let place = if line.starts_with('[') { "1:2" } else { "1:1" };
+        check(
+            format!("{line}\n[[unheard_of]]\nname = \"x\"\n"),
+            &format!(
+                "features/a.toml:{place}: the file is for a newer version of asof: it has a {key:?}, which this version does not know; use that version, or remove the key"
+            ),
+        );
+    }
+}
+
+#[test]
 fn bytes_that_are_not_utf_8_are_placed() {
     check(
         b"[[entity]]\nname = \"\xff\"".as_slice(),
@@ -158,7 +175,7 @@ fn bytes_that_are_not_utf_8_are_placed() {
 fn huge_files_and_deep_nesting_are_refused() {
     check(
         vec![b'#'; (1 << 20) + 1],
-        "features/a.toml: the file has 1048577 bytes; a definition file has at most 1 MiB: split it",
+        "features/a.toml: the file has more than 1 MiB; a definition file has at most that: split it",
     );
     let deep = format!("x = {}", "[".repeat(500_000));
     check(

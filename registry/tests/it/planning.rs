@@ -2,7 +2,7 @@
 
 use asof_core::registry::RegistryStore;
 use asof_core::time::Timestamp;
-use asof_registry::{MemoryRegistry, apply};
+use asof_registry::{FrozenColumn, MemoryRegistry, apply, frozen_columns};
 
 use crate::support::{WEATHER, applied, plan_on, version, weather_with};
 
@@ -42,6 +42,35 @@ fn nothing_changed() {
     assert_eq!(
         plan.to_string(),
         "No changes: the registry is at v3 and matches the definitions."
+    );
+}
+
+#[test]
+fn a_star_is_shown_as_the_columns_that_it_was_frozen_as() {
+    let before = weather_with("\"airport_weather:*\"");
+    let grown = before.replace(
+        "wind_speed = \"float64\"",
+        "wind_speed = \"float64\"\ngust = \"int64\"",
+    );
+    let frozen = |text: &str| -> Vec<String> {
+        let plan = plan_on(Some(&applied(&before)), text).unwrap();
+        let definitions = plan.definitions();
+        let columns = frozen_columns(definitions, &definitions.services["delay_model_v1"]);
+        let line = |column: &FrozenColumn| format!("{} {} {}", column.name, column.feature, column.data_type);
+        columns.iter().map(line).collect()
+    };
+    let before_gust = [
+        "airport_weather__temp airport_weather:temp float64",
+        "airport_weather__wind_speed airport_weather:wind_speed float64",
+    ];
+    assert_eq!(frozen(&grown), before_gust);
+    let listed = grown.replace(
+        "airport_weather:*\"",
+        "airport_weather:*\", \"airport_weather:gust\"",
+    );
+    assert_eq!(
+        frozen(&listed)[2],
+        "airport_weather__gust airport_weather:gust int64"
     );
 }
 
@@ -174,7 +203,7 @@ fn each_way_to_break_a_column_is_named() {
     );
     breaks(
         |text| text.replace("\"airport_weather:temp\", ", ""),
-        "service delay_model_v1 breaks service delay_model_v1 (column airport_weather__temp is removed)",
+        "service delay_model_v1 is changed (column airport_weather__temp is removed)",
     );
     breaks(
         |text| {
@@ -183,7 +212,7 @@ fn each_way_to_break_a_column_is_named() {
                 "\"airport_weather:wind_speed\", \"airport_weather:temp\"",
             )
         },
-        "service delay_model_v1 breaks service delay_model_v1 (column airport_weather__wind_speed changes its place)",
+        "service delay_model_v1 is changed (column airport_weather__wind_speed changes its place)",
     );
     breaks(
         |text| {
@@ -192,11 +221,11 @@ fn each_way_to_break_a_column_is_named() {
                 "{ view = \"airport_weather\", features = [\"temp\"], keys = { origin = \"dest\" } }",
             )
         },
-        "service delay_model_v1 breaks service delay_model_v1 (column airport_weather__temp is looked up by \"dest\" instead of \"origin\")",
+        "service delay_model_v1 is changed (column airport_weather__temp is looked up by \"dest\" instead of \"origin\")",
     );
     breaks(
         |text| text.split_once("[[service]]").unwrap().0.to_owned(),
-        "service delay_model_v1 breaks service delay_model_v1 (column airport_weather__temp is removed with its service, column airport_weather__wind_speed is removed with its service)",
+        "service delay_model_v1 is removed (column airport_weather__temp, column airport_weather__wind_speed)",
     );
 }
 
