@@ -96,7 +96,7 @@ pub enum NotServed {
     },
     /// What is stored is of a later time than the clock's.
     #[error(
-        "view {view:?} was materialized as of {as_of}, after the server's clock at {now}: serve with a later --now, or run `asof materialize {view} --as-of {now} --full`"
+        "view {view:?} was materialized as of {as_of}, after the clock at {now}: give a later --now, or run `asof materialize {view} --as-of {now} --full`"
     )]
     Later {
         /// The view.

@@ -1,5 +1,6 @@
 //! The jobs that a server runs, as its services call them.
 
+use asof_core::online::Counts;
 use asof_core::registry::Run;
 use asof_core::time::Timestamp;
 use async_trait::async_trait;
@@ -19,6 +20,15 @@ pub struct Materialization {
     pub wait: bool,
 }
 
+/// The run of one view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewRun {
+    /// Its entry in the ledger, as it stands.
+    pub run: Run,
+    /// What the view's generation holds, where the run has ended well.
+    pub counts: Option<Counts>,
+}
+
 /// Whoever runs jobs.
 ///
 /// A run that was started goes on when the caller goes away. A run that ends badly is not an error of
@@ -26,5 +36,5 @@ pub struct Materialization {
 #[async_trait]
 pub trait Jobs: Send + Sync + 'static {
     /// Starts one run for each view, and returns them as they stand.
-    async fn materialize(&self, what: Materialization) -> Result<Vec<Run>, JobError>;
+    async fn materialize(&self, what: Materialization) -> Result<Vec<ViewRun>, JobError>;
 }

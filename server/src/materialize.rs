@@ -18,19 +18,19 @@ mod work;
 
 pub use error::MaterializeError;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use asof_core::definition::{BoundView, Definitions};
 use asof_core::name::ProjectName;
 use asof_core::online::{Counts, OnlineStore};
-use asof_core::registry::{NewRun, RegistryStore, Run, RunEnd, RunKind, RunState};
+use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
 use asof_core::time::{Clock, Timestamp};
 use asof_offline::{Engine, RowReader, Scan, Snapshot, SourceRows};
 use async_trait::async_trait;
 
 use crate::error::JobError;
-use crate::jobs::{Jobs, Materialization};
+use crate::jobs::{Jobs, Materialization, ViewRun};
 use chunk::Chunk;
 use progress::Mark;
 use tally::{Expected, Held};
@@ -343,7 +343,7 @@ impl Drop for Busy<'_> {
 
 #[async_trait]
 impl<S: OnlineStore + 'static, R: RegistryStore + 'static> Jobs for Materializer<S, R> {
-    async fn materialize(&self, what: Materialization) -> Result<Vec<Run>, JobError> {
+    async fn materialize(&self, what: Materialization) -> Result<Vec<ViewRun>, JobError> {
         let unavailable =
             |error: asof_core::registry::RegistryError| JobError::Unavailable(error.to_string());
         let inner = &self.inner;
@@ -367,6 +367,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore + 'static> Jobs for Materializer
         let ids: Vec<u64> = started.iter().map(|(id, _)| *id).collect();
         let inner = Arc::clone(&self.inner);
         let work = tokio::spawn(async move {
+            let mut counted = BTreeMap::new();
             for (id, view) in started {
                 let request = ViewRequest {
                     definitions: &definitions,
@@ -375,18 +376,24 @@ impl<S: OnlineStore + 'static, R: RegistryStore + 'static> Jobs for Materializer
                     full: what.full,
                 };
                 let result = inner.materialize(request, &|_, _| {}).await;
-                if let Err(error) = &result {
-                    tracing::error!(view, run = id, %error, "materialization failed");
+                match &result {
+                    Ok(done) => {
+                        counted.insert(id, done.counts);
+                    }
+                    Err(error) => tracing::error!(view, run = id, %error, "materialization failed"),
                 }
                 if let Err(error) = inner.end(id, &result).await {
                     tracing::error!(view, run = id, %error, "the end of a run could not be entered in the ledger");
                 }
             }
+            counted
         });
-        if what.wait {
-            work.await
-                .map_err(|error| JobError::Unavailable(format!("the run was cut short: {error}")))?;
-        }
+        let counted = match what.wait {
+            true => work
+                .await
+                .map_err(|error| JobError::Unavailable(format!("the run was cut short: {error}")))?,
+            false => BTreeMap::new(),
+        };
         let limit = u32::try_from(ids.len()).unwrap_or(u32::MAX).saturating_add(100);
         let runs = self
             .inner
@@ -394,8 +401,14 @@ impl<S: OnlineStore + 'static, R: RegistryStore + 'static> Jobs for Materializer
             .runs(&self.inner.project, None, limit)
             .await
             .map_err(unavailable)?;
-        let mut runs: Vec<Run> = runs.into_iter().filter(|run| ids.contains(&run.id)).collect();
-        runs.sort_by_key(|run| run.id);
+        let runs = runs.into_iter().filter(|run| ids.contains(&run.id));
+        let mut runs: Vec<ViewRun> = runs
+            .map(|run| ViewRun {
+                counts: counted.get(&run.id).copied(),
+                run,
+            })
+            .collect();
+        runs.sort_by_key(|view| view.run.id);
         Ok(runs)
     }
 }

@@ -30,5 +30,7 @@ pub fn run_to_proto(run: Run) -> v1::Run {
         rows_read: run.rows_read,
         rows_written: run.rows_written,
         rows_skipped: run.rows_skipped,
+        keys: None,
+        pending: None,
     }
 }

@@ -632,7 +632,7 @@ pub struct PlanRequest {
     pub files: ::prost::alloc::vec::Vec<DefinitionFile>,
 }
 /// What would change.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlanResponse {
     /// The version that the plan starts from; 0 before anything was applied.
     #[prost(uint64, tag = "1")]
@@ -646,6 +646,89 @@ pub struct PlanResponse {
     /// The services whose columns it would remove, retype or redefine.
     #[prost(string, repeated, tag = "4")]
     pub broken_services: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The plan for programs.
+    #[prost(message, optional, tag = "5")]
+    pub report: ::core::option::Option<PlanReport>,
+}
+/// A plan for programs.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PlanReport {
+    /// The version on which it was made; 0 before anything was applied.
+    #[prost(uint64, tag = "1")]
+    pub base_version: u64,
+    /// How many definitions are added.
+    #[prost(uint32, tag = "2")]
+    pub add: u32,
+    /// How many change.
+    #[prost(uint32, tag = "3")]
+    pub change: u32,
+    /// How many are removed.
+    #[prost(uint32, tag = "4")]
+    pub remove: u32,
+    /// Each of them.
+    #[prost(message, repeated, tag = "5")]
+    pub changes: ::prost::alloc::vec::Vec<PlannedChange>,
+    /// What would break.
+    #[prost(message, repeated, tag = "6")]
+    pub breaking: ::prost::alloc::vec::Vec<BreakingChange>,
+    /// Views whose stored rows are built anew.
+    #[prost(string, repeated, tag = "7")]
+    pub new_generations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What else is worth knowing.
+    #[prost(string, repeated, tag = "8")]
+    pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// One definition that is added, changed or removed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PlannedChange {
+    /// `create`, `change` or `remove`.
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    /// `entity`, `source`, `view` or `service`.
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// Its name.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// The fields that differ, where it changes.
+    #[prost(message, repeated, tag = "4")]
+    pub fields: ::prost::alloc::vec::Vec<PlannedField>,
+}
+/// One field of a definition that changes, with values as a file writes them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlannedField {
+    /// Such as `ttl` or `features.temp`.
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    /// What it was; absent where it is added.
+    #[prost(string, optional, tag = "2")]
+    pub old: ::core::option::Option<::prost::alloc::string::String>,
+    /// What it will be; absent where it is removed.
+    #[prost(string, optional, tag = "3")]
+    pub new: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// One definition that breaks one service.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BreakingChange {
+    /// What changes, such as `view airport_weather`.
+    #[prost(string, tag = "1")]
+    pub object: ::prost::alloc::string::String,
+    /// The service that breaks.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// Its columns.
+    #[prost(message, repeated, tag = "3")]
+    pub columns: ::prost::alloc::vec::Vec<BrokenColumn>,
+}
+/// What becomes of one column of a service.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BrokenColumn {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub column: ::prost::alloc::string::String,
+    /// Such as `is retyped float64 -> int64`.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// The files to apply.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -661,7 +744,7 @@ pub struct ApplyRequest {
     pub allow_breaking: bool,
 }
 /// What came of it.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ApplyResponse {
     /// The version in force.
     #[prost(message, optional, tag = "1")]
@@ -672,6 +755,9 @@ pub struct ApplyResponse {
     /// What changed, as text for people.
     #[prost(string, tag = "3")]
     pub text: ::prost::alloc::string::String,
+    /// The same for programs.
+    #[prost(message, optional, tag = "4")]
+    pub report: ::core::option::Option<PlanReport>,
 }
 /// Which definitions.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -734,6 +820,22 @@ pub struct GetResponse {
     /// As it would stand in a definition file.
     #[prost(string, tag = "3")]
     pub toml: ::prost::alloc::string::String,
+    /// Of a service: the columns that it is frozen as, in order.
+    #[prost(message, repeated, tag = "4")]
+    pub columns: ::prost::alloc::vec::Vec<FrozenColumn>,
+}
+/// One column of a service.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FrozenColumn {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its feature, as `view:feature`.
+    #[prost(string, tag = "2")]
+    pub feature: ::prost::alloc::string::String,
+    /// Its type, as a definition file writes it.
+    #[prost(string, tag = "3")]
+    pub r#type: ::prost::alloc::string::String,
 }
 /// What to look for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1660,6 +1762,12 @@ pub struct Run {
     /// Rows skipped because their key or event time is null.
     #[prost(uint64, tag = "12")]
     pub rows_skipped: u64,
+    /// How many keys the view's generation holds; only in answers to Materialize, of runs that ended well.
+    #[prost(uint64, optional, tag = "13")]
+    pub keys: ::core::option::Option<u64>,
+    /// How many of its rows are pending, likewise.
+    #[prost(uint64, optional, tag = "14")]
+    pub pending: ::core::option::Option<u64>,
 }
 /// Nothing to say.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

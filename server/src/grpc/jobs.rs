@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use crate::app::App;
 use crate::error::ServerError;
-use crate::jobs::{Jobs, Materialization};
+use crate::jobs::{Jobs, Materialization, ViewRun};
 use crate::status::status;
 
 /// How many runs are listed where the caller does not say, and at most.
@@ -48,7 +48,7 @@ where
             };
             let runs = self.0.jobs.materialize(what).await?;
             Ok(v1::MaterializeResponse {
-                runs: runs.into_iter().map(run_to_proto).collect(),
+                runs: runs.into_iter().map(view_run).collect(),
             })
         };
         self.0.call("asof.v1.JobService/Materialize", call).await
@@ -98,5 +98,13 @@ where
             )
         };
         self.0.call("asof.v1.JobService/GetStatus", call).await
+    }
+}
+
+fn view_run(view: ViewRun) -> v1::Run {
+    v1::Run {
+        keys: view.counts.map(|counts| counts.keys),
+        pending: view.counts.map(|counts| counts.pending),
+        ..run_to_proto(view.run)
     }
 }

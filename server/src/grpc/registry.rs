@@ -1,5 +1,7 @@
 //! `asof.v1.RegistryService`.
 
+mod report;
+
 use std::sync::Arc;
 
 use asof_core::definition::Definitions;
@@ -8,12 +10,13 @@ use asof_core::registry::{RegistryError, RegistryStore, Version};
 use asof_core::time::Timestamp;
 use asof_proto::v1;
 use asof_proto::v1::registry_service_server::RegistryService;
-use asof_registry::{ApplyError, Authored, AuthoredFile, Object, ObjectKind, Plan};
+use asof_registry::{ApplyError, Authored, AuthoredFile, FrozenColumn, Object, ObjectKind, Plan};
 use tonic::{Request, Response, Status};
 
 use crate::app::App;
 use crate::error::ServerError;
 use crate::jobs::Jobs;
+use report::report;
 
 pub(crate) struct Registry<S, R, J>(pub(crate) Arc<App<S, R, J>>);
 
@@ -53,6 +56,7 @@ where
                 version: version.number,
                 summary: Some(summary(&object)),
                 toml: asof_registry::to_toml(&object),
+                columns: columns(&version.definitions, &object),
             })
         };
         self.0.call("asof.v1.RegistryService/Get", call).await
@@ -137,6 +141,7 @@ impl<S, R: RegistryStore, J> App<S, R, J> {
             changed: version.number != plan.base(),
             version: Some(version_info(&version)),
             text: plan.to_string(),
+            report: Some(report(&plan)),
         })
     }
 
@@ -201,7 +206,22 @@ fn plan_response(plan: &Plan) -> v1::PlanResponse {
         text: plan.to_string(),
         changes: !plan.is_empty(),
         broken_services: broken,
+        report: Some(report(plan)),
     }
+}
+
+/// The columns that a service is frozen as; none of anything else.
+fn columns(definitions: &Definitions, object: &Object<'_>) -> Vec<v1::FrozenColumn> {
+    let Object::Service(service) = object else {
+        return Vec::new();
+    };
+    let columns = asof_registry::frozen_columns(definitions, service).into_iter();
+    let column = |column: FrozenColumn| v1::FrozenColumn {
+        name: column.name,
+        feature: column.feature,
+        r#type: column.data_type.to_string(),
+    };
+    columns.map(column).collect()
 }
 
 fn list_response<'a>(version: &Version, objects: impl IntoIterator<Item = Object<'a>>) -> v1::ListResponse {

@@ -25,6 +25,10 @@ use crate::features::keys::{Given, Keys, Number, integer_array};
 /// The days from 0001-01-01 of the common era, as chrono counts them, to 1970-01-01.
 const EPOCH_FROM_CE: i32 = 719_163;
 
+/// What a body must be.
+const EXPECTED: &str =
+    "expected an object such as {\"service\": \"model_v1\", \"keys\": {\"origin\": [\"JFK\"]}}";
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
@@ -66,8 +70,16 @@ pub(crate) enum Cell {
 ///
 /// Text that is not the JSON of a request, with line and column.
 pub(crate) fn parse(body: &[u8]) -> Result<(Selection, Columns), ServerError> {
-    let body: Body =
-        serde_json::from_slice(body).map_err(|error| ServerError::argument("body", error.to_string()))?;
+    let wrong = |problem: String| ServerError::argument("body", problem);
+    // A derived shape would take a list of its fields' values for the object.
+    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => {}
+        Some(b'[') => return Err(wrong(format!("is a list, {EXPECTED}"))),
+        Some(b'"') => return Err(wrong(format!("is text, {EXPECTED}"))),
+        Some(_) => return Err(wrong(format!("is no object, {EXPECTED}"))),
+        None => return Err(wrong(format!("is empty, {EXPECTED}"))),
+    }
+    let body: Body = serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
     Ok((Selection::of(body.service, body.features)?, body.keys))
 }
 
@@ -93,6 +105,7 @@ fn array(key_type: &KeyType, cells: &[Cell], path: &str) -> Result<ArrayRef, Ser
                 Cell::Bool(value) => Ok(*value),
                 Cell::Text(text) if text == "true" => Ok(true),
                 Cell::Text(text) if text == "false" => Ok(false),
+                Cell::Text(_) => Err(Some(format!("is neither true nor false, the key is {key_type}"))),
                 _ => Err(None),
             },
         )?)),
@@ -191,7 +204,9 @@ fn integer(key_type: &KeyType, cell: &Cell, path: &str) -> Result<Option<i64>, S
         Cell::Null => return Ok(None),
         Cell::Integer(integer) => Number::Exact(*integer),
         Cell::Float(float) => Number::Float(*float),
-        Cell::Text(text) => Number::Exact(text.parse().map_err(|_| wrong())?),
+        Cell::Text(text) => Number::Exact(text.parse().map_err(|_| {
+            ServerError::argument(path, format!("is no whole number, the key is {key_type}"))
+        })?),
         Cell::Bool(_) => return Err(wrong()),
     };
     number.integer(key_type, path).map(Some)

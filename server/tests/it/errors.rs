@@ -174,8 +174,8 @@ async fn what_cannot_be_served_now_says_what_to_type() {
         &server,
         request(),
         failed,
-        "view \"lasting\" was materialized as of 1970-01-01T00:00:01Z, after the server's clock at 1970-01-01T00:00:00Z: \
-         serve with a later --now, or run `asof materialize lasting --as-of 1970-01-01T00:00:00Z --full`",
+        "view \"lasting\" was materialized as of 1970-01-01T00:00:01Z, after the clock at 1970-01-01T00:00:00Z: \
+         give a later --now, or run `asof materialize lasting --as-of 1970-01-01T00:00:00Z --full`",
     )
     .await;
     server.clock.set(1_000_000);

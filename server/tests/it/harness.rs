@@ -19,7 +19,7 @@ use asof_proto::v1;
 use asof_proto::v1::online_service_client::OnlineServiceClient;
 use asof_registry::{MemoryRegistry, ProjectConfig};
 use asof_server::error::JobError;
-use asof_server::jobs::{Jobs, Materialization};
+use asof_server::jobs::{Jobs, Materialization, ViewRun};
 use asof_server::{Drained, Limits, Listening, ServeParts, serve};
 use tokio::sync::oneshot;
 use tonic::transport::Channel;
@@ -131,7 +131,7 @@ pub(crate) struct Starter;
 
 #[tonic::async_trait]
 impl Jobs for Starter {
-    async fn materialize(&self, what: Materialization) -> Result<Vec<Run>, JobError> {
+    async fn materialize(&self, what: Materialization) -> Result<Vec<ViewRun>, JobError> {
         if what.views.iter().any(|view| view == "busy") {
             return Err(JobError::Busy(
                 "view \"busy\" is being materialized by process 7".into(),
@@ -150,7 +150,8 @@ impl Jobs for Starter {
             rows_written: 0,
             rows_skipped: 0,
         };
-        Ok(what.views.iter().enumerate().map(run).collect())
+        let runs = what.views.iter().enumerate().map(run);
+        Ok(runs.map(|run| ViewRun { run, counts: None }).collect())
     }
 }
 

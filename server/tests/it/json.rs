@@ -94,7 +94,10 @@ async fn integer_keys_are_exact_or_refused() {
             "keys[\"number\"][0]: is 9223372036854775808, out of range for int64",
         ),
         ("true", "keys[\"number\"][0]: is true or false, the key is int64"),
-        ("\"one\"", "keys[\"number\"][0]: is text, the key is int64"),
+        (
+            "\"one\"",
+            "keys[\"number\"][0]: is no whole number, the key is int64",
+        ),
         ("1e400", "body: number out of range at line 1 column 63"),
         ("NaN", "body: expected value at line 1 column 59"),
     ];
@@ -108,8 +111,13 @@ async fn malformed_bodies_are_refused_with_line_and_column() {
     let server = Server::start().await;
     let nested = format!("{{\"keys\": {{\"origin\": {}", "[".repeat(10_000));
     let value = "a key value: text, a number, true, false or null";
+    let object = r#"expected an object such as {"service": "model_v1", "keys": {"origin": ["JFK"]}}"#;
     let cases = [
-        ("", "body: EOF while parsing a value at line 1 column 0".to_owned()),
+        ("", format!("body: is empty, {object}")),
+        ("[]", format!("body: is a list, {object}")),
+        (r#" ["model_v1", [], {}]"#, format!("body: is a list, {object}")),
+        (r#""model_v1""#, format!("body: is text, {object}")),
+        ("null", format!("body: is no object, {object}")),
         (
             r#"{"keys": {"a": [1], "a": [2]}}"#,
             "body: duplicate key column \"a\" at line 1 column 23".to_owned(),

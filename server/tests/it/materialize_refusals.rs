@@ -50,8 +50,8 @@ async fn a_view_that_cannot_answer_says_why() {
     assert_eq!(
         refused(&project, 19).await,
         precondition(
-            "view \"of_files\" was materialized as of 1970-01-01T00:00:00.000020Z, after the server's clock at \
-             1970-01-01T00:00:00.000019Z: serve with a later --now, or run `asof materialize of_files --as-of \
+            "view \"of_files\" was materialized as of 1970-01-01T00:00:00.000020Z, after the clock at \
+             1970-01-01T00:00:00.000019Z: give a later --now, or run `asof materialize of_files --as-of \
              1970-01-01T00:00:00.000019Z --full`"
         )
     );
@@ -223,12 +223,14 @@ async fn jobs_run_what_was_asked_for_and_say_how_it_ended() {
     let runs = project.materializer.materialize(what(&[], 20)).await.unwrap();
     let ended: Vec<_> = runs
         .iter()
-        .map(|run| (run.subject.as_str(), &run.state, run.rows_read))
+        .map(|view| (view.run.subject.as_str(), &view.run.state, view.run.rows_read))
         .collect();
     assert_eq!(
         ended,
         [("of_files", &RunState::Done, 1), ("of_table", &RunState::Done, 1)]
     );
+    let keys: Vec<_> = runs.iter().map(|view| view.counts.map(|counts| counts.keys)).collect();
+    assert_eq!(keys, [Some(1), Some(1)]);
     let runs = project
         .materializer
         .materialize(what(&["of_files", "of_files"], 5))
@@ -237,7 +239,7 @@ async fn jobs_run_what_was_asked_for_and_say_how_it_ended() {
     assert_eq!(runs.len(), 1);
     let error = "view of_files is materialized as of 1970-01-01T00:00:00.000020Z already, later than \
                  1970-01-01T00:00:00.000005Z: give --as-of 1970-01-01T00:00:00.000020Z or later, or --full to build it anew";
-    assert_eq!(runs[0].state, RunState::Failed { error: error.into() });
+    assert_eq!(runs[0].run.state, RunState::Failed { error: error.into() });
     let error = project
         .materializer
         .materialize(what(&["of_file"], 20))

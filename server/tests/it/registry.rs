@@ -64,6 +64,19 @@ async fn plan_apply_and_read_back() {
         name: "fleetin".into(),
     };
     assert_eq!(client.get(get).await.unwrap_err().code(), Code::NotFound);
+    let get = v1::GetRequest {
+        kind: 0,
+        name: "model_v1".into(),
+    };
+    let columns = client.get(get).await.unwrap().into_inner().columns;
+    assert_eq!(
+        columns[0],
+        v1::FrozenColumn {
+            name: "fleeting__temp".into(),
+            feature: "fleeting:temp".into(),
+            r#type: "float64".into(),
+        }
+    );
     let search = v1::SearchRequest {
         query: "OPS@example".into(),
     };
