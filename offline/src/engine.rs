@@ -63,6 +63,51 @@ impl Engine {
     }
 }
 
+/// How many sorts there are in each partition of a read: of questions, of rows, and of answers.
+const SORTS: usize = 3;
+/// What spills in each partition of a read: its sorts, and what divides questions and rows into partitions.
+const SPILLING: usize = SORTS + 2;
+
+impl Engine {
+    /// The same engine for the join of so many reads with rows of `row_bytes`: under a memory limit its
+    /// batches are small enough that each of what shares the memory may hold several.
+    ///
+    /// A batch that is divided into partitions takes the memory of a full one however few rows it has, and a
+    /// sort whose share does not hold one cannot spill its way out.
+    pub(crate) fn for_join(&self, reads: usize, row_bytes: usize) -> Self {
+        let Some(limit) = self.options.memory_limit else {
+            return self.clone();
+        };
+        const FEWEST: usize = 16;
+        const BATCHES: usize = 6;
+        let readers = self.options.readers.max(1);
+        let share = limit / (SPILLING * reads.max(1) * readers);
+        let fitting = share / (BATCHES * row_bytes.max(1));
+        let options = EngineOptions {
+            batch_size: self.options.batch_size.min(fitting.max(FEWEST)),
+            ..self.options
+        };
+        let state = self.context.state();
+        let mut config = state.config().clone().with_batch_size(options.batch_size.max(1));
+        keep_back(&mut config, options, reads);
+        let state = SessionStateBuilder::new_from_existing(state).with_config(config);
+        Self {
+            context: SessionContext::new_with_state(state.build()),
+            options,
+            ..self.clone()
+        }
+    }
+}
+
+/// Sets what every sort keeps back for its merge: all together a quarter of the memory limit at most.
+fn keep_back(config: &mut SessionConfig, options: EngineOptions, reads: usize) {
+    if let Some(limit) = options.memory_limit {
+        let sorts = SORTS * reads.max(1) * options.readers.max(1);
+        let kept_back = &mut config.options_mut().execution.sort_spill_reservation_bytes;
+        *kept_back = (*kept_back).min(limit / (4 * sorts));
+    }
+}
+
 /// A session in which one file is read by one partition, from its first row to its last: the place of
 /// a row in its file is part of its order.
 fn session(options: EngineOptions) -> Result<SessionContext> {
@@ -82,11 +127,7 @@ fn session(options: EngineOptions) -> Result<SessionContext> {
         .with_batch_size(options.batch_size.max(1))
         .with_repartition_file_scans(false)
         .with_collect_statistics(false);
-    if let Some(limit) = options.memory_limit {
-        // What every sort keeps back for its merge must leave room for the sorts of all partitions.
-        let kept_back = &mut config.options_mut().execution.sort_spill_reservation_bytes;
-        *kept_back = (*kept_back).min(limit / (16 * options.readers.max(1)));
-    }
+    keep_back(&mut config, options, 1);
     let parquet = &mut config.options_mut().execution.parquet;
     parquet.schema_force_view_types = false;
     parquet.skip_metadata = true;
@@ -97,4 +138,53 @@ fn session(options: EngineOptions) -> Result<SessionContext> {
         .with_default_features()
         .build();
     Ok(SessionContext::new_with_state(state))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sort counts a batch twice while it takes it in; sorts may keep back a quarter for their merges.
+    #[test]
+    fn every_share_of_a_small_limit_holds_a_batch() {
+        let directory = tempfile::tempdir().unwrap();
+        for (mib, readers, reads, row_bytes) in [
+            (1, 2, 1, 96),
+            (8, 2, 3, 120),
+            (8, 8, 6, 136),
+            (40, 2, 12, 600),
+            (64, 16, 6, 200),
+        ] {
+            let limit: usize = mib << 20;
+            let options = EngineOptions {
+                memory_limit: Some(limit),
+                readers,
+                ..EngineOptions::default()
+            };
+            let engine = Engine::open(directory.path(), Path::new("tables"), &[], options).unwrap();
+            let engine = engine.for_join(reads, row_bytes);
+            let state = engine.context.state();
+            let consumers = readers * reads;
+            let kept_back = state.config().options().execution.sort_spill_reservation_bytes;
+            assert!(3 * consumers * kept_back <= limit / 4);
+            let share = (limit - limit / 4) / (5 * consumers);
+            let batch = state.config().batch_size() * row_bytes;
+            assert!(2 * batch <= share, "{mib} {readers} {reads}: {batch} in {share}");
+            assert_eq!(engine.options.batch_size, state.config().batch_size());
+        }
+    }
+
+    #[test]
+    fn batches_are_whole_where_memory_is_not_short() {
+        let directory = tempfile::tempdir().unwrap();
+        for memory_limit in [None, Some(4 << 30)] {
+            let options = EngineOptions {
+                memory_limit,
+                readers: 2,
+                ..EngineOptions::default()
+            };
+            let engine = Engine::open(directory.path(), Path::new("tables"), &[], options).unwrap();
+            assert_eq!(engine.for_join(6, 200).options.batch_size, 8192);
+        }
+    }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType as ArrowType;
+
 use asof_core::definition::{BoundView, View, ViewKind};
 use asof_core::service::{CallerColumn, ReadPlan};
 
@@ -120,14 +122,36 @@ impl Bound {
                 source,
             ));
         }
+        let row_bytes = reads.iter().map(|read| row_bytes(&read.bound)).max().unwrap_or(0);
         Ok(Arc::new(JoinSpec {
-            engine: engine.clone(),
+            engine: engine.for_join(reads.len(), row_bytes),
             spine,
             sources,
             reads,
             as_corrected,
             progress: Arc::clone(progress),
         }))
+    }
+}
+
+/// About how many bytes a row of a view takes on its way through a join, with its key, its times and its
+/// numbers.
+fn row_bytes(bound: &BoundView) -> usize {
+    const BESIDE_FEATURES: usize = 96;
+    let features = bound.view.features().iter();
+    let features = features.map(|feature| width(&feature.data_type.to_arrow()));
+    BESIDE_FEATURES + features.sum::<usize>()
+}
+
+/// About how many bytes a value takes.
+fn width(data_type: &ArrowType) -> usize {
+    const VARIABLE: usize = 32;
+    match data_type {
+        ArrowType::FixedSizeList(item, length) => {
+            width(item.data_type()) * usize::try_from(*length).unwrap_or(0)
+        }
+        ArrowType::Struct(fields) => fields.iter().map(|field| width(field.data_type())).sum(),
+        plain => plain.primitive_width().unwrap_or(VARIABLE),
     }
 }
 

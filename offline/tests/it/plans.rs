@@ -112,3 +112,56 @@ async fn check_plans(mut random: Random) -> (usize, usize) {
     }
     (compared, too_small)
 }
+
+/// A few rows of several views fit, whatever the limit: shares of the memory are never smaller than a batch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tiny_inputs_fit_every_limit() {
+    let random = &mut Random::new(29);
+    let world = World::new(random);
+    let history = History::new(&world, Held::Parquet, random);
+    let mut project = Project::new();
+    let keys: Vec<(String, String)> = world
+        .key_types
+        .iter()
+        .enumerate()
+        .map(|(place, key_type)| (format!("k{place}"), key_type.to_string()))
+        .collect();
+    let keys: Vec<(&str, &str)> = keys.iter().map(|(name, t)| (name.as_str(), t.as_str())).collect();
+    let source = write_source(&project, "s0", &history, Held::Parquet, random);
+    project.entity("thing", &keys).source(source);
+    let views = ["v0", "v1", "v2", "v3", "v4", "v5"];
+    for view in views {
+        project.view(view, "thing", "s0", world.ttl(random), &FEATURES);
+    }
+    let questions = Questions::new(&world, Held::Parquet, random);
+    let spine = project.path("spine.parquet");
+    write_parquet_groups(&spine, &questions.batch, 7);
+    let ask = Ask {
+        time_column: "when".into(),
+        timezone: questions.form.is_naive().then_some(Zone::UTC),
+        overwrite: true,
+        ..Ask::default()
+    };
+    let features = views.map(|view| format!("{view}:*"));
+    let plan = project.plan(&features.each_ref().map(String::as_str));
+    let out = project.path("out.arrow");
+    let mut expected: Option<Vec<u8>> = None;
+    let whole = (1..=40).map(|mib| (mib << 20, 2));
+    // What is too small by little is missed in whole steps.
+    let finer = (8..64).map(|eighths| (eighths << 17, 1));
+    for (limit, readers) in whole.chain(finer) {
+        for strategy in [Strategy::Sorted, Strategy::Indexed] {
+            let options = EngineOptions {
+                memory_limit: Some(limit),
+                readers,
+                batch_size: 8_192,
+                strategy,
+            };
+            let done = extract(&project.engine_with(options), &plan, &spine, &out, &ask).await;
+            done.unwrap_or_else(|error| panic!("{options:?}: {error}"));
+            let bytes = std::fs::read(&out).unwrap();
+            let first = expected.get_or_insert_with(|| bytes.clone());
+            assert!(*first == bytes, "other bytes by {options:?}");
+        }
+    }
+}
