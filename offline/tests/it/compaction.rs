@@ -8,8 +8,8 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use asof_core::definition::Location;
 use asof_core::reference::{Answer, HistoryRow, Rules, as_of};
-use asof_core::time::Zone;
-use asof_offline::{CompactRequest, EngineOptions, Strategy};
+use asof_core::time::{Timestamp, Zone};
+use asof_offline::{CompactRequest, EngineOptions, Orphans, Strategy};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::PageIndexPolicy;
 
@@ -546,4 +546,56 @@ async fn event_ids_may_be_declared_later() {
         project.set_strategy(strategy);
         assert_eq!(amounts(&project, &asked).await, [Some(7.0), Some(3.0)]);
     }
+}
+
+/// What a killed writer left goes after a day; what any version of the table names stays.
+#[tokio::test]
+async fn files_that_no_version_names_are_removed_after_a_day() {
+    const DAY: i64 = 86_400_000_000;
+    let at = |micros: i64| Timestamp::from_micros(1_000 * DAY + micros);
+    let project = shop();
+    for (name, row) in [("a.parquet", (1, 10, 1.0)), ("b.parquet", (2, 20, 2.0))] {
+        let file = parquet(&project, name, &[row]);
+        project.ingest("clicks", &[file], None).await.unwrap();
+    }
+    let before = files_of(&project, None).await;
+    project
+        .compact("clicks", &[&["user"]], CompactRequest::FILE_BYTES)
+        .await
+        .unwrap();
+    let directory = project.path(".asof/offline/clicks");
+    let orphan = directory.join("part-00000000000000000003-aaaaaa.parquet");
+    let empty = directory.join("part-00000000000000000004-bbbbbb.parquet");
+    let young = directory.join("part-00000000000000000005-cccccc.parquet");
+    let foreign = directory.join("notes.txt");
+    for (path, bytes) in [(&orphan, 7), (&empty, 0), (&young, 7), (&foreign, 7)] {
+        std::fs::write(path, vec![b'x'; bytes]).unwrap();
+    }
+    let written = |path: &Path, at: Timestamp| {
+        let since = std::time::Duration::from_micros(at.micros().unsigned_abs());
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + since).unwrap();
+    };
+    for entry in directory.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            written(&path, at(0));
+        }
+    }
+    written(&young, at(DAY / 2));
+    let source = &project.definitions.sources["clicks"];
+    let removed = async |micros| project.engine().remove_orphans(source, at(micros)).await.unwrap();
+    assert_eq!(removed(DAY).await, Orphans { files: 0, bytes: 0 });
+    assert_eq!(removed(DAY + 1).await, Orphans { files: 2, bytes: 7 });
+    let there = |path: &PathBuf| path.exists();
+    assert_eq!(
+        [&orphan, &empty, &young, &foreign].map(there),
+        [false, false, true, true]
+    );
+    assert_eq!(before.len(), 2);
+    assert!(before.iter().all(there), "an older version of the table has them");
+    assert_eq!(
+        amounts(&project, &[(1, 10), (2, 20)]).await,
+        [Some(1.0), Some(2.0)]
+    );
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use asof_core::definition::{Definitions, Location, Source};
 use asof_core::service::{did_you_mean, nearest};
 use asof_core::time::Clock;
-use asof_offline::{CompactRequest, Compacted, EngineOptions};
+use asof_offline::{CompactRequest, Compacted, EngineOptions, Orphans};
 use asof_server::clock::SystemClock;
 use serde_json::{Value, json};
 
@@ -14,11 +14,11 @@ use crate::commands::Global;
 use crate::exit::Failure;
 use crate::output;
 
-/// A source and what became of its files.
-type Done<'a> = (&'a Source, Compacted);
+/// A source, what became of its files, and those that were nobody's.
+type Done<'a> = (&'a Source, Compacted, Orphans);
 
 pub(super) async fn run(global: &Global, args: &CompactArgs) -> Result<(), Failure> {
-    let project = global.local_only("compact")?;
+    let project = global.open()?;
     let registry = project.registry().await?;
     let version = project.head(&registry).await?;
     let definitions = &version.definitions;
@@ -34,7 +34,9 @@ pub(super) async fn run(global: &Global, args: &CompactArgs) -> Result<(), Failu
             file_bytes: CompactRequest::FILE_BYTES,
             at: SystemClock.now(),
         };
-        all.push((source, engine.compact(request).await?));
+        let at = request.at;
+        let compacted = engine.compact(request).await?;
+        all.push((source, compacted, engine.remove_orphans(source, at).await?));
     }
     if global.json {
         let sources: Vec<Value> = all.iter().map(to_json).collect();
@@ -86,19 +88,19 @@ fn keys(definitions: &Definitions, source: &Source) -> Vec<Vec<String>> {
         .collect()
 }
 
-fn to_json((source, done): &Done<'_>) -> Value {
+fn to_json((source, done, orphans): &Done<'_>) -> Value {
     json!({
         "source": source.name.to_string(),
         "files_before": done.files_before, "files_after": done.files_after, "files_written": done.files_written,
         "rows": done.rows, "bytes_before": done.bytes_before, "bytes_after": done.bytes_after,
-        "table_version": done.version,
+        "table_version": done.version, "orphans_removed": orphans.files, "orphan_bytes": orphans.bytes,
     })
 }
 
 fn print(all: &[Done<'_>]) {
-    let changed: Vec<&Done<'_>> = all.iter().filter(|(_, done)| done.files_written > 0).collect();
+    let changed: Vec<&Done<'_>> = all.iter().filter(|(_, done, _)| done.files_written > 0).collect();
     if !changed.is_empty() {
-        let row = |(source, done): &Done<'_>| {
+        let row = |(source, done, _): &Done<'_>| {
             vec![
                 source.name.to_string(),
                 format!("{} -> {}", done.files_before, done.files_after),
@@ -114,14 +116,21 @@ fn print(all: &[Done<'_>]) {
         let headings = ["source", "files", "rows moved", "bytes", "table version"];
         output::table(&headings, changed.into_iter().map(row).collect());
     }
-    let same = all.iter().filter(|(_, done)| done.files_written == 0);
-    for (source, done) in same {
+    let same = all.iter().filter(|(_, done, _)| done.files_written == 0);
+    for (source, done, _) in same {
         let files = match done.files_after {
             0 => "no files".to_owned(),
-            1 => "1 file".to_owned(),
-            files => format!("{} files", output::count(files as u64)),
+            files => output::counted(files as u64, "file"),
         };
         output::line(format!("{}: nothing to do ({files}).", source.name));
+    }
+    for (source, _, orphans) in all.iter().filter(|(_, _, orphans)| orphans.files > 0) {
+        output::line(format!(
+            "{}: removed {} ({}) that no version of the table names, left by writers that were killed.",
+            source.name,
+            output::counted(orphans.files as u64, "file"),
+            output::bytes(orphans.bytes)
+        ));
     }
     if all.is_empty() {
         output::line("Nothing to do: no source is managed (has a schema and no path).");
