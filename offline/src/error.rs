@@ -74,6 +74,13 @@ impl OfflineError {
         Self::Data(format!("{place}: cannot be read: {DECODER_FAILED}"))
     }
 
+    /// A file that a source names, and that is not there.
+    pub fn gone(place: &str) -> Self {
+        Self::Data(format!(
+            "{place} is gone, and the source names it: restore it, or run this again where its writer replaced it"
+        ))
+    }
+
     /// What came through DataFusion out of a plan of ours.
     pub fn planned(error: &datafusion::error::DataFusionError) -> Self {
         use datafusion::error::DataFusionError as E;
@@ -84,7 +91,7 @@ impl OfflineError {
             },
             E::ResourcesExhausted(message) => Self::Memory(format!(
                 "the memory limit is too small to hold what is sorted at a time: raise the limit, or cut the spine ({})",
-                first_line(message)
+                first_line(cause_of(message))
             )),
             E::IoError(cause) => Self::Unavailable {
                 place: "the directory for temporary files".into(),
@@ -98,10 +105,14 @@ impl OfflineError {
     pub fn engine(place: &str, error: &datafusion::error::DataFusionError) -> Self {
         use datafusion::error::DataFusionError as E;
         let root = error.find_root();
+        // Between the file system and here it passes through three libraries, each with words of its own.
+        if root.to_string().contains(NOT_FOUND) {
+            return Self::gone(place);
+        }
         match root {
             E::ResourcesExhausted(message) => Self::Memory(format!(
                 "{place}: the memory limit is too small for this: {}",
-                first_line(message)
+                first_line(cause_of(message))
             )),
             E::ObjectStore(cause) => Self::Unavailable {
                 place: place.into(),
@@ -117,6 +128,15 @@ impl OfflineError {
             )),
         }
     }
+}
+
+/// How the system says that a file is not there.
+const NOT_FOUND: &str = "(os error 2)";
+
+/// Of a message about exhausted memory the part that says what was asked for: a list of who holds what may
+/// stand before it.
+fn cause_of(message: &str) -> &str {
+    message.rsplit_once("Error: ").map_or(message, |(_, cause)| cause)
 }
 
 /// The first line of a library's message, with control characters escaped.

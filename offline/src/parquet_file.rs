@@ -144,9 +144,12 @@ impl ParquetFile {
 }
 
 fn open(place: &str, location: &Path) -> Result<File> {
-    File::open(location).map_err(|error| OfflineError::Unavailable {
-        place: place.to_owned(),
-        reason: error.to_string(),
+    File::open(location).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => OfflineError::gone(place),
+        _ => OfflineError::Unavailable {
+            place: place.to_owned(),
+            reason: error.to_string(),
+        },
     })
 }
 

@@ -677,7 +677,7 @@ async fn a_delta_table_with_holes_is_refused() {
     std::fs::remove_file(&data).unwrap();
     assert_eq!(
         refused_out(&project).await.replace(name, "FILE"),
-        "source s: FILE: No such file or directory (os error 2)"
+        "source s: FILE is gone, and the source names it: restore it, or run this again where its writer replaced it"
     );
     std::fs::remove_file(directory.join("_delta_log/00000000000000000000.json")).unwrap();
     assert_eq!(
