@@ -48,6 +48,8 @@ pub struct Ingested {
     pub rows: u64,
     /// Whether an earlier ingest of the same id had done it already.
     pub repeated: bool,
+    /// Whether that one is known to have had the same files; `true` where there was none.
+    pub compared: bool,
     /// The version of the table after it.
     pub version: u64,
 }
@@ -70,20 +72,22 @@ impl Engine {
             )));
         }
         let files = self.ingest_files(request.files)?;
-        let id = match request.id {
-            Some(id) => id.to_owned(),
-            None => contents_id(&files)?,
-        };
+        let contents = contents(&files)?;
+        let id = request.id.map_or_else(|| contents.clone(), ToOwned::to_owned);
         for _ in 0..ATTEMPTS {
             let table = open(self, source, schema).await?;
             if let Some(rows) = transaction(&table, source, &id_app(&id)).await? {
-                let version = table.version().unwrap_or(0);
                 let rows = u64::try_from(rows).unwrap_or(0);
+                let held = transaction(&table, source, &contents_app(&id)).await?;
+                if held.is_some_and(|held| held != number(&contents)) {
+                    return Err(other_files(source, &id, rows));
+                }
                 return Ok(Ingested {
+                    compared: held.is_some() || id == contents,
                     id,
                     rows,
                     repeated: true,
-                    version,
+                    version: table.version().unwrap_or(0),
                 });
             }
             let first = next_seq(&table, source).await?;
@@ -91,12 +95,13 @@ impl Engine {
                 .map_err(|_| OfflineError::Internal("the table's seqs are used up".into()))?;
             let (part, next) = self.write_rows(source, schema, &files, first).await?;
             let rows = part.rows;
-            let commit = commit(&part, next, &id, request.at);
+            let commit = commit(&part, next, (&id, &contents), request.at);
             if let Some(version) = commit.make(&table, source, vec![part]).await? {
                 return Ok(Ingested {
                     id,
                     rows,
                     repeated: false,
+                    compared: true,
                     version,
                 });
             }
@@ -250,7 +255,7 @@ impl Numbering {
     }
 }
 
-fn commit(part: &Part, next: i64, id: &str, at: Timestamp) -> Commit {
+fn commit(part: &Part, next: i64, (id, contents): (&str, &str), at: Timestamp) -> Commit {
     let actions = if part.rows == 0 {
         Vec::new()
     } else {
@@ -260,7 +265,8 @@ fn commit(part: &Part, next: i64, id: &str, at: Timestamp) -> Commit {
     let properties = CommitProperties::default()
         .with_max_retries(0)
         .with_application_transaction(Transaction::new(SEQ_APP, next))
-        .with_application_transaction(Transaction::new(id_app(id), rows));
+        .with_application_transaction(Transaction::new(id_app(id), rows))
+        .with_application_transaction(Transaction::new(contents_app(id), number(contents)));
     Commit {
         actions,
         properties,
@@ -276,8 +282,31 @@ fn id_app(id: &str) -> String {
     format!("asof.ingest.{id}")
 }
 
-/// An id made of what the files hold, in their order.
-fn contents_id(files: &[SourceFile]) -> Result<String> {
+/// The application whose version says what the files of an ingest held.
+fn contents_app(id: &str) -> String {
+    format!("asof.contents.{id}")
+}
+
+/// A digest as the version of an application: its first 60 bits.
+fn number(digest: &str) -> i64 {
+    let digits = digest.trim_start_matches("sha256:").get(..15);
+    i64::from_str_radix(digits.unwrap_or_default(), 16).unwrap_or(0)
+}
+
+fn other_files(source: &Source, id: &str, rows: u64) -> OfflineError {
+    let rows = match rows {
+        1 => "1 row".to_owned(),
+        rows => format!("{rows} rows"),
+    };
+    OfflineError::Data(format!(
+        "id {id:?} was used for other files, of {rows}, in an earlier ingest into {}: nothing was changed; give \
+         these another --id, or none",
+        source.name
+    ))
+}
+
+/// A digest of what the files hold, in their order.
+fn contents(files: &[SourceFile]) -> Result<String> {
     let mut all = Digest::new();
     for file in files {
         all.update(Digest::of_file(&file.location)?.as_bytes());

@@ -153,9 +153,19 @@ async fn an_ingest_of_the_same_id_or_content_changes_nothing() {
             .unwrap()
             .repeated
     );
-    // The id decides, whatever the files hold now.
-    let last = project.ingest("clicks", &[first], Some("monday")).await.unwrap();
-    assert_eq!((last.repeated, last.rows), (true, 1));
+    let last = project.ingest("clicks", &[other], Some("monday")).await.unwrap();
+    assert_eq!((last.repeated, last.compared, last.rows), (true, true, 1));
+    // An id stands for the files that it was used for.
+    let error = project
+        .ingest("clicks", &[first], Some("monday"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, OfflineError::Data(_)));
+    assert_eq!(
+        error.to_string(),
+        "id \"monday\" was used for other files, of 1 row, in an earlier ingest into clicks: nothing was changed; \
+         give these another --id, or none"
+    );
     assert_eq!(
         amounts(&project, &[(1, 15), (1, 20)]).await,
         [Some(1.0), Some(2.0)]

@@ -13,7 +13,13 @@ use crate::exit::Failure;
 use crate::output;
 
 pub(super) async fn run(global: &Global, args: &IngestArgs) -> Result<(), Failure> {
-    let project = global.local_only("ingest")?;
+    if args.id.as_deref().is_some_and(|id| id.trim().is_empty()) {
+        return Err(Failure::usage(
+            "--id is empty: an id tells an ingest from others, so that one that is repeated changes nothing; give \
+             one such as --id 2026-02-01, or leave --id out to tell ingests by their files' contents",
+        ));
+    }
+    let project = global.open()?;
     let registry = project.registry().await?;
     let version = project.head(&registry).await?;
     let sources = &version.definitions.sources;
@@ -65,15 +71,21 @@ pub(super) async fn run(global: &Global, args: &IngestArgs) -> Result<(), Failur
         }));
     } else if done.repeated {
         output::line(format!(
-            "Nothing to do: {} rows were ingested into {} before, under the id {}. To ingest them again, give another --id.",
-            output::count(done.rows),
+            "Nothing to do: {} {} ingested into {} before, under the id {}{}. To ingest {}, give another --id.",
+            output::counted(done.rows, "row"),
+            if done.rows == 1 { "was" } else { "were" },
             args.source,
-            done.id
+            done.id,
+            match done.compared {
+                true => "",
+                false => " (from which files is not known: nothing was compared)",
+            },
+            if done.rows == 1 { "it again" } else { "them again" },
         ));
     } else {
         output::line(format!(
-            "Ingested {} rows into {} (run {id}, table version {}).",
-            output::count(done.rows),
+            "Ingested {} into {} (run {id}, table version {}).",
+            output::counted(done.rows, "row"),
             args.source,
             done.version
         ));
