@@ -24,6 +24,9 @@ use crate::spine::BATCH;
 /// The name of the time column of a spine that is made.
 pub(crate) const TIME_COLUMN: &str = "event_timestamp";
 
+/// The most times that a grid may have: each is asked about every key.
+const MAX_TIMES: i128 = 10_000_000;
+
 /// The times of an extract without a spine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grid {
@@ -52,6 +55,14 @@ impl Grid {
         if every.micros() <= 0 {
             return Err(OfflineError::Data(format!(
                 "the step of the grid is {every}: --every must be longer than nothing"
+            )));
+        }
+        let steps = i128::from(to.micros()) - i128::from(from.micros());
+        let times = steps / i128::from(every.micros()) + 1;
+        if times > MAX_TIMES {
+            return Err(OfflineError::Data(format!(
+                "the grid has {times} times, one every {every} from {from} to {to}, and at most {MAX_TIMES} are taken: \
+                 give a longer --every, or extract a shorter range at a time"
             )));
         }
         Ok(Self {
@@ -215,6 +226,17 @@ mod tests {
         assert_eq!(times(5), [at(0), at(2), at(4)]);
         assert_eq!(times(0), [at(0)]);
         assert_eq!(Grid::at(at(3)).times().collect::<Vec<_>>(), [at(3)]);
+        let day = 86_400;
+        let many = |step: &str| Grid::every(at(0), at(day), Duration::parse(step).unwrap());
+        assert_eq!(
+            many("1us").unwrap_err().to_string(),
+            "the grid has 86400000001 times, one every 1us from 1970-01-01T00:00:00Z to 1970-01-02T00:00:00Z, and at \
+             most 10000000 are taken: give a longer --every, or extract a shorter range at a time"
+        );
+        // 86,400 s in steps of 8.64 ms are 10,000,000 steps, with one time more.
+        assert!(many("8640us").is_err());
+        assert!(many("8641us").is_ok());
+        assert!(Grid::every(Timestamp::MIN, Timestamp::MAX, Duration::parse("1s").unwrap()).is_err());
         let back = Grid::every(at(1), at(0), Duration::parse("1s").unwrap()).unwrap_err();
         assert_eq!(
             back.to_string(),
