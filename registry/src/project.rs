@@ -6,7 +6,7 @@ mod listen;
 
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use asof_core::name::ProjectName;
 
@@ -68,8 +68,15 @@ impl ProjectConfig {
 
     fn in_project(&self, url: &str) -> PathBuf {
         let path = url.split_once("://").map_or(url, |(_, path)| path);
-        self.directory.join(path)
+        below(&self.directory, path)
     }
+}
+
+/// A path below a directory, without the `./` of this one.
+fn below(directory: &Path, path: &str) -> PathBuf {
+    let path = directory.join(path);
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    parts.collect()
 }
 
 /// One definition file as it was read.
@@ -121,7 +128,7 @@ pub fn load_config(
     directory: &Path,
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<ProjectConfig, LoadError> {
-    let path = directory.join(CONFIG_FILE);
+    let path = below(directory, CONFIG_FILE);
     if !path.exists() {
         return Err(LoadError::NotAProject {
             directory: directory.display().to_string(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use asof_offline::Strategy;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
 /// A feature store: every value is the value as of a moment.
 #[derive(Debug, Parser)]
@@ -34,7 +34,7 @@ pub struct Args {
         long,
         help_heading = "Global options",
         global = true,
-        default_value = "warn,buoyant_kernel=off",
+        default_value = "warn,buoyant_kernel=off,deltalake_core=off",
         value_name = "FILTER",
         env = "ASOF_LOG"
     )]
@@ -107,10 +107,40 @@ pub enum Command {
 }
 
 impl Command {
+    /// Its name, where it works on a directory and not through a server.
+    pub fn local(&self) -> Option<&'static str> {
+        match self {
+            Self::Init(_) => Some("init"),
+            Self::Ingest(_) => Some("ingest"),
+            Self::Compact(_) => Some("compact"),
+            Self::Extract(_) => Some("extract"),
+            Self::Explain(_) => Some("explain"),
+            Self::Lint(_) => Some("lint"),
+            Self::Replay(_) => Some("replay"),
+            Self::Diff(_) => Some("diff"),
+            Self::Serve(_) => Some("serve"),
+            Self::Demo => Some("demo"),
+            Self::Plan
+            | Self::Apply(_)
+            | Self::List(_)
+            | Self::Show(_)
+            | Self::Search(_)
+            | Self::Materialize(_)
+            | Self::Get(_)
+            | Self::Status
+            | Self::Runs(_) => None,
+        }
+    }
+
     /// Whether the command itself sees to Ctrl-C.
     pub fn handles_interrupts(&self) -> bool {
         matches!(self, Self::Serve(_))
     }
+}
+
+/// Arguments of which one must be given: a message about none of them names all.
+fn one_of(name: &'static str, arguments: &[&'static str]) -> ArgGroup {
+    ArgGroup::new(name).args(arguments).required(true)
 }
 
 /// `init`
@@ -180,15 +210,17 @@ pub struct CompactArgs {
 
 /// `extract`
 #[derive(Debug, clap::Args)]
+#[command(group = one_of("what", &["service", "features"]))]
+#[command(group = one_of("for", &["spine", "at", "from", "to", "every"]).multiple(true))]
 pub struct ExtractArgs {
     /// The service whose features are extracted
-    #[arg(long, required_unless_present = "features", conflicts_with = "features")]
+    #[arg(long)]
     pub service: Option<String>,
     /// Single features instead: view:feature or view:*, separated by commas
     #[arg(long, value_delimiter = ',')]
     pub features: Vec<String>,
     /// The rows to find features for: a Parquet, CSV or Arrow file with keys and a time in each row
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["at", "from"])]
+    #[arg(long, value_name = "FILE")]
     pub spine: Option<PathBuf>,
     /// The spine's column of times
     #[arg(long, default_value = "event_timestamp", value_name = "C")]
@@ -208,7 +240,7 @@ pub struct ExtractArgs {
     /// The dataset to write: .parquet, .csv or .arrow
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// The zone of spine times that carry none, such as America/New_York
+    /// The zone of times that carry none, in the spine or of --at, --from and --to, such as America/New_York
     #[arg(long, value_name = "Z")]
     pub timezone: Option<String>,
     /// Use what became known only later, too
@@ -287,9 +319,10 @@ impl From<JoinStrategy> for Strategy {
 
 /// `explain`
 #[derive(Debug, clap::Args)]
+#[command(group = one_of("what", &["service", "feature"]).multiple(true))]
 pub struct ExplainArgs {
     /// The service whose views are explained
-    #[arg(long, required_unless_present = "feature")]
+    #[arg(long)]
     pub service: Option<String>,
     /// Only this feature: view:feature or view:*
     #[arg(long, value_name = "F")]
@@ -362,9 +395,10 @@ pub struct MaterializeArgs {
 
 /// `get`
 #[derive(Debug, clap::Args)]
+#[command(group = one_of("what", &["service", "features"]))]
 pub struct GetArgs {
     /// The service
-    #[arg(long, required_unless_present = "features", conflicts_with = "features")]
+    #[arg(long)]
     pub service: Option<String>,
     /// Single features instead: view:feature or view:*, separated by commas
     #[arg(long, value_delimiter = ',')]

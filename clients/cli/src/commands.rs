@@ -20,7 +20,7 @@ mod status;
 use crate::args::{Args, Command};
 use crate::exit::Failure;
 use crate::project::Project;
-use crate::remote::Remote;
+use crate::remote::{Remote, url_of};
 
 /// Runs the command.
 pub async fn run(args: Args) -> Result<(), Failure> {
@@ -29,6 +29,11 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         server: args.server,
         json: args.json,
     };
+    if let (Some(command), true) = (args.command.local(), global.server.is_some()) {
+        return Err(Failure::usage(format!(
+            "`asof {command}` works on the project's directory, not yet through a server: run it there, without --server"
+        )));
+    }
     match args.command {
         Command::Init(args) => init::run(&global, &args),
         Command::Plan => apply::plan(&global).await,
@@ -65,10 +70,20 @@ pub struct Global {
 impl Global {
     /// The server that the user named.
     pub async fn remote(&self) -> Result<Option<Remote>, Failure> {
-        match &self.server {
-            Some(url) => Remote::connect(url).await.map(Some),
-            None => Ok(None),
-        }
+        let Some(server) = &self.server else {
+            return Ok(None);
+        };
+        let url = url_of(server);
+        let pid = || {
+            let running = Project::open(&self.project).ok()?.running_server();
+            running
+                .filter(|server| server.url == url)
+                .map(|server| server.pid)
+        };
+        let reached = Remote::connect(&url).await?;
+        reached
+            .map(Some)
+            .map_err(|unreached| unreached.failure(&url, pid()))
     }
 
     /// The server that the user named, or the one that holds the project's online store.
@@ -79,22 +94,14 @@ impl Global {
         let Some(server) = Project::open(&self.project)?.running_server() else {
             return Ok(None);
         };
-        match Remote::connect(&server.url).await {
-            Ok(remote) => Ok(Some(remote)),
-            Err(_) => Err(Failure::unavailable(format!(
-                "process {} holds the online store as a server, and does not answer at {}: wait for it to start or stop, or end it with `kill {}`",
-                server.pid, server.url, server.pid
-            ))),
-        }
+        let reached = Remote::connect(&server.url).await?;
+        reached
+            .map(Some)
+            .map_err(|unreached| unreached.failure_of_holder(&server))
     }
 
-    /// Refuses a server where a command works on the project's directory only.
-    pub fn local_only(&self, command: &str) -> Result<Project, Failure> {
-        if self.server.is_some() {
-            return Err(Failure::usage(format!(
-                "`asof {command}` works on the project's directory, not yet through a server: run it there, without --server"
-            )));
-        }
+    /// The project of this directory.
+    pub fn open(&self) -> Result<Project, Failure> {
         Project::open(&self.project)
     }
 }

@@ -57,12 +57,28 @@ impl Failure {
         Self::new(Exit::Unavailable, message)
     }
 
+    /// The connection to a server broke, or something else than its answer came.
+    pub fn broken(error: &dyn std::fmt::Display) -> Self {
+        Self::unavailable(format!(
+            "the connection to the server broke before its answer was whole ({error}): see whether it still runs, \
+             and run the command again"
+        ))
+    }
+
     /// Somebody pressed Ctrl-C.
     pub fn interrupted() -> Self {
         Self::new(
             Exit::Interrupted,
             "interrupted: nothing half done was left behind; run the same command again to resume",
         )
+    }
+
+    /// The same with another message.
+    pub fn reworded(self, reword: impl FnOnce(String) -> String) -> Self {
+        Self {
+            message: reword(self.message),
+            ..self
+        }
     }
 
     /// Tells the user, on stderr, and gives the process's exit code.
@@ -122,6 +138,10 @@ failures! {
 
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
+        // What has a cause here was not sent by a server.
+        if std::error::Error::source(&status).is_some() {
+            return Self::broken(&status.message());
+        }
         Self::new(of_code(status.code()), status.message())
     }
 }

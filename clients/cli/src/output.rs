@@ -97,11 +97,20 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// A part of a whole as a percentage; what is not none is not shown as none, nor what is not all as all.
+/// `1 row`, `2 rows`.
+pub fn counted(number: u64, what: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {what}{s}", count(number))
+}
+
+/// A part of a whole as a percentage, rounded; what is not none is not shown as none, nor what is not all as
+/// all.
 pub fn share(part: u64, whole: u64) -> String {
-    let tenths = u128::from(part) * 1_000 / u128::from(whole.max(1));
+    let (part, whole) = (u128::from(part), u128::from(whole.max(1)));
+    let tenths = (part * 2_000 + whole) / (2 * whole);
     match tenths {
         0 if part > 0 => "under 0.1 %".to_owned(),
+        1_000 if part < whole => "over 99.9 %".to_owned(),
         tenths => format!("{}.{} %", tenths / 10, tenths % 10),
     }
 }
@@ -130,8 +139,23 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(count(336_776), "336,776");
         assert_eq!(count(1_000_000), "1,000,000");
+        assert_eq!(counted(1, "row"), "1 row");
+        assert_eq!(counted(0, "row"), "0 rows");
+        assert_eq!(counted(1_000, "row"), "1,000 rows");
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(3 << 30), "3.0 GiB");
+    }
+
+    #[test]
+    fn shares_are_rounded_and_neither_none_nor_all_by_that() {
+        assert_eq!(share(1, 6), "16.7 %");
+        assert_eq!(share(1, 3), "33.3 %");
+        assert_eq!(share(1, 8), "12.5 %");
+        assert_eq!(share(0, 5), "0.0 %");
+        assert_eq!(share(5, 5), "100.0 %");
+        assert_eq!(share(1, 10_000), "under 0.1 %");
+        assert_eq!(share(9_999, 10_000), "over 99.9 %");
+        assert_eq!(share(0, 0), "0.0 %");
     }
 }

@@ -32,7 +32,7 @@ impl Line {
     /// Says what is being done and how many rows are.
     pub fn rows(&self, what: &str, rows: u64) {
         self.bar
-            .set_message(format!("{what}: {} rows", output::count(rows)));
+            .set_message(format!("{what}: {}", output::counted(rows, "row")));
     }
 
     /// Takes the line away.

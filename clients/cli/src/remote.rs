@@ -1,40 +1,105 @@
 //! A running server, as the command's other half.
 
+use std::time::Duration;
+
 use asof_proto::v1;
 use asof_proto::v1::job_service_client::JobServiceClient;
 use asof_proto::v1::registry_service_client::RegistryServiceClient;
-use asof_registry::AuthoredFile;
+use asof_registry::{AuthoredFile, masked};
 use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
-use tonic::transport::Channel;
+use tonic::client::GrpcService;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::exit::{Failure, of_code};
+use crate::project::RunningServer;
 
 /// The largest answer taken, in bytes.
 const MAX_ANSWER: usize = 256 << 20;
+/// How long a server has for its first answer.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+/// How often a server that works on a call is asked whether it is still there, and how long it has to say so.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// A service that every server has.
+const SERVICE: &str = "asof.v1.RegistryService";
 
 /// A connection to a server.
 pub struct Remote {
-    url: String,
     channel: Channel,
 }
 
+/// Why there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreached {
+    /// Nobody listens there.
+    Nobody,
+    /// Whoever listens there says nothing.
+    Silent,
+    /// Whoever listens there is no server of ours.
+    Foreign,
+}
+
+impl Unreached {
+    /// What to tell the user who named the server; `pid` is its process, where that is known.
+    pub fn failure(self, url: &str, pid: Option<u32>) -> Failure {
+        let url = masked(url);
+        Failure::unavailable(match (self, pid) {
+            (Self::Nobody, _) => format!("no server answers at {url}: start one with `asof serve`"),
+            (Self::Silent, Some(pid)) => silent(&format!("the server at {url} (process {pid})"), Some(pid)),
+            (Self::Silent, None) => silent(&format!("the server at {url}"), None),
+            (Self::Foreign, _) => format!("{url} does not speak gRPC: is it an asof server?"),
+        })
+    }
+
+    /// What to tell the user of a project whose online store a server holds.
+    pub fn failure_of_holder(self, server: &RunningServer) -> Failure {
+        let RunningServer { pid, url } = server;
+        let holder = format!("process {pid} holds the online store as a server");
+        Failure::unavailable(match self {
+            Self::Nobody | Self::Foreign => format!(
+                "{holder}, and does not answer at {url}: wait for it to start or stop, or end it with `kill {pid}`"
+            ),
+            Self::Silent => silent(&format!("{holder} at {url}, and"), Some(*pid)),
+        })
+    }
+}
+
+fn silent(who: &str, pid: Option<u32>) -> String {
+    let advice = match pid {
+        Some(pid) => format!("resume it with `kill -CONT {pid}`, or end it with `kill -9 {pid}`"),
+        None => "resume it, or end it and start another with `asof serve`".to_owned(),
+    };
+    format!(
+        "{who} took the connection and said nothing for {} s: it is stopped or overloaded; {advice}",
+        FIRST_ANSWER.as_secs()
+    )
+}
+
+/// The address of a server as a URL.
+pub fn url_of(text: &str) -> String {
+    let url = match text.contains("://") {
+        true => text.to_owned(),
+        false => format!("http://{text}"),
+    };
+    url.replacen("grpc://", "http://", 1)
+}
+
 impl Remote {
-    /// Connects to `url`, such as `http://127.0.0.1:2763`.
-    pub async fn connect(url: &str) -> Result<Self, Failure> {
-        let url = if url.contains("://") {
-            url.to_owned()
-        } else {
-            format!("http://{url}")
-        };
-        let url = url.replacen("grpc://", "http://", 1);
-        let endpoint = Channel::from_shared(url.clone())
-            .map_err(|_| Failure::usage(format!("{url:?} is not a URL: write it as http://127.0.0.1:2763")))?
-            .connect_timeout(std::time::Duration::from_secs(5));
-        let channel = endpoint.connect().await.map_err(|_| {
-            Failure::unavailable(format!("no server answers at {url}: start one with `asof serve`"))
+    /// Connects to `url`, such as `http://127.0.0.1:2763`, and hears that an asof server is there.
+    pub async fn connect(url: &str) -> Result<Result<Self, Unreached>, Failure> {
+        let endpoint = Channel::from_shared(url.to_owned()).map_err(|_| {
+            Failure::usage(format!(
+                "{:?} is not a URL: write it as http://127.0.0.1:2763",
+                masked(url)
+            ))
         })?;
-        Ok(Self { url, channel })
+        let endpoint = endpoint
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT);
+        let greeted = tokio::time::timeout(FIRST_ANSWER, greet(&endpoint)).await;
+        Ok(greeted.unwrap_or(Err(Unreached::Silent)))
     }
 
     /// The registry's calls.
@@ -49,38 +114,39 @@ impl Remote {
 
     /// Reads features by the JSON call.
     pub async fn get_features(&self, request: &serde_json::Value) -> Result<serde_json::Value, Failure> {
-        let unreachable = |error: &dyn std::fmt::Display| {
-            Failure::unavailable(format!("the server at {} did not answer: {error}", self.url))
-        };
-        let authority = self.url.trim_start_matches("http://").trim_end_matches('/');
-        let stream = tokio::net::TcpStream::connect(authority)
-            .await
-            .map_err(|error| unreachable(&error))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unreachable(&error))?;
-        let connection = tokio::spawn(connection);
+        let broken = |error: &dyn std::fmt::Display| Failure::broken(error);
         let request = http::Request::post("/v1/get-features")
-            .header("host", authority)
             .header("content-type", "application/json")
-            .body(Full::new(bytes::Bytes::from(request.to_string())))
-            .map_err(|error| unreachable(&error))?;
-        let response = sender
-            .send_request(request)
+            .body(tonic::body::Body::new(Full::new(bytes::Bytes::from(
+                request.to_string(),
+            ))))
+            .map_err(|error| broken(&error))?;
+        let mut channel = self.channel.clone();
+        std::future::poll_fn(|context| GrpcService::poll_ready(&mut channel, context))
             .await
-            .map_err(|error| unreachable(&error))?;
-        let body = response
-            .into_body()
-            .collect()
+            .map_err(|error| broken(&error))?;
+        let response = GrpcService::call(&mut channel, request)
             .await
-            .map_err(|error| unreachable(&error))?
-            .to_bytes();
-        connection.abort();
-        let answer: serde_json::Value = serde_json::from_slice(&body).map_err(|error| unreachable(&error))?;
+            .map_err(|error| broken(&error))?;
+        let body = response.into_body().collect().await;
+        let body = body.map_err(|error| broken(&error))?.to_bytes();
+        let answer: serde_json::Value = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
         match answer.get("error") {
             None => Ok(answer),
             Some(error) => Err(refusal(error)),
         }
+    }
+}
+
+/// Connects, and asks for the health of a service that every server has.
+async fn greet(endpoint: &Endpoint) -> Result<Remote, Unreached> {
+    let channel = endpoint.connect().await.map_err(|_| Unreached::Nobody)?;
+    let request = HealthCheckRequest {
+        service: SERVICE.to_owned(),
+    };
+    match HealthClient::new(channel.clone()).check(request).await {
+        Ok(_) => Ok(Remote { channel }),
+        Err(_) => Err(Unreached::Foreign),
     }
 }
 

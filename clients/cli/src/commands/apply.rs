@@ -6,7 +6,9 @@ use asof_core::registry::RegistryStore;
 use asof_core::time::Clock;
 use asof_offline::{EngineOptions, RowReader};
 use asof_proto::v1;
-use asof_registry::{Authored, Plan, Sign, SqliteRegistry};
+use asof_registry::{
+    Authored, Plan, PlanReport, ReportedBreaking, ReportedChange, ReportedField, Sign, SqliteRegistry,
+};
 use asof_server::clock::SystemClock;
 use serde_json::json;
 
@@ -27,10 +29,7 @@ pub(super) async fn plan(global: &Global) -> Result<(), Failure> {
             .await?
             .into_inner();
         if global.json {
-            output::json(&json!({
-                "base_version": answer.base_version, "changes": answer.changes, "text": answer.text,
-                "broken_services": answer.broken_services,
-            }));
+            output::json(&json!(report(answer.report)));
         } else {
             output::line(answer.text);
         }
@@ -146,10 +145,39 @@ async fn apply_remotely(
     let version = applied.version.unwrap_or_default();
     if global.json {
         output::json(&json!({
-            "version": version.number, "changed": applied.changed, "digest": version.digest, "text": applied.text,
+            "version": version.number, "changed": applied.changed, "digest": version.digest,
+            "plan": report(applied.report),
         }));
     } else if applied.changed {
         output::line(format!("Applied: the registry is at v{}.", version.number));
     }
     Ok(())
+}
+
+/// A plan as a server sent it.
+fn report(report: Option<v1::PlanReport>) -> PlanReport {
+    let report = report.unwrap_or_default();
+    let field = |v1::PlannedField { field, old, new }| ReportedField { field, old, new };
+    let change = |change: v1::PlannedChange| ReportedChange {
+        action: change.action,
+        kind: change.kind,
+        name: change.name,
+        fields: change.fields.into_iter().map(field).collect(),
+    };
+    let column = |broken: v1::BrokenColumn| (broken.column, broken.reason);
+    let breaking = |breaking: v1::BreakingChange| ReportedBreaking {
+        object: breaking.object,
+        service: breaking.service,
+        columns: breaking.columns.into_iter().map(column).collect(),
+    };
+    PlanReport {
+        base_version: report.base_version,
+        add: report.add as usize,
+        change: report.change as usize,
+        remove: report.remove as usize,
+        changes: report.changes.into_iter().map(change).collect(),
+        breaking: report.breaking.into_iter().map(breaking).collect(),
+        new_generations: report.new_generations,
+        notes: report.notes,
+    }
 }

@@ -1,5 +1,6 @@
 //! `asof list`, `asof show` and `asof search`.
 
+use asof_core::definition::Definitions;
 use asof_core::registry::Version;
 use asof_proto::v1;
 use asof_registry::{Object, ObjectKind};
@@ -114,18 +115,23 @@ pub(super) async fn show(global: &Global, args: &ShowArgs) -> Result<(), Failure
         [name] => (None, name.as_str()),
         _ => return Err(Failure::usage("give a name, or a kind and a name")),
     };
-    let found: Vec<(Entry, String)> = match global.remote().await? {
+    let found: Vec<Shown> = match global.remote().await? {
         Some(remote) => {
             let request = v1::GetRequest {
                 kind: kind.map_or(0, |kind| wire_kind(kind).into()),
                 name: name.to_owned(),
             };
             let answer = remote.registry().get(request).await?.into_inner();
-            answer
-                .summary
-                .map(|summary| (Entry::of_wire(summary), answer.toml))
-                .into_iter()
-                .collect()
+            let columns = answer.columns.into_iter();
+            let columns = columns
+                .map(|column| [column.name, column.feature, column.r#type])
+                .collect();
+            let shown = answer.summary.map(|summary| Shown {
+                entry: Entry::of_wire(summary),
+                toml: answer.toml,
+                columns,
+            });
+            shown.into_iter().collect()
         }
         None => {
             let version = head(global).await?;
@@ -135,34 +141,80 @@ pub(super) async fn show(global: &Global, args: &ShowArgs) -> Result<(), Failure
             };
             objects
                 .iter()
-                .map(|object| (Entry::of(object), asof_registry::to_toml(object)))
+                .map(|object| Shown {
+                    entry: Entry::of(object),
+                    toml: asof_registry::to_toml(object),
+                    columns: columns(&version.definitions, object),
+                })
                 .collect()
         }
     };
     if global.json {
-        let list: Vec<Value> = found
-            .iter()
-            .map(|(entry, toml)| {
-                let mut value = entry.json();
-                if let Some(object) = value.as_object_mut() {
-                    object.insert("toml".into(), json!(toml));
-                }
-                value
-            })
-            .collect();
+        let list: Vec<Value> = found.iter().map(Shown::json).collect();
         output::json(&json!(list));
         return Ok(());
     }
-    for (place, (entry, toml)) in found.iter().enumerate() {
+    for (place, shown) in found.iter().enumerate() {
         if place > 0 {
             output::line("");
         }
         if found.len() > 1 {
-            output::line(format!("# {} {}", entry.kind.singular(), entry.name));
+            let Entry { kind, name, .. } = &shown.entry;
+            output::line(format!("# {} {name}", kind.singular()));
         }
-        output::line(toml.trim_end());
+        shown.print();
     }
     Ok(())
+}
+
+/// One definition as `show` tells it.
+struct Shown {
+    entry: Entry,
+    toml: String,
+    /// Of a service: the name, feature and type of each column.
+    columns: Vec<[String; 3]>,
+}
+
+impl Shown {
+    fn json(&self) -> Value {
+        let mut value = self.entry.json();
+        if let Some(object) = value.as_object_mut() {
+            object.insert("toml".into(), json!(self.toml));
+            if self.entry.kind == ObjectKind::Service {
+                let column = |[name, feature, data_type]: &[String; 3]| json!({ "name": name, "feature": feature, "type": data_type });
+                let columns: Vec<Value> = self.columns.iter().map(column).collect();
+                object.insert("columns".into(), json!(columns));
+            }
+        }
+        value
+    }
+
+    /// As a definition file, what it cannot say in comments.
+    fn print(&self) {
+        output::line(self.toml.trim_end());
+        if self.columns.is_empty() {
+            return;
+        }
+        output::line("\n# The columns that it is frozen as:");
+        let width = |place: usize| {
+            let letters = self.columns.iter().filter_map(|column| column.get(place));
+            letters.map(|text| text.chars().count()).max().unwrap_or(0)
+        };
+        let (names, types) = (width(0), width(2));
+        for [name, feature, data_type] in &self.columns {
+            output::line(format!("#   {name:names$}  {data_type:types$}  {feature}"));
+        }
+    }
+}
+
+fn columns(definitions: &Definitions, object: &Object<'_>) -> Vec<[String; 3]> {
+    let Object::Service(service) = object else {
+        return Vec::new();
+    };
+    let columns = asof_registry::frozen_columns(definitions, service).into_iter();
+    columns
+        .map(|column| [column.name, column.feature, column.data_type.to_string()])
+        .collect()
 }
 
 async fn head(global: &Global) -> Result<Version, Failure> {
@@ -211,7 +263,7 @@ fn wire_kind(kind: ObjectKind) -> v1::DefinitionKind {
     }
 }
 
-fn kind_of(kind: v1::DefinitionKind) -> ObjectKind {
+pub(super) fn kind_of(kind: v1::DefinitionKind) -> ObjectKind {
     match kind {
         v1::DefinitionKind::Entity => ObjectKind::Entity,
         v1::DefinitionKind::Source => ObjectKind::Source,

@@ -125,7 +125,7 @@ impl Told {
 
 /// The flights example: the project that was named, or the one below this directory.
 fn open(global: &Global) -> Result<Project, Failure> {
-    let project = global.local_only("demo");
+    let project = global.open();
     let below = PathBuf::from(EXAMPLE);
     let project = match project {
         Err(_) if global.project == Path::new(".") && below.join("asof.toml").exists() => {

@@ -34,11 +34,6 @@ pub(super) async fn run(global: &Global, args: DiffArgs) -> Result<(), Failure> 
     }
 }
 
-fn counted(count: u64, what: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{} {what}{s}", output::count(count))
-}
-
 /// Where two datasets differ, in one line.
 fn verdict([a, b]: &[String; 2], difference: &Difference) -> String {
     let differing = difference
@@ -61,7 +56,7 @@ fn verdict([a, b]: &[String; 2], difference: &Difference) -> String {
     let told: Vec<String> = parts
         .iter()
         .filter(|(count, _, _)| *count > 0)
-        .map(|(count, what, how)| format!("{} {how}", counted(*count, what)))
+        .map(|(count, what, how)| format!("{} {how}", output::counted(*count, what)))
         .collect();
     format!("{a} and {b} differ: {}", told.join(", "))
 }
@@ -71,8 +66,8 @@ fn print(names: &[String; 2], difference: &Difference) {
     for ((name, rows), columns) in names.iter().zip(difference.rows).zip(difference.columns) {
         output::line(format!(
             "{name}: {}, {}",
-            counted(rows, "row"),
-            counted(columns as u64, "column")
+            output::counted(rows, "row"),
+            output::counted(columns as u64, "column")
         ));
     }
     for (name, only) in names.iter().zip(&difference.only) {
@@ -109,7 +104,7 @@ fn notes(names: &[String; 2], difference: &Difference) {
             let more = if rows > shown.len() as u64 { ", …" } else { "" };
             output::line(format!(
                 "only in {name}: {}: {}{more}",
-                counted(rows, "row"),
+                output::counted(rows, "row"),
                 shown.join(", ")
             ));
         }
@@ -118,7 +113,7 @@ fn notes(names: &[String; 2], difference: &Difference) {
         output::line(format!(
             "note: more than once in {}: {}, whose rows are matched in their order",
             names[1],
-            counted(difference.repeated_keys, "key")
+            output::counted(difference.repeated_keys, "key")
         ));
     }
     if !difference.misaligned.is_empty() {

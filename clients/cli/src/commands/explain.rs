@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::args::ExplainArgs;
 use crate::commands::Global;
-use crate::commands::get::key_values;
+use crate::commands::get::{key_values, of_key};
 use crate::exit::Failure;
 use crate::output;
 
@@ -23,7 +23,7 @@ const SHOWN: usize = 40;
 pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failure> {
     let mut given = key_values(&args.keys)?;
     let at = Timestamp::parse(&args.at)?;
-    let project = global.local_only("explain")?;
+    let project = global.open()?;
     let registry = project.registry().await?;
     let version = project.head(&registry).await?;
     let wanted = args
@@ -47,7 +47,8 @@ pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failu
         (Some(plan), None) | (None, Some(plan)) => plan,
         (None, None) => return Err(Failure::usage("give --service or --feature")),
     };
-    let keys = keys(&plan, given.clone())?;
+    let keys = keys(&plan, given.clone())
+        .map_err(|failure| failure.reworded(|message| of_key(message, &args.keys)))?;
     let request = ExplainRequest {
         plan: &plan,
         keys: &keys,

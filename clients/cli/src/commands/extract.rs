@@ -6,7 +6,7 @@ use asof_core::duration::Duration;
 use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
 use asof_core::service::ReadPlan;
 use asof_core::status::Status;
-use asof_core::time::{Clock, Timestamp, Zone};
+use asof_core::time::{Ambiguous, Clock, Rounding, TimeError, Timestamp, Zone, parse_naive};
 use asof_offline::{EngineOptions, ExtractRequest, ExtractSummary, Grid, Rows, ViewSummary};
 use asof_registry::SqliteRegistry;
 use asof_server::clock::SystemClock;
@@ -20,14 +20,14 @@ use crate::progress::Line;
 use crate::project::Project;
 
 pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failure> {
-    let project = global.local_only("extract")?;
+    let rows = rows(args)?;
+    let project = global.open()?;
     let registry = project.registry().await?;
     let version = project.head(&registry).await?;
     let plan = match &args.service {
         Some(service) => ReadPlan::of_service(&version.definitions, service)?,
         None => ReadPlan::of_features(&version.definitions, args.features.iter().map(String::as_str))?,
     };
-    let rows = rows(args)?;
     let engine = project.engine(EngineOptions {
         memory_limit: args.memory.map(|mib| mib << 20),
         strategy: args.strategy.into(),
@@ -66,7 +66,7 @@ pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failu
 /// The rows that are asked for.
 fn rows(args: &ExtractArgs) -> Result<Rows<'_>, Failure> {
     let timezone = args.timezone.as_deref().map(Zone::parse).transpose()?;
-    let time = |text: &Option<String>| text.as_deref().map(Timestamp::parse).transpose();
+    let time = |text: &Option<String>| text.as_deref().map(|text| instant(text, timezone)).transpose();
     if let Some(path) = &args.spine {
         return Ok(Rows::Spine {
             path,
@@ -76,7 +76,8 @@ fn rows(args: &ExtractArgs) -> Result<Rows<'_>, Failure> {
     }
     let grid = match (time(&args.at)?, time(&args.from)?, time(&args.to)?, &args.every) {
         (Some(at), ..) => Grid::at(at),
-        (None, Some(from), Some(to), Some(every)) => Grid::every(from, to, Duration::parse(every)?)?,
+        (None, Some(from), Some(to), Some(every)) => Grid::every(from, to, Duration::parse(every)?)
+            .map_err(|error| Failure::usage(error.to_string()))?,
         _ => {
             return Err(Failure::new(
                 Exit::Usage,
@@ -85,6 +86,14 @@ fn rows(args: &ExtractArgs) -> Result<Rows<'_>, Failure> {
         }
     };
     Ok(Rows::Grid(grid))
+}
+
+/// An instant; a local time of `zone` where the text has no zone of its own.
+fn instant(text: &str, zone: Option<Zone>) -> Result<Timestamp, TimeError> {
+    match (zone, parse_naive(text, Rounding::Down)) {
+        (Some(zone), Some(local)) => Timestamp::from_local(local, zone, Ambiguous::Earlier),
+        _ => Timestamp::parse(text),
+    }
 }
 
 /// An extract in the ledger of runs.
@@ -172,10 +181,10 @@ pub(super) fn to_json(run: u64, summary: &ExtractSummary) -> Value {
 /// The summary of an extract, for people.
 pub(super) fn print(summary: &ExtractSummary) {
     output::line(format!(
-        "{}: {} rows, {} columns, {}",
+        "{}: {}, {}, {}",
         summary.output.display(),
-        output::count(summary.rows),
-        summary.columns,
+        output::counted(summary.rows, "row"),
+        output::counted(summary.columns as u64, "column"),
         output::bytes(summary.bytes)
     ));
     output::line(format!(
@@ -206,28 +215,30 @@ pub(super) fn print(summary: &ExtractSummary) {
         let told = [
             (
                 view.skipped_rows,
-                "skipped in its source: their key or event time is null",
+                "skipped in its source",
+                ["its key or event time is null", "their key or event time is null"],
             ),
             (
                 view.repeated_rows,
-                "ignored in its source: they repeat an event id",
+                "ignored in its source",
+                ["it repeats an event id", "they repeat an event id"],
             ),
         ];
-        for (count, what) in told.iter().filter(|(count, _)| *count > 0) {
-            let rows = if *count == 1 { "row" } else { "rows" };
+        for (count, what, [one, several]) in told.iter().filter(|(count, ..)| *count > 0) {
             output::line(format!(
-                "note: {}: {} {rows} {what}",
+                "note: {}: {} {what}: {}",
                 view.label,
-                output::count(*count)
+                output::counted(*count, "row"),
+                if *count == 1 { one } else { several }
             ));
         }
         if view.held_back_winners > 0 {
             output::line(format!(
-                "leakage: {}: for {} of {} rows ({}) what became known only after the row's time was held back; \
+                "leakage: {}: for {} of {} ({}) what became known only after the row's time was held back; \
                  --as-corrected would change {} of them",
                 view.label,
                 output::count(view.held_back_winners),
-                output::count(summary.rows),
+                output::counted(summary.rows, "row"),
                 output::share(view.held_back_winners, summary.rows),
                 output::count(view.corrected_rows),
             ));

@@ -23,9 +23,10 @@ pub(super) async fn run(global: &Global, args: &GetArgs) -> Result<(), Failure> 
                 "a running server has a clock of its own: give --now to `asof serve`, or stop the server first",
             ));
         }
-        (Some(remote), None) => remote.get_features(&request).await?,
-        (None, now) => locally(global, &request, now.as_deref()).await?,
+        (Some(remote), None) => remote.get_features(&request).await,
+        (None, now) => locally(global, &request, now.as_deref()).await,
     };
+    let answer = answer.map_err(|failure| failure.reworded(|message| of_key(message, &args.keys)))?;
     if global.json {
         output::json(&answer);
         return Ok(());
@@ -44,13 +45,44 @@ fn request(args: &GetArgs) -> Result<Value, Failure> {
     })
 }
 
+/// A message about a field of a request, told of the argument that it was made from.
+pub(super) fn of_key(message: String, keys: &[String]) -> String {
+    let field = message
+        .strip_prefix("keys[\"")
+        .and_then(|rest| rest.split_once("\"]"));
+    let Some((name, rest)) = field else { return message };
+    let given = keys
+        .iter()
+        .find(|key| key.split_once('=').is_some_and(|(given, _)| given == name));
+    match (given, rest.strip_prefix("[0]: "), rest.strip_prefix(": ")) {
+        (Some(given), Some(problem), _) => format!("--key \"{}\" {problem}", shown(given)),
+        (_, _, Some(problem)) => format!("--key \"{name}\" {problem}"),
+        _ => message,
+    }
+}
+
+/// The first letters of what the user wrote, on one line.
+fn shown(text: &str) -> String {
+    const LETTERS: usize = 64;
+    let escaped = |c: char| match c.is_control() {
+        true => c.escape_default().collect(),
+        false => c.to_string(),
+    };
+    let mut shown: String = text.chars().take(LETTERS).map(escaped).collect();
+    if text.chars().nth(LETTERS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// The values of key columns, each given as NAME=VALUE.
 pub(super) fn key_values(keys: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let mut values = BTreeMap::new();
     for key in keys {
         let (name, value) = key.split_once('=').ok_or_else(|| {
             Failure::usage(format!(
-                "--key {key:?} is not NAME=VALUE: write it as --key origin=JFK"
+                "--key \"{}\" is not NAME=VALUE: write it as --key origin=JFK",
+                shown(key)
             ))
         })?;
         if values.insert(name.to_owned(), value.to_owned()).is_some() {

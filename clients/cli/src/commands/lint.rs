@@ -17,7 +17,7 @@ use crate::progress::Line;
 const SAMPLE: u64 = 1_000_000;
 
 pub(super) async fn run(global: &Global, args: &LintArgs) -> Result<(), Failure> {
-    let project = global.local_only("lint")?;
+    let project = global.open()?;
     let registry = project.registry().await?;
     let version = project.head(&registry).await?;
     let plan = ReadPlan::of_service(&version.definitions, &args.service)?;
@@ -61,11 +61,12 @@ pub(super) async fn run(global: &Global, args: &LintArgs) -> Result<(), Failure>
 
 fn print(args: &LintArgs, report: &LintReport) {
     let rows = match report.every {
-        1 => format!("all {} rows", output::count(report.looked_at)),
+        1 if report.looked_at == 1 => "its only row".to_owned(),
+        1 => format!("all {}", output::counted(report.looked_at, "row")),
         every => format!(
-            "{} of {} rows, one in {every} by a hash of the row's number",
+            "{} of {}, one in {every} by a hash of the row's number",
             output::count(report.looked_at),
-            output::count(report.rows)
+            output::counted(report.rows, "row")
         ),
     };
     output::line(format!("{}: {rows}", args.spine.display()));

@@ -10,7 +10,7 @@ use asof_server::materialize::{Materialized, Materializer, ViewRequest, views};
 use serde_json::{Value, json};
 
 use crate::args::MaterializeArgs;
-use crate::commands::{Global, runs};
+use crate::commands::Global;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::progress::Line;
@@ -19,19 +19,51 @@ use crate::remote::Remote;
 
 /// A view that was materialized.
 pub(super) struct Done {
-    pub(super) run: u64,
-    pub(super) view: String,
-    pub(super) done: Materialized,
+    run: u64,
+    view: String,
+    rows_read: u64,
+    rows_written: u64,
+    rows_skipped: u64,
+    keys: u64,
+    pending: u64,
+}
+
+impl Done {
+    fn here(run: u64, view: String, done: Materialized) -> Self {
+        Self {
+            run,
+            view,
+            rows_read: done.rows_read,
+            rows_written: done.rows_written,
+            rows_skipped: done.rows_skipped,
+            keys: done.counts.keys,
+            pending: done.counts.pending,
+        }
+    }
+
+    fn of_wire(run: &v1::Run) -> Self {
+        Self {
+            run: run.id,
+            view: run.subject.clone(),
+            rows_read: run.rows_read,
+            rows_written: run.rows_written,
+            rows_skipped: run.rows_skipped,
+            keys: run.keys.unwrap_or_default(),
+            pending: run.pending.unwrap_or_default(),
+        }
+    }
 }
 
 pub(super) async fn run(global: &Global, args: &MaterializeArgs) -> Result<(), Failure> {
     let as_of = args.as_of.as_deref().map(Timestamp::parse).transpose()?;
-    if let Some(remote) = global.remote_or_running().await? {
-        return remotely(global, args, as_of, &remote).await;
-    }
-    let project = Project::open(&global.project)?;
-    let as_of = as_of.unwrap_or_else(|| SystemClock.now());
-    let done = locally(&project, &args.views, as_of, args.full).await?;
+    let (as_of, done) = match global.remote_or_running().await? {
+        Some(remote) => remotely(args, as_of, &remote).await?,
+        None => {
+            let project = Project::open(&global.project)?;
+            let as_of = as_of.unwrap_or_else(|| SystemClock.now());
+            (as_of, locally(&project, &args.views, as_of, args.full).await?)
+        }
+    };
     if global.json {
         let runs: Vec<Value> = done.iter().map(to_json).collect();
         output::json(&json!({ "as_of": as_of.to_string(), "runs": runs }));
@@ -72,11 +104,7 @@ pub(super) async fn locally(
         };
         let on_rows = |view: &str, rows: u64| line.rows(&format!("reading {view}"), rows);
         let (run, result) = materializer.run(request, &on_rows).await?;
-        all.push(Done {
-            run,
-            done: result?,
-            view,
-        });
+        all.push(Done::here(run, view, result?));
     }
     line.clear();
     Ok(all)
@@ -84,9 +112,8 @@ pub(super) async fn locally(
 
 fn to_json(done: &Done) -> Value {
     json!({
-        "run": done.run, "view": done.view, "rows_read": done.done.rows_read,
-        "rows_written": done.done.rows_written, "rows_skipped": done.done.rows_skipped,
-        "keys": done.done.counts.keys, "pending": done.done.counts.pending,
+        "run": done.run, "view": done.view, "rows_read": done.rows_read, "rows_written": done.rows_written,
+        "rows_skipped": done.rows_skipped, "keys": done.keys, "pending": done.pending,
     })
 }
 
@@ -96,36 +123,41 @@ pub(super) fn print(all: &[Done]) {
         vec![
             done.run.to_string(),
             done.view.clone(),
-            output::count(done.done.rows_read),
-            output::count(done.done.rows_written),
-            output::count(done.done.rows_skipped),
-            output::count(done.done.counts.keys),
-            output::count(done.done.counts.pending),
+            output::count(done.rows_read),
+            output::count(done.rows_written),
+            output::count(done.rows_skipped),
+            output::count(done.keys),
+            output::count(done.pending),
         ]
     };
     let headings = ["run", "view", "rows read", "taken", "skipped", "keys", "pending"];
     output::table(&headings, all.iter().map(row).collect());
 }
 
+/// Materializes views in a server. Returns its clock's instant where `as_of` names none.
 async fn remotely(
-    global: &Global,
     args: &MaterializeArgs,
     as_of: Option<Timestamp>,
     remote: &Remote,
-) -> Result<(), Failure> {
+) -> Result<(Timestamp, Vec<Done>), Failure> {
+    let request_as_of = as_of.map(Timestamp::micros);
     let request = v1::MaterializeRequest {
         views: args.views.clone(),
-        as_of_micros: as_of.map(Timestamp::micros),
+        as_of_micros: request_as_of,
         full: args.full,
         wait: true,
     };
     let runs = remote.jobs().materialize(request).await?.into_inner().runs;
-    runs::print(global, &runs);
-    match runs.iter().find(|run| run.state() == v1::RunState::Failed) {
-        Some(failed) => Err(Failure::new(
+    if let Some(failed) = runs.iter().find(|run| run.state() == v1::RunState::Failed) {
+        return Err(Failure::new(
             Exit::Data,
             format!("run {} of {} failed: {}", failed.id, failed.subject, failed.error),
-        )),
-        None => Ok(()),
+        ));
     }
+    let as_of = runs.first().and_then(|run| run.as_of_micros).or(request_as_of);
+    let as_of = as_of.ok_or_else(|| Failure::new(Exit::Bug, "the server did not say as of which instant"))?;
+    Ok((
+        Timestamp::from_micros(as_of),
+        runs.iter().map(Done::of_wire).collect(),
+    ))
 }

@@ -18,7 +18,7 @@ use crate::progress::Line;
 use crate::project::Project;
 
 pub(super) async fn run(global: &Global, args: &ReplayArgs) -> Result<(), Failure> {
-    let project = global.local_only("replay")?;
+    let project = global.open()?;
     let manifest = Manifest::read(&args.manifest)?;
     let shown = args.manifest.display();
     if manifest.project() != project.name().as_str() {
@@ -131,10 +131,10 @@ fn tell(global: &Global, args: &ReplayArgs, run: u64, replay: Replay) -> Result<
                 return Ok(());
             }
             output::line(format!(
-                "{}: the same bytes as the dataset of {manifest}: {} rows, {} columns, {}",
+                "{}: the same bytes as the dataset of {manifest}: {}, {}, {}",
                 summary.output.display(),
-                output::count(summary.rows),
-                summary.columns,
+                output::counted(summary.rows, "row"),
+                output::counted(summary.columns as u64, "column"),
                 summary.digest
             ));
             if let Some(engine) = engine {

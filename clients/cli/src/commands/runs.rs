@@ -1,19 +1,24 @@
 //! `asof runs`: the ledger of what ran.
 
 use asof_core::registry::RegistryStore;
+use asof_core::service::{did_you_mean, nearest};
 use asof_core::time::Timestamp;
 use asof_proto::convert::run_to_proto;
 use asof_proto::v1;
+use asof_registry::ObjectKind;
 use serde_json::{Value, json};
 
 use crate::args::RunsArgs;
 use crate::commands::Global;
+use crate::commands::browse::kind_of;
 use crate::exit::Failure;
 use crate::output;
 use crate::project::Project;
+use crate::remote::Remote;
 
 pub(super) async fn run(global: &Global, args: &RunsArgs) -> Result<(), Failure> {
-    let runs = match global.remote().await? {
+    let remote = global.remote().await?;
+    let runs = match &remote {
         Some(remote) => {
             let subject = args.subject.clone().unwrap_or_default();
             let request = v1::ListRunsRequest {
@@ -31,16 +36,66 @@ pub(super) async fn run(global: &Global, args: &RunsArgs) -> Result<(), Failure>
             runs.into_iter().map(run_to_proto).collect()
         }
     };
-    if runs.is_empty() && !global.json {
-        output::line("Nothing has run yet.");
-        return Ok(());
+    let nothing = match &args.subject {
+        Some(subject) if runs.is_empty() => not_run(subject, &known(global, remote.as_ref()).await?)?,
+        _ => "Nothing has run yet.".to_owned(),
+    };
+    match runs.is_empty() && !global.json {
+        true => output::line(nothing),
+        false => print(global, &runs),
     }
-    print(global, &runs);
     Ok(())
 }
 
+/// A definition's kind and name.
+type Known = (ObjectKind, String);
+
+/// What is defined.
+async fn known(global: &Global, remote: Option<&Remote>) -> Result<Vec<Known>, Failure> {
+    if let Some(remote) = remote {
+        let answer = remote.registry().list(v1::ListRequest { kind: 0 }).await?;
+        let definitions = answer.into_inner().definitions.into_iter();
+        return Ok(definitions.map(|one| (kind_of(one.kind()), one.name)).collect());
+    }
+    let project = Project::open(&global.project)?;
+    let registry = project.registry().await?;
+    let Some(version) = registry.head(project.name()).await? else {
+        return Ok(Vec::new());
+    };
+    let objects = asof_registry::list(&version.definitions, None);
+    Ok(objects.iter().map(|one| (one.kind(), one.name())).collect())
+}
+
+/// What to say of a subject without runs; an error where there is no such thing.
+fn not_run(subject: &str, known: &[Known]) -> Result<String, Failure> {
+    const RUN: [(ObjectKind, &str); 3] = [
+        (ObjectKind::View, "View"),
+        (ObjectKind::Source, "Source"),
+        (ObjectKind::Service, "Service"),
+    ];
+    let is = |kind: ObjectKind, name: &str| {
+        known
+            .iter()
+            .any(|known| (known.0, known.1.as_str()) == (kind, name))
+    };
+    if let Some((_, what)) = RUN.iter().find(|(kind, _)| is(*kind, subject)) {
+        return Ok(format!("{what} {subject} has not run yet."));
+    }
+    // An extract of single features runs under the list of them.
+    if subject.split(',').all(|feature| is(ObjectKind::Feature, feature)) {
+        return Ok(format!("No extract of {subject} has run yet."));
+    }
+    let names = known
+        .iter()
+        .filter(|(kind, _)| RUN.iter().any(|(run, _)| run == kind));
+    Err(Failure::usage(format!(
+        "unknown view, source or service {subject:?}{}",
+        did_you_mean(&nearest(subject, names.map(|(_, name)| name)))
+    )))
+}
+
 /// The runs, as a table or as JSON.
-pub(super) fn print(global: &Global, runs: &[v1::Run]) {
+fn print(global: &Global, runs: &[v1::Run]) {
     if global.json {
         let list: Vec<Value> = runs.iter().map(to_json).collect();
         output::json(&json!({ "runs": list }));

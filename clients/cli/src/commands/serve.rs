@@ -16,7 +16,7 @@ use crate::output;
 use crate::project::{RunningServer, clock};
 
 pub(super) async fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure> {
-    let project = global.local_only("serve")?;
+    let project = global.open()?;
     let clock = clock(args.now.as_deref())?;
     let listen = match &args.listen {
         Some(text) => asof_registry::parse_listen(text)?,

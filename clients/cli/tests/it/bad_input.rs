@@ -22,7 +22,7 @@ fn commands_and_flags() {
     refused(
         &["extract", "--servise", "x"],
         "unexpected argument '--servise' found\n\n  tip: a similar argument exists: '--service'\n\n\
-         Usage: asof extract --out <FILE> --service <SERVICE>",
+         Usage: asof extract --out <FILE> <--service <SERVICE>|--features <FEATURES>> <--spine <FILE>|--at <T>|--from <A>|--to <B>|--every <D>>",
     );
     refused(
         &["runs", "--limit", "0"],
@@ -289,8 +289,8 @@ fn times_and_keys() {
             "2026-01-01T00:00:00Z",
         ],
         5,
-        "view \"last_order\" was materialized as of 2026-02-01T00:00:00Z, after the server's clock at 2026-01-01T00:00:00Z: \
-         serve with a later --now, or run `asof materialize last_order --as-of 2026-01-01T00:00:00Z --full`",
+        "view \"last_order\" was materialized as of 2026-02-01T00:00:00Z, after the clock at 2026-01-01T00:00:00Z: \
+         give a later --now, or run `asof materialize last_order --as-of 2026-01-01T00:00:00Z --full`",
     );
 }
 
@@ -403,7 +403,7 @@ fn a_store_that_is_not_for_this_process() {
     project.refused(
         &get,
         5,
-        "the online store at ./.asof/online has format 9, this version reads up to 1: use a newer asof",
+        "the online store at .asof/online has format 9, this version reads up to 1: use a newer asof",
     );
 }
 
@@ -414,7 +414,7 @@ fn data_directories_that_cannot_be_used() {
     project.refused(
         &["list"],
         5,
-        "the registry at ./.asof/registry.db cannot be used: its directory ./.asof cannot be made: File exists (os error 17): \
+        "the registry at .asof/registry.db cannot be used: its directory .asof cannot be made: File exists (os error 17): \
          check what is there, and who owns it",
     );
     let project = Project::applied();
@@ -422,7 +422,7 @@ fn data_directories_that_cannot_be_used() {
     project.refused(
         &["materialize", "--as-of", "2026-02-01T00:00:00Z"],
         5,
-        "the online store at ./.asof/online failed: File exists (os error 17)",
+        "the online store at .asof/online failed: File exists (os error 17)",
     );
     project.write(
         "features/clicks.toml",

@@ -260,11 +260,11 @@ fn what_get_refuses_is_refused_in_the_same_words() {
         ),
         (
             &["--service", "cheer", "--key", "who=a", "--key", "friends=b"],
-            "keys[\"friends\"]: is not a key column here; expected \"who\", \"friend\"; did you mean \"friend\"?",
+            "--key \"friends\" is not a key column here; expected \"who\", \"friend\"; did you mean \"friend\"?",
         ),
         (
             &["--service", "cheer", "--key", "who=a"],
-            "keys[\"friend\"]: is missing: give a column of string, the key of view friend_last_mood",
+            "--key \"friend\" is missing: give a column of string, the key of view friend_last_mood",
         ),
         (
             &["--feature", "last_mood", "--key", "who=a"],

@@ -15,6 +15,7 @@ mod explaining;
 mod interrupts;
 mod linting;
 mod memory;
+mod messages;
 mod project;
 mod replaying;
 mod serving;

@@ -147,9 +147,7 @@ fn what_stands_in_the_way_is_named() {
     );
     assert!(text(&error["error"]).starts_with(&start), "{error}");
     assert!(
-        text(&error["error"]).ends_with(&inputs(
-            " in the registry at ./.asof/registry.db: it was made anew"
-        )),
+        text(&error["error"]).ends_with(&inputs(" in the registry at .asof/registry.db: it was made anew")),
         "{error}"
     );
     assert!(!project.path().join("again.csv").exists());

@@ -102,7 +102,7 @@ fn commands_find_the_server_that_holds_the_store() {
         &["serve", "--listen", "127.0.0.1:0"],
         5,
         &format!(
-            "the online store at ./.asof/online is in use: process {} holds it; stop it, or send the request to it",
+            "the online store at .asof/online is in use: process {} holds it; stop it, or send the request to it",
             server.child.id()
         ),
     );
@@ -178,4 +178,163 @@ fn nobody_answers() {
         5,
         "no server answers at http://127.0.0.1:1: start one with `asof serve`",
     );
+}
+
+/// What programs read is the same, whoever does the work.
+#[test]
+fn json_has_one_shape_here_and_through_a_server() {
+    let (here, there) = (Project::starter(), Project::starter());
+    let mut server = Server::start(&there);
+    let both = |args: &[&str]| {
+        let through = [&["--server", &server.url], args].concat();
+        (
+            here.done(&[args, &["--json"]].concat()).json(),
+            there.done(&[&through, &["--json"][..]].concat()).json(),
+        )
+    };
+    let same = |args: &[&str]| {
+        let (here, there) = both(args);
+        assert_eq!(here, there, "{args:?}");
+    };
+    same(&["plan"]);
+    same(&["apply", "--yes"]);
+    same(&["show", "reorder_v1"]);
+    same(&["materialize", "--as-of", "2026-02-01T00:00:00Z"]);
+    for project in [&here, &there] {
+        let text = project.read("features/orders.toml");
+        project.write(
+            "features/orders.toml",
+            &text
+                .replace("ttl = \"30d\"", "ttl = \"60d\"")
+                .replace("items = \"int64\"", ""),
+        );
+    }
+    same(&["plan"]);
+    same(&["apply", "--yes", "--allow-breaking"]);
+    same(&["list"]);
+    let (text_here, text_there) = (
+        here.done(&["materialize", "--as-of", "2026-02-02T00:00:00Z"])
+            .stdout,
+        there
+            .done(&[
+                "--server",
+                &server.url,
+                "materialize",
+                "--as-of",
+                "2026-02-02T00:00:00Z",
+            ])
+            .stdout,
+    );
+    assert_eq!(text_here, text_there);
+    assert!(
+        text_here.ends_with("\nMaterialized as of 2026-02-02T00:00:00Z.\n"),
+        "{text_here}"
+    );
+    server.signal("-TERM");
+    server.wait();
+}
+
+#[test]
+fn a_server_that_is_stopped_is_told_of_and_not_waited_for() {
+    let project = Project::applied();
+    let server = Server::start(&project);
+    server.signal("-STOP");
+    let (url, pid) = (&server.url, server.child.id());
+    let advice = format!("resume it with `kill -CONT {pid}`, or end it with `kill -9 {pid}`");
+    let started = Instant::now();
+    project.refused(
+        &GET[..5],
+        5,
+        &format!(
+            "process {pid} holds the online store as a server at {url}, and took the connection and said nothing for 5 s: \
+             it is stopped or overloaded; {advice}"
+        ),
+    );
+    project.refused(
+        &["list", "--server", url],
+        5,
+        &format!(
+            "the server at {url} (process {pid}) took the connection and said nothing for 5 s: it is stopped or \
+             overloaded; {advice}"
+        ),
+    );
+    assert!(started.elapsed() < Duration::from_secs(20));
+    let elsewhere = Project::starter();
+    elsewhere.refused(
+        &["list", "--server", url],
+        5,
+        &format!(
+            "the server at {url} took the connection and said nothing for 5 s: it is stopped or overloaded; resume it, or \
+             end it and start another with `asof serve`"
+        ),
+    );
+    server.signal("-CONT");
+    project.done(&["list", "--server", url]);
+}
+
+/// An HTTP server that is none of ours.
+#[test]
+fn a_foreign_server_is_told_of() {
+    use std::io::{Read, Write};
+    let project = Project::applied();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    for command in [&["list"][..], &["status"], &["plan"]] {
+        project.refused(
+            &[&["--server", &format!("http://{address}")], command].concat(),
+            5,
+            &format!("http://{address} does not speak gRPC: is it an asof server?"),
+        );
+    }
+}
+
+#[test]
+fn commands_of_a_directory_refuse_a_server() {
+    let project = Project::applied();
+    let commands: [&[&str]; 10] = [
+        &["init", "other"],
+        &["ingest", "clicks", "a.csv"],
+        &["compact"],
+        &[
+            "extract",
+            "--service",
+            "reorder_v1",
+            "--spine",
+            "spine.csv",
+            "--out",
+            "t.csv",
+        ],
+        &[
+            "explain",
+            "--service",
+            "reorder_v1",
+            "--key",
+            "customer_id=1",
+            "--at",
+            "2026-01-01T00:00:00Z",
+        ],
+        &["lint", "spine.csv", "--service", "reorder_v1"],
+        &["replay", "t.csv.manifest.json", "--out", "u.csv"],
+        &["diff", "t.csv", "u.csv"],
+        &["serve"],
+        &["demo"],
+    ];
+    for command in commands {
+        project.refused(
+            &[command, &["--server", "http://127.0.0.1:1"]].concat(),
+            2,
+            &format!(
+                "`asof {}` works on the project's directory, not yet through a server: run it there, without --server",
+                command[0]
+            ),
+        );
+    }
+    assert!(!project.path().join("other").exists());
 }
