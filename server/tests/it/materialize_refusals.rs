@@ -229,7 +229,10 @@ async fn jobs_run_what_was_asked_for_and_say_how_it_ended() {
         ended,
         [("of_files", &RunState::Done, 1), ("of_table", &RunState::Done, 1)]
     );
-    let keys: Vec<_> = runs.iter().map(|view| view.counts.map(|counts| counts.keys)).collect();
+    let keys: Vec<_> = runs
+        .iter()
+        .map(|view| view.counts.map(|counts| counts.keys))
+        .collect();
     assert_eq!(keys, [Some(1), Some(1)]);
     let runs = project
         .materializer
