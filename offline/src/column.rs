@@ -2,8 +2,16 @@
 //!
 //! A value either becomes exactly the same value of the declared type or is an error that names its
 //! row: `1.0` may become an integer, `1.5` may not; an `int64` may become a `float64` as long as it
-//! has no more than 53 bits. Nothing is parsed out of text, save in CSV files, which have only text.
+//! has no more than 53 bits. Text becomes another type only in CSV files, which have nothing else:
+//! [`text`] has the rules.
 
+mod decimal;
+pub(crate) mod text;
+mod type_name;
+
+pub use type_name::type_name;
+
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, new_empty_array};
@@ -11,27 +19,47 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType as ArrowType, Float64Type};
 use asof_core::data_type::DataType;
 
+use crate::time_column::TimeColumnError;
+
 /// Why a column cannot be taken as the declared type.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColumnError {
     /// No value of this type can be taken so.
-    #[error(
-        "is {found}, which cannot be taken as {declared} without loss: declare it as another type, or cast it in the source's sql"
-    )]
     Type {
-        /// The Arrow type.
+        /// The type, as messages call it.
         found: String,
         /// The declared type.
         declared: String,
     },
     /// One value cannot.
-    #[error("has a value that is not exactly {declared}")]
     Value {
         /// The row within the array, from 0.
         row: usize,
         /// The declared type.
         declared: String,
     },
+    /// One text cannot.
+    Text {
+        /// The row within the array, from 0.
+        row: usize,
+        /// The text, cut.
+        text: String,
+        /// The declared type, and how it is written where that is not plain.
+        declared: String,
+    },
+    /// The column's times cannot be understood.
+    Time(TimeColumnError),
+}
+
+/// Whose column it is, and so what can be done about one that does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// A source that is read in place.
+    Source,
+    /// A spine.
+    Spine,
+    /// A file to ingest.
+    Ingested,
 }
 
 impl ColumnError {
@@ -39,10 +67,44 @@ impl ColumnError {
     pub fn row(&self) -> Option<usize> {
         match self {
             Self::Type { .. } => None,
-            Self::Value { row, .. } => Some(*row),
+            Self::Value { row, .. } | Self::Text { row, .. } => Some(*row),
+            Self::Time(error) => error.row(),
+        }
+    }
+
+    /// What is wrong with the column, and what its holder can do.
+    pub fn told_to(&self, holder: Holder) -> String {
+        match self {
+            Self::Type { found, declared } => {
+                let advice = match holder {
+                    Holder::Source => "declare it as another type, or cast it in the source's sql".into(),
+                    Holder::Spine => format!("write it as {declared} in the spine"),
+                    Holder::Ingested => format!("write it as {declared} in the file"),
+                };
+                format!("is {found}, which cannot be taken as {declared} without loss: {advice}")
+            }
+            Self::Value { declared, .. } => format!("has a value that is not exactly {declared}"),
+            Self::Text { text, declared, .. } => {
+                let advice = match holder {
+                    Holder::Source => "correct it in the file, or declare the column as another type",
+                    Holder::Spine => "correct it in the spine",
+                    Holder::Ingested => "correct it in the file",
+                };
+                format!("has {text:?}, which is not exactly {declared}: {advice}")
+            }
+            Self::Time(error) => error.to_string(),
         }
     }
 }
+
+impl fmt::Display for ColumnError {
+    /// What a source's owner is told.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.told_to(Holder::Source))
+    }
+}
+
+impl std::error::Error for ColumnError {}
 
 /// Whether a column of the Arrow type can be taken as the declared type.
 pub fn check_type(found: &ArrowType, declared: &DataType) -> Result<(), ColumnError> {
@@ -60,7 +122,7 @@ pub fn convert(array: &ArrayRef, declared: &DataType) -> Result<ArrayRef, Column
     }
     if !is_convertible(array.data_type(), declared) {
         return Err(ColumnError::Type {
-            found: array.data_type().to_string(),
+            found: type_name(array.data_type()),
             declared: declared.to_string(),
         });
     }
@@ -96,7 +158,9 @@ fn is_convertible(found: &ArrowType, declared: &DataType) -> bool {
     }
     match declared {
         DataType::Bool => false,
-        DataType::Int32 | DataType::Int64 => found.is_integer() || matches!(found, A::Float32 | A::Float64),
+        DataType::Int32 | DataType::Int64 => {
+            found.is_integer() || is_decimal(found) || matches!(found, A::Float32 | A::Float64)
+        }
         DataType::Float64 => found.is_integer() || matches!(found, A::Float16 | A::Float32),
         DataType::Float32 => {
             matches!(found, A::Int8 | A::Int16 | A::UInt8 | A::UInt16 | A::Float16)
@@ -110,13 +174,7 @@ fn is_convertible(found: &ArrowType, declared: &DataType) -> bool {
         }
         DataType::Date => matches!(found, A::Date64),
         DataType::Timestamp => matches!(found, A::Timestamp(_, Some(_))),
-        DataType::Decimal { .. } => {
-            found.is_integer()
-                || matches!(
-                    found,
-                    A::Decimal32(..) | A::Decimal64(..) | A::Decimal128(..) | A::Decimal256(..)
-                )
-        }
+        DataType::Decimal { .. } => found.is_integer() || is_decimal(found),
         DataType::List(item) => match found {
             A::List(field) | A::LargeList(field) | A::FixedSizeList(field, _) | A::ListView(field) => {
                 is_same_or_convertible(field.data_type(), item)
@@ -158,6 +216,14 @@ fn is_convertible(found: &ArrowType, declared: &DataType) -> bool {
             _ => false,
         },
     }
+}
+
+fn is_decimal(found: &ArrowType) -> bool {
+    use ArrowType as A;
+    matches!(
+        found,
+        A::Decimal32(..) | A::Decimal64(..) | A::Decimal128(..) | A::Decimal256(..)
+    )
 }
 
 fn is_same_or_convertible(found: &ArrowType, declared: &DataType) -> bool {

@@ -110,6 +110,7 @@ impl OfflineError {
             return Self::gone(place);
         }
         match root {
+            E::External(cause) if cause.is::<Self>() => Self::planned(error),
             E::ResourcesExhausted(message) => Self::Memory(format!(
                 "{place}: the memory limit is too small for this: {}",
                 first_line(cause_of(message))

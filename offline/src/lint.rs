@@ -102,12 +102,7 @@ impl Engine {
     /// Those of an extract of the same plan and spine.
     pub async fn lint(&self, request: LintRequest<'_>) -> Result<LintReport> {
         let plan = request.plan;
-        let spine = Spine::open(
-            request.spine,
-            request.time_column,
-            request.timezone,
-            &plan.caller_columns,
-        )?;
+        let spine = Spine::open(request.spine, request.time_column, request.timezone)?;
         let share = Share::of(&spine, plan, request.sample)?;
         let bound = Bound::of(self, plan, None).await?;
         let spec = bound.join(self, spine, false, &request.progress).await?;
@@ -118,7 +113,7 @@ impl Engine {
             rows: sample.rows,
             looked_at: sample.batch.num_rows() as u64,
             every: share.every,
-            columns: own.columns.iter().map(|(name, _)| name.clone()).collect(),
+            columns: own.names(),
             columns_left_out: own.left_out,
             features_left_out: Vec::new(),
             views: Vec::new(),
@@ -172,6 +167,7 @@ fn horizon(read: &ViewRead) -> Result<Duration> {
 /// The columns of a spine that are neither keys nor its time.
 #[derive(Default)]
 struct OwnColumns {
+    /// What may be taken as text or as numbers is there as both, one after the other.
     columns: Vec<(String, Column)>,
     /// The names of those of types that are not compared.
     left_out: Vec<String>,
@@ -189,7 +185,17 @@ impl OwnColumns {
                 Some(column) => own.columns.push((name.clone(), column)),
                 None => own.left_out.push(name.clone()),
             }
+            if let Some(numbers) = spine.numbers(array) {
+                let numbers = Column::of(&numbers, texts)?;
+                own.columns.extend(numbers.map(|numbers| (name.clone(), numbers)));
+            }
         }
         Ok(own)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
+        names.dedup();
+        names
     }
 }

@@ -16,6 +16,7 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use tempfile::NamedTempFile;
 
 use self::parquet::ParquetWriter;
+use crate::column::type_name;
 use crate::digest::Digesting;
 use crate::error::{OfflineError, Result, first_line};
 
@@ -95,7 +96,7 @@ impl Output {
             return Err(OfflineError::Data(format!(
                 "column {:?} is {}, which CSV cannot hold: write .parquet or .arrow",
                 field.name(),
-                field.data_type()
+                type_name(field.data_type())
             )));
         }
         let temporary = temporary_in(directory_of(path), ".asof-", ".tmp")?;

@@ -110,7 +110,10 @@ impl Finder<'_> {
             let found = self.schema.field(place).data_type();
             // A column of nothing but nulls may have no type.
             if !matches!(found, ArrowType::Boolean | ArrowType::Null) {
-                return Err(self.wrong(name, &format!("is {found}: the deleted column is a bool")));
+                return Err(self.wrong(
+                    name,
+                    &format!("is {}: the deleted column is a bool", column::type_name(found)),
+                ));
             }
         }
         Ok(())

@@ -1,7 +1,11 @@
 //! A source pinned: its files, their order and their common schema, as they were at one moment.
 
+mod declared;
+mod event_times;
+
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType as ArrowType, Field, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
@@ -15,13 +19,13 @@ use url::Url;
 use asof_core::data_type::DataType;
 use asof_core::definition::{BoundView, Location, Source};
 
+use crate::column::{text, type_name};
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result, first_line};
 use crate::files::{Format, Located, SourceFile};
 use crate::managed;
 
-/// How many rows of a CSV file are looked at to find the types of columns that nothing declares.
-const CSV_INFERENCE_ROWS: usize = 10_000;
+use declared::Declared;
 
 /// A source pinned at one moment.
 #[derive(Debug, Clone)]
@@ -37,6 +41,8 @@ pub struct Snapshot {
     pub(crate) next_seq: Option<u64>,
     pub(crate) schema: SchemaRef,
     pub(crate) kind: Kind,
+    /// The types of the columns of CSV files.
+    declared: Arc<Declared>,
 }
 
 impl Snapshot {
@@ -131,16 +137,7 @@ pub(crate) enum Pin {
 impl Engine {
     /// Pins the source of a view as it is now.
     pub async fn snapshot(&self, bound: &BoundView) -> Result<Snapshot> {
-        let declared = declared_columns(bound);
-        self.snapshot_of(&bound.source, &declared).await
-    }
-
-    /// Pins a source as it is now; `declared` gives the types of columns of CSV files.
-    pub(crate) async fn snapshot_of(
-        &self,
-        source: &Source,
-        declared: &[(String, ArrowType)],
-    ) -> Result<Snapshot> {
+        let source = &bound.source;
         let name = source.name.as_str();
         let (kind, files) = match &source.location {
             Location::Managed { schema, .. } => {
@@ -157,7 +154,7 @@ impl Engine {
                 }
             },
         };
-        self.pinned(source, kind, files, declared).await
+        self.pinned(bound, kind, files).await
     }
 
     /// The source of a view as it was when `pin` was made.
@@ -174,16 +171,11 @@ impl Engine {
                 }
             }
         };
-        self.pinned(source, kind, files, &declared_columns(bound)).await
+        self.pinned(bound, kind, files).await
     }
 
-    async fn pinned(
-        &self,
-        source: &Source,
-        kind: Kind,
-        files: Vec<SourceFile>,
-        declared: &[(String, ArrowType)],
-    ) -> Result<Snapshot> {
+    async fn pinned(&self, bound: &BoundView, kind: Kind, files: Vec<SourceFile>) -> Result<Snapshot> {
+        let source = &bound.source;
         let name = source.name.as_str();
         let (version, table_id) = match &kind {
             Kind::Delta(table) | Kind::Managed(table) => (table.version(), Some(table_id(table, name)?)),
@@ -201,30 +193,24 @@ impl Engine {
             next_seq,
             schema: SchemaRef::new(Schema::empty()),
             kind,
+            declared: Arc::new(Declared::by_view(bound)),
         };
-        snapshot.schema = self.common_schema(&snapshot, declared).await?;
+        snapshot.schema = self.common_schema(&snapshot).await?;
+        self.check_event_times(source, &snapshot).await?;
         Ok(snapshot)
     }
 
-    /// One plain file as a snapshot of its own, its columns typed as `declared`.
+    /// One plain file to ingest as a snapshot of its own.
     pub(crate) async fn plain_snapshot(
         &self,
-        source: &str,
+        source: &Source,
+        schema: &[(String, DataType)],
         file: &SourceFile,
-        declared: &[(String, DataType)],
     ) -> Result<Snapshot> {
         let format = Format::of(&file.location)
             .ok_or_else(|| OfflineError::Data(format!("{} is not a .parquet or .csv file", file.path)))?;
-        let declared: Vec<_> = declared
-            .iter()
-            .filter(|(_, data_type)| is_csv_type(data_type))
-            .map(|(name, data_type)| match data_type {
-                DataType::Timestamp => (name.clone(), ArrowType::Utf8),
-                other => (name.clone(), other.to_arrow()),
-            })
-            .collect();
         let mut snapshot = Snapshot {
-            source: source.to_owned(),
+            source: source.name.to_string(),
             files: vec![file.clone()],
             version: None,
             table_id: None,
@@ -234,17 +220,14 @@ impl Engine {
                 Format::Parquet => Kind::Parquet,
                 Format::Csv => Kind::Csv,
             },
+            declared: Arc::new(Declared::by_schema(source, schema)),
         };
-        snapshot.schema = self.common_schema(&snapshot, &declared).await?;
+        snapshot.schema = self.common_schema(&snapshot).await?;
         Ok(snapshot)
     }
 
     /// The schema that all files share.
-    async fn common_schema(
-        &self,
-        snapshot: &Snapshot,
-        declared: &[(String, ArrowType)],
-    ) -> Result<SchemaRef> {
+    async fn common_schema(&self, snapshot: &Snapshot) -> Result<SchemaRef> {
         if let Kind::Delta(table) | Kind::Managed(table) = &snapshot.kind {
             let provider = table.table_provider().await;
             let provider = provider.map_err(|error| OfflineError::engine(&snapshot.source, &error))?;
@@ -252,8 +235,7 @@ impl Engine {
         }
         let mut common: Option<(String, SchemaRef)> = None;
         for file in &snapshot.files {
-            let frame = self.frame(snapshot, file, None).await?;
-            let schema = SchemaRef::new(frame.schema().as_arrow().clone());
+            let schema = self.schema_of(snapshot, file).await?;
             match &common {
                 None => common = Some((file.path.clone(), schema)),
                 Some((first, common)) => same_schema(snapshot, first, common, &file.path, &schema)?,
@@ -261,9 +243,18 @@ impl Engine {
         }
         let schema = common.map_or_else(|| SchemaRef::new(Schema::empty()), |(_, schema)| schema);
         Ok(match snapshot.kind {
-            Kind::Csv => SchemaRef::new(with_declared(&schema, declared)),
+            Kind::Csv => snapshot.declared.schema(&schema),
             Kind::Parquet | Kind::Delta(_) | Kind::Managed(_) => schema,
         })
+    }
+
+    /// The columns of one file: of a CSV file as text.
+    async fn schema_of(&self, snapshot: &Snapshot, file: &SourceFile) -> Result<SchemaRef> {
+        if matches!(snapshot.kind, Kind::Csv) {
+            return csv_header(snapshot, file).map(SchemaRef::new);
+        }
+        let frame = self.frame(snapshot, file).await?;
+        Ok(SchemaRef::new(frame.schema().as_arrow().clone()))
     }
 
     /// The rows of one file, from its first to its last, with the given columns.
@@ -274,13 +265,19 @@ impl Engine {
         columns: &[String],
     ) -> Result<SendableRecordBatchStream> {
         let place = snapshot.place(file);
-        let frame = self.frame(snapshot, file, Some(&snapshot.schema)).await?;
+        let frame = self.frame(snapshot, file).await?;
         let columns: Vec<Expr> = columns
             .iter()
             .map(|name| Expr::Column(datafusion::common::Column::from_name(name)))
             .collect();
         let stream = async { frame.select(columns)?.execute_stream().await };
-        stream.await.map_err(|error| OfflineError::engine(&place, &error))
+        let stream = stream
+            .await
+            .map_err(|error| OfflineError::engine(&place, &error))?;
+        Ok(match &snapshot.kind {
+            Kind::Csv => snapshot.declared.converted(stream, &snapshot.source, file),
+            Kind::Parquet | Kind::Delta(_) | Kind::Managed(_) => stream,
+        })
     }
 
     /// Refuses a file that was replaced while it was read: it has given rows of no snapshot.
@@ -298,24 +295,14 @@ impl Engine {
         )))
     }
 
-    async fn frame(
-        &self,
-        snapshot: &Snapshot,
-        file: &SourceFile,
-        schema: Option<&SchemaRef>,
-    ) -> Result<DataFrame> {
+    async fn frame(&self, snapshot: &Snapshot, file: &SourceFile) -> Result<DataFrame> {
         // The decoder of the Arrow schema in a Parquet footer panics on some damage.
-        let frame = AssertUnwindSafe(self.open_frame(snapshot, file, schema));
+        let frame = AssertUnwindSafe(self.open_frame(snapshot, file));
         let frame = frame.catch_unwind().await;
         frame.unwrap_or_else(|_| Err(OfflineError::undecodable(&snapshot.place(file))))
     }
 
-    async fn open_frame(
-        &self,
-        snapshot: &Snapshot,
-        file: &SourceFile,
-        schema: Option<&SchemaRef>,
-    ) -> Result<DataFrame> {
+    async fn open_frame(&self, snapshot: &Snapshot, file: &SourceFile) -> Result<DataFrame> {
         let place = snapshot.place(file);
         let frame = match &snapshot.kind {
             Kind::Parquet => {
@@ -329,16 +316,13 @@ impl Engine {
                     .await
             }
             Kind::Csv => {
-                if file.size == 0 {
-                    return Err(OfflineError::Data(format!(
-                        "{place}: the file is empty, without a header line"
-                    )));
-                }
-                let mut options = CsvReadOptions::new()
+                let names = snapshot.schema.fields().iter().map(|field| field.name());
+                let text = names.map(|name| Field::new(name, ArrowType::Utf8, true));
+                let schema = Schema::new(text.collect::<Vec<_>>());
+                let options = CsvReadOptions::new()
                     .file_extension("")
                     .newlines_in_values(true)
-                    .schema_infer_max_records(CSV_INFERENCE_ROWS);
-                options.schema = schema.map(AsRef::as_ref);
+                    .schema(&schema);
                 self.context.read_csv(file_url(&file.location)?, options).await
             }
             Kind::Delta(table) | Kind::Managed(table) => {
@@ -353,53 +337,26 @@ impl Engine {
     }
 }
 
-/// The columns whose types a view declares, under their names in the source. Times stay text: they are
-/// parsed by the rules of the source.
-fn declared_columns(bound: &BoundView) -> Vec<(String, ArrowType)> {
-    let source = &bound.source;
-    let keys = bound
-        .entity
-        .keys
-        .iter()
-        .map(|key| (key.name.clone(), key.key_type.data_type().to_arrow()));
-    let features = bound
-        .view
-        .features()
-        .iter()
-        .filter(|feature| is_csv_type(&feature.data_type))
-        .map(|feature| (feature.source_column().to_owned(), feature.data_type.to_arrow()));
-    let times = std::iter::once(&source.event_time)
-        .chain(&source.created_time)
-        .map(|name| (name.clone(), ArrowType::Utf8));
-    let deleted = source
-        .deleted
-        .iter()
-        .map(|name| (name.clone(), ArrowType::Boolean));
-    // The first entry for a name counts: a key or feature may well be one of the times.
-    times.chain(keys).chain(deleted).chain(features).collect()
-}
-
-/// Whether the text of a CSV file can hold values of the type.
-fn is_csv_type(data_type: &DataType) -> bool {
-    !matches!(
-        data_type,
-        DataType::List(_) | DataType::Embedding(_) | DataType::Struct(_) | DataType::Map(_) | DataType::Bytes
-    )
-}
-
-fn with_declared(schema: &Schema, declared: &[(String, ArrowType)]) -> Schema {
-    let fields: Vec<Field> = schema
-        .fields()
-        .iter()
-        .map(|field| {
-            let declared = declared.iter().find(|(name, _)| name == field.name());
-            match declared {
-                Some((_, data_type)) => Field::new(field.name(), data_type.clone(), true),
-                None => field.as_ref().clone().with_nullable(true),
-            }
-        })
-        .collect();
-    Schema::new(fields)
+/// The columns that the header line of a CSV file names.
+fn csv_header(snapshot: &Snapshot, file: &SourceFile) -> Result<Schema> {
+    let place = snapshot.place(file);
+    if file.size == 0 {
+        return Err(OfflineError::Data(format!(
+            "{place}: the file is empty, without a header line"
+        )));
+    }
+    let content =
+        std::fs::File::open(&file.location).map_err(|error| OfflineError::io(&file.location, &error))?;
+    let header = text::header(content)
+        .map_err(|reason| OfflineError::Data(format!("{place}: cannot be read: {}", first_line(&reason))))?;
+    let mut seen = std::collections::HashSet::new();
+    match header.fields().iter().find(|field| !seen.insert(field.name())) {
+        None => Ok(header.clone()),
+        Some(twice) => Err(OfflineError::Data(format!(
+            "{place}: there are two columns named {:?}: rename one of them",
+            twice.name()
+        ))),
+    }
 }
 
 fn same_schema(snapshot: &Snapshot, first: &str, common: &Schema, path: &str, schema: &Schema) -> Result<()> {
@@ -413,11 +370,13 @@ fn same_schema(snapshot: &Snapshot, first: &str, common: &Schema, path: &str, sc
         match schema.field_with_name(field.name()) {
             Err(_) => return differs(format!("column {:?} is only in {first}", field.name())),
             Ok(other) if other.data_type() != field.data_type() && !matches!(snapshot.kind, Kind::Csv) => {
+                let (mut one, mut two) = (type_name(field.data_type()), type_name(other.data_type()));
+                if one == two {
+                    (one, two) = (field.data_type().to_string(), other.data_type().to_string());
+                }
                 return differs(format!(
-                    "column {:?} is {} in one and {} in the other",
-                    field.name(),
-                    field.data_type(),
-                    other.data_type()
+                    "column {:?} is {one} in one and {two} in the other",
+                    field.name()
                 ));
             }
             Ok(_) => {}

@@ -11,20 +11,23 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
+use datafusion::arrow::datatypes::{DataType as ArrowType, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use asof_core::data_type::DataType;
 use asof_core::service::{CallerColumn, did_you_mean, nearest};
 use asof_core::time::{DateInstant, Zone};
 
+use crate::column::text;
 use crate::error::{DECODER_FAILED, OfflineError, Result, first_line};
 use crate::time_column::{Side, TimeRules};
 
 /// How many rows of a spine are handled at once; fixed, so that the bytes of a dataset repeat.
 pub const BATCH: usize = 65_536;
+
 /// A spine in a file.
 #[derive(Debug, Clone)]
 pub struct Spine {
@@ -47,12 +50,7 @@ pub type Batches = Box<dyn Iterator<Item = std::result::Result<RecordBatch, Arro
 
 impl Spine {
     /// Opens a spine: Parquet, CSV or Arrow (IPC file) by the ending of its name.
-    pub fn open(
-        path: &Path,
-        time_column: &str,
-        timezone: Option<Zone>,
-        keys: &[CallerColumn],
-    ) -> Result<Self> {
+    pub fn open(path: &Path, time_column: &str, timezone: Option<Zone>) -> Result<Self> {
         let shown = path.display();
         let metadata = path.metadata().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound if path.is_symlink() => {
@@ -70,8 +68,14 @@ impl Spine {
             return Err(OfflineError::Data(format!("spine {shown} is not a file")));
         }
         let format = format_of(path)?;
+        // A date asks at the start of its day: it cannot see what the day brings.
+        let rules = TimeRules {
+            zone: timezone,
+            dates: Some(DateInstant::Start),
+            side: Side::Spine,
+        };
         let schema = match format {
-            Format::Csv => csv::schema(path, time_column, keys)?,
+            Format::Csv => csv::schema(path, time_column, rules)?,
             Format::Parquet => Arc::clone(parquet(path)?.schema()),
             Format::Arrow => arrow_file(path)?.schema(),
         };
@@ -79,12 +83,6 @@ impl Spine {
         let time_column = schema
             .index_of(time_column)
             .map_err(|_| missing(path, time_column, &schema))?;
-        // A date asks at the start of its day: it cannot see what the day brings.
-        let rules = TimeRules {
-            zone: timezone,
-            dates: Some(DateInstant::Start),
-            side: Side::Spine,
-        };
         Ok(Self {
             path: path.to_owned(),
             format,
@@ -121,7 +119,7 @@ impl Spine {
                 let reader = builder.build();
                 Box::new(reader.map_err(|error| self.unreadable(&error.to_string()))?)
             }
-            Format::Csv => Box::new(csv::reader(&self.path, &self.schema)?),
+            Format::Csv => return csv::batches(&self.path, &self.schema, columns, self.rules),
             Format::Arrow => Box::new(arrow_file(&self.path)?),
         };
         let Some(columns) = columns else {
@@ -147,6 +145,14 @@ impl Spine {
             Format::Csv => size() / 24,
             Format::Arrow => size() / 16,
         }
+    }
+
+    /// The numbers of a column of a CSV file that is text only because they are written in another way than
+    /// they would be written again, as `1.10` is.
+    pub(crate) fn numbers(&self, column: &ArrayRef) -> Option<ArrayRef> {
+        let may_be = self.format == Format::Csv && *column.data_type() == ArrowType::Utf8;
+        let numbers = || text::parse(column, &DataType::Float64, self.rules).ok();
+        may_be.then(numbers).flatten()
     }
 
     /// An error of reading it.

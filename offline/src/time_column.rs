@@ -2,8 +2,14 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType as ArrowType, Date32Type, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType as ArrowType, Date32Type, Int64Type, TimeUnit, TimestampNanosecondType};
 use asof_core::time::{Ambiguous, DateInstant, Rounding, TimeError, Timestamp, Zone, parse_naive};
+use chrono::NaiveDate;
+
+use crate::column::type_name;
+
+/// How many characters of a value an error shows.
+const SHOWN: usize = 64;
 
 /// How a time column is to be understood.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +87,11 @@ impl TimeRules {
         }
     }
 
+    /// Whether nobody said which instant a date means, and somebody could.
+    fn needs_instant(self) -> bool {
+        self.dates.is_none() && self.side == Side::Source
+    }
+
     fn dates_option(self) -> &'static str {
         match self.side {
             Side::Source => "dates = \"start\" or dates = \"end\" in the source's definition",
@@ -120,7 +131,7 @@ pub fn is_monotone(data_type: &ArrowType, rules: TimeRules) -> bool {
 }
 
 fn type_error(array: &ArrayRef) -> TimeColumnError {
-    TimeColumnError::Type(array.data_type().to_string())
+    TimeColumnError::Type(type_name(array.data_type()))
 }
 
 fn per_second(unit: TimeUnit) -> i64 {
@@ -173,17 +184,61 @@ fn dates(array: &ArrayRef, rules: TimeRules) -> Result<TimestampMicrosecondArray
 fn texts(array: &ArrayRef, rules: TimeRules) -> Result<TimestampMicrosecondArray, TimeColumnError> {
     let texts = cast(array, &ArrowType::Utf8).map_err(|_| type_error(array))?;
     let texts = texts.as_string::<i32>();
-    each(array, |row| {
-        let text = texts.value(row);
-        match (Timestamp::parse_rounded(text, rules.side.rounding()), rules.zone) {
-            (Err(TimeError::NoZone(_)), Some(zone)) => {
-                let local = parse_naive(text, rules.side.rounding())
-                    .ok_or_else(|| TimeError::Unreadable(text.chars().take(64).collect()))?;
-                Timestamp::from_local(local, zone, rules.side.ambiguous())
-            }
-            (parsed, _) => parsed,
+    let instants = each(array, |row| text_instant(texts.value(row), rules));
+    instants.map_err(|error| match error.row() {
+        Some(row) if rules.needs_instant() && date(texts.value(row)).is_some() => {
+            TimeColumnError::NoInstant(rules.dates_option())
         }
+        _ => error,
     })
+}
+
+fn text_instant(text: &str, rules: TimeRules) -> Result<Timestamp, TimeError> {
+    let shown = || text.chars().take(SHOWN).collect();
+    let no_zone = || TimeError::NoZone(shown());
+    let local = match Timestamp::parse_rounded(text, rules.side.rounding()) {
+        Err(TimeError::NoZone(_)) => parse_naive(text, rules.side.rounding()),
+        Err(TimeError::Unreadable(_)) => {
+            let day = date(text).zip(rules.dates);
+            day.map(|(day, instant)| instant.local_micros(day))
+        }
+        parsed => return parsed,
+    };
+    let local = local.ok_or_else(|| TimeError::Unreadable(shown()))?;
+    let zone = rules.zone.ok_or_else(no_zone)?;
+    Timestamp::from_local(local, zone, rules.side.ambiguous())
+}
+
+/// The number of a day that is written as one, such as 2013-06-01.
+fn date(text: &str) -> Option<i32> {
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+    Some(date.to_epoch_days())
+}
+
+/// The first row whose time microseconds cannot hold: event, created and spine times are rounded, the times
+/// of features and keys are not.
+pub fn first_too_fine(array: &ArrayRef) -> Option<usize> {
+    match array.data_type() {
+        ArrowType::Timestamp(TimeUnit::Nanosecond, _) => {
+            let nanos = array.as_primitive::<TimestampNanosecondType>();
+            nanos
+                .iter()
+                .position(|nanos| nanos.is_some_and(|nanos| nanos % 1_000 != 0))
+        }
+        ArrowType::Utf8 | ArrowType::LargeUtf8 | ArrowType::Utf8View => {
+            let texts = cast(array, &ArrowType::Utf8).ok()?;
+            let texts = texts.as_string::<i32>();
+            texts.iter().position(|text| text.is_some_and(is_too_fine))
+        }
+        ArrowType::Dictionary(_, values) => first_too_fine(&cast(array, values).ok()?),
+        _ => None,
+    }
+}
+
+fn is_too_fine(text: &str) -> bool {
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    let mut digits = fraction.bytes().take_while(u8::is_ascii_digit).skip(6);
+    digits.any(|digit| digit != b'0')
 }
 
 fn each(

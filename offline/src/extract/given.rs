@@ -27,7 +27,7 @@ impl Given {
         else {
             return Ok(None);
         };
-        let spine = Spine::open(path, time_column, timezone, &request.plan.caller_columns)?;
+        let spine = Spine::open(path, time_column, timezone)?;
         Self::of(spine, None, digests).map(Some)
     }
 

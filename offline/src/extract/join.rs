@@ -86,7 +86,7 @@ impl Bound {
             tempfile::tempdir().map_err(|error| OfflineError::io(&std::env::temp_dir(), &error))?;
         let path = directory.path().join("spine.parquet");
         grid::write_spine(engine, request.plan, grid, request.as_corrected, &readers, &path).await?;
-        let spine = Spine::open(&path, grid::TIME_COLUMN, None, &request.plan.caller_columns)?;
+        let spine = Spine::open(&path, grid::TIME_COLUMN, None)?;
         Given::of(spine, Some(directory), digests)
     }
 

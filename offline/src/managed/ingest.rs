@@ -17,7 +17,7 @@ use asof_core::time::Timestamp;
 use super::commit::{ATTEMPTS, Commit, outrun};
 use super::part::{Part, Writing};
 use super::{SEQ_APP, directory, layout, next_seq, open, stored_type, table_schema, transaction};
-use crate::column;
+use crate::column::{self, ColumnError, Holder};
 use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
@@ -163,7 +163,7 @@ impl Engine {
         schema: &[(String, DataType)],
         file: &SourceFile,
     ) -> Result<Snapshot> {
-        let snapshot = self.plain_snapshot(source.name.as_str(), file, schema).await?;
+        let snapshot = self.plain_snapshot(source, schema, file).await?;
         let found = &snapshot.schema;
         if let Some(unknown) = found
             .fields()
@@ -201,7 +201,7 @@ fn convert_batch(
         .iter()
         .zip(batch.columns())
         .map(|((name, data_type), array)| {
-            convert_column(source, data_type, array).map_err(|(row, what)| {
+            convert_column(source, name, data_type, array).map_err(|(row, what)| {
                 let row = row.map_or(String::new(), |row| {
                     format!(" (row {} of the file)", first_row + row)
                 });
@@ -215,10 +215,18 @@ type ColumnProblem = (Option<usize>, String);
 
 fn convert_column(
     source: &Source,
+    name: &str,
     data_type: &DataType,
     array: &ArrayRef,
 ) -> std::result::Result<ArrayRef, ColumnProblem> {
+    let told = |error: ColumnError| (error.row(), error.told_to(Holder::Ingested));
     if *data_type == DataType::Timestamp {
+        // The times of rows are rounded so that nothing leaks; other times are what they are.
+        let is_of_row = source.event_time == name || source.created_time.as_deref() == Some(name);
+        if let Some(row) = time_column::first_too_fine(array).filter(|_| !is_of_row) {
+            let declared = data_type.to_string();
+            return Err(told(ColumnError::Value { row, declared }));
+        }
         let rules = TimeRules {
             zone: source.timezone,
             dates: source.dates,
@@ -228,7 +236,7 @@ fn convert_column(
             time_column::instants(array, rules).map_err(|error| (error.row(), error.to_string()))?;
         return Ok(Arc::new(instants.with_timezone("UTC")));
     }
-    let converted = column::convert(array, data_type).map_err(|error| (error.row(), error.to_string()))?;
+    let converted = column::convert(array, data_type).map_err(told)?;
     let stored = stored_type(data_type);
     if stored == *data_type {
         return Ok(converted);

@@ -1,15 +1,15 @@
 //! The keys and times of a spine's rows.
 
-use datafusion::arrow::array::{Array, RecordBatch, TimestampMicrosecondArray};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray};
 
 use asof_core::data_type::KeyType;
 use asof_core::key::KeyColumns;
 use asof_core::service::CallerColumn;
 
-use super::{Spine, missing_key};
-use crate::column;
+use super::{Format, Spine, csv, missing_key};
+use crate::column::{self, ColumnError, Holder};
 use crate::error::{OfflineError, Result};
-use crate::time_column::instants;
+use crate::time_column::{TimeRules, instants};
 
 /// How many bad rows an error lists.
 const LISTED: usize = 5;
@@ -31,6 +31,20 @@ impl Spine {
         places.sort_unstable();
         places.dedup();
         Ok(places)
+    }
+
+    /// A key column as its declared type.
+    fn key(&self, column: &ArrayRef, key: &CallerColumn) -> std::result::Result<ArrayRef, ColumnError> {
+        let declared = key.key_type.data_type();
+        if self.format != Format::Csv {
+            return column::convert(column, declared);
+        }
+        // Which instant a date means is said of the times only.
+        let times = TimeRules {
+            dates: None,
+            ..self.rules
+        };
+        csv::declared(column, declared, times)
     }
 
     fn key_place(&self, key: &CallerColumn) -> Result<usize> {
@@ -87,10 +101,11 @@ impl KeyReader {
         let mut arrays = Vec::with_capacity(self.keys.len());
         let mut types: Vec<KeyType> = Vec::with_capacity(self.keys.len());
         for (key, place) in &self.keys {
-            let array = column::convert(batch.column(*place), key.key_type.data_type()).map_err(|error| {
+            let array = spine.key(batch.column(*place), key).map_err(|error| {
                 OfflineError::Data(format!(
-                    "spine {shown}: key column {:?} {error}{}",
+                    "spine {shown}: key column {:?} {}{}",
                     key.name,
+                    error.told_to(Holder::Spine),
                     of_row(error.row())
                 ))
             })?;

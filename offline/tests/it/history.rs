@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray,
     Float32Array, Float64Array, Int32Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
     TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
 };
@@ -16,7 +16,7 @@ use asof_core::reference::HistoryRow;
 use asof_core::time::Timestamp;
 use chrono::{DateTime, FixedOffset, SecondsFormat};
 
-use crate::project::batch;
+use crate::project::{batch, same};
 use crate::random::Random;
 
 /// The distance between two instants that are not neighbours, in microseconds.
@@ -291,9 +291,17 @@ impl History {
                 values: seq,
             });
         }
+        // A source that has no event time at all is refused.
+        if let Some(first) = rows.first_mut().filter(|row| row.event_time.is_none()) {
+            first.event_time = Some(Timestamp::from_micros(world.instant(random)));
+        }
         let features = feature_arrays(count, held, random);
         let event_form = TimeForm::any(held, random);
-        let created_form = TimeForm::any(held, random);
+        let created_form = match held {
+            // A time that is none of the row's is not rounded.
+            Held::Parquet if !has_created => TimeForm::Micros,
+            _ => TimeForm::any(held, random),
+        };
         let events: Vec<_> = rows
             .iter()
             .map(|row| row.event_time.map(Timestamp::micros))
@@ -431,9 +439,23 @@ pub(crate) struct Questions {
     pub(crate) times: Vec<Timestamp>,
     pub(crate) form: TimeForm,
     pub(crate) batch: RecordBatch,
+    held: Held,
 }
 
 impl Questions {
+    /// Whether a column came back untouched: bit for bit, or, from a CSV file, in what is written there.
+    pub(crate) fn is_kept(&self, own: &ArrayRef, found: &ArrayRef) -> bool {
+        if self.held == Held::Parquet {
+            return same(own, found);
+        }
+        let written = |column: &ArrayRef| -> Vec<String> {
+            let texts = cast(column, &ArrowType::Utf8).unwrap();
+            let texts = texts.as_string::<i32>().iter();
+            texts.map(|text| text.unwrap_or_default().to_owned()).collect()
+        };
+        written(own) == written(found)
+    }
+
     /// The time column is named `when`.
     pub(crate) fn new(world: &World, held: Held, random: &mut Random) -> Self {
         let count = if random.chance(5) { 0 } else { 1 + random.below(24) };
@@ -474,6 +496,7 @@ impl Questions {
             others,
             times: micros.into_iter().map(Timestamp::from_micros).collect(),
             form,
+            held,
             batch: batch(
                 columns
                     .iter()

@@ -1,6 +1,6 @@
 //! `lint` on spines whose columns are a feature's next value, its present one, or neither.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -127,10 +127,13 @@ fn of_hour<T>(later: i64, value: impl Fn(usize) -> T) -> Vec<Option<T>> {
 }
 
 async fn lint(project: &Project, name: &str, column: ArrayRef, sample: u64) -> LintReport {
-    let path = spine(project, name, column);
+    lint_file(project, &spine(project, name, column), sample).await
+}
+
+async fn lint_file(project: &Project, path: &Path, sample: u64) -> LintReport {
     let request = LintRequest {
         plan: &project.plan(&["weather:*"]),
-        spine: &path,
+        spine: path,
         time_column: "event_timestamp",
         timezone: None,
         sample,
@@ -182,6 +185,35 @@ async fn the_next_value_is_found() {
     assert_eq!(found.views[0].rows_with_later, rows);
     assert_eq!(found.views[0].horizon, Duration::parse("2h").unwrap());
     assert_eq!(found.columns, ["label"]);
+}
+
+/// Numbers that a CSV spine writes in a way of its own are text in a dataset, and numbers here.
+#[tokio::test]
+async fn the_next_value_is_found_in_a_csv_file() {
+    let random = &mut Random::new(9);
+    let hourly = Hourly::new(random);
+    let project = hourly.project(Some("2h"), random);
+    let next = of_hour(1, |row| hourly.temp[row]);
+    let rows = (0..KEYS).flat_map(|key| (0..HOURS).map(move |hour| (key, hour)));
+    let lines = rows.zip(&next).map(|((key, hour), next)| {
+        let next = next.map_or(String::new(), |next| format!("{next:e}"));
+        format!(
+            "{key},1970-01-{:02}T{:02}:30:00Z,{next}\n",
+            1 + hour / 24,
+            hour % 24
+        )
+    });
+    let path = project.path("spine.csv");
+    std::fs::write(
+        &path,
+        format!("k,event_timestamp,label\n{}", lines.collect::<String>()),
+    )
+    .unwrap();
+    let found = lint_file(&project, &path, 1_000_000).await;
+    assert_eq!(found.columns, ["label"]);
+    assert_eq!(found.findings.len(), 1);
+    assert_eq!(found.findings[0].feature, "weather__temp");
+    assert_eq!(found.findings[0].leak, Leak::Equals { share: 1.0 });
 }
 
 #[tokio::test]

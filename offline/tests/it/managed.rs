@@ -250,7 +250,7 @@ async fn files_of_other_columns_are_refused_and_nothing_is_ingested() {
     check(
         "text.parquet",
         vec![("user", user.clone()), ("at", at.clone()), ("amount", text)],
-        "column \"amount\" is Utf8, which cannot be taken as float64 without loss: declare it as another type, or cast it in the source's sql",
+        "column \"amount\" is string, which cannot be taken as float64 without loss: write it as float64 in the file",
     )
     .await;
     let naive: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![5]));
@@ -538,7 +538,7 @@ async fn columns_of_every_type_survive() {
         .to_string();
     assert_eq!(
         error,
-        "column \"thing__vector\" is FixedSizeList(2 x Float32), which CSV cannot hold: write .parquet or .arrow"
+        "column \"thing__vector\" is embedding(2), which CSV cannot hold: write .parquet or .arrow"
     );
 }
 
@@ -604,4 +604,154 @@ async fn a_table_without_rows_finds_nothing() {
     let done = project.ingest("clicks", &[path], None).await.unwrap();
     assert_eq!((done.rows, done.repeated), (0, false));
     assert_eq!(amounts(&project, &[(1, 10)]).await, [None]);
+}
+
+/// The text of a CSV file is taken exactly as the schema says, or the file is not taken.
+#[tokio::test]
+async fn csv_files_are_ingested_exactly_or_not_at_all() {
+    let mut project = Project::new();
+    let schema = [
+        ("user", "int64"),
+        ("at", "timestamp"),
+        ("price", "decimal(6,2)"),
+        ("ratio", "float32"),
+        ("seen", "timestamp"),
+    ];
+    project
+        .entity("user", &[("user", "int64")])
+        .source(managed("clicks", &schema, None))
+        .view(
+            "v",
+            "user",
+            "clicks",
+            None,
+            &[
+                ("price", "decimal(6,2)"),
+                ("ratio", "float32"),
+                ("seen", "timestamp"),
+            ],
+        );
+    let path = project.path("clicks.csv");
+    let ingested = async |rows: &str| {
+        std::fs::write(&path, format!("user,at,price,ratio,seen\n{rows}")).unwrap();
+        let done = project.ingest("clicks", std::slice::from_ref(&path), None).await;
+        done.map(|done| done.rows).map_err(|error| {
+            assert!(matches!(error, OfflineError::Data(_)), "{error:?}");
+            error.to_string()
+        })
+    };
+    let good = "7,2020-01-01T00:00:00Z,,,\n";
+    let refused = async |row: &str, expect: &str| {
+        let told = ingested(&format!("{good}{row}\n")).await.unwrap_err();
+        assert_eq!(told, format!("{}: {expect} (row 1 of the file)", path.display()));
+    };
+    refused(
+        "7,2020-01-01T00:00:00Z,1.259,,",
+        "column \"price\" has \"1.259\", which is not exactly decimal(6,2): correct it in the file",
+    )
+    .await;
+    refused(
+        "7.5,2020-01-01T00:00:00Z,,,",
+        "column \"user\" has \"7.5\", which is not exactly int64: correct it in the file",
+    )
+    .await;
+    for ratio in ["1e39", "16777217"] {
+        refused(
+            &format!("7,2020-01-01T00:00:00Z,,{ratio},"),
+            &format!(
+                "column \"ratio\" has \"{ratio}\", which is not exactly float32: correct it in the file"
+            ),
+        )
+        .await;
+    }
+    refused(
+        "7,2020-01-01T00:00:00Z,,,2020-01-01 00:00:00",
+        "column \"seen\" cannot be read: \"2020-01-01 00:00:00\" has no time zone: write it as 2013-06-01T12:00:00Z or \
+         with an offset such as +02:00",
+    )
+    .await;
+    refused(
+        "7,2020-01-01T00:00:00Z,,,2020-01-01T00:00:00.0000001Z",
+        "column \"seen\" has \"2020-01-01T00:00:00.0000001Z\", which is not exactly timestamp (in microseconds): correct \
+         it in the file",
+    )
+    .await;
+    assert_eq!(seqs(&project), Vec::<i64>::new());
+    // The time of a row is rounded up, so that nothing leaks.
+    let rows = "007,2020-01-01T00:00:00.0000001Z,1.5,0.1,2020-01-01T01:00:00+01:00\n";
+    assert_eq!(ingested(rows).await, Ok(1));
+    let spine = project.path("spine.csv");
+    let content = "user,event_timestamp\n7,2020-01-01T00:00:00Z\n7,2020-01-01T00:00:00.000001Z\n";
+    std::fs::write(&spine, content).unwrap();
+    let out = project.path("out.csv");
+    project
+        .extract(&project.plan(&["v:*"]), &spine, &out, &Ask::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        std::fs::read_to_string(out).unwrap(),
+        "user,event_timestamp,v__price,v__ratio,v__seen\n\
+         7,2020-01-01T00:00:00Z,,,\n\
+         7,2020-01-01T00:00:00.000001Z,1.50,0.1,2020-01-01T00:00:00Z\n"
+    );
+}
+
+/// Parquet holds nanoseconds: those of a row's times are rounded, others are not.
+#[tokio::test]
+async fn nanoseconds_that_are_no_time_of_the_row_are_refused() {
+    let mut project = Project::new();
+    let schema = [("user", "int64"), ("at", "timestamp"), ("seen", "timestamp")];
+    project
+        .entity("user", &[("user", "int64")])
+        .source(managed("clicks", &schema, None));
+    let nanos = |value: i64| -> ArrayRef {
+        Arc::new(arrow::array::TimestampNanosecondArray::from(vec![value]).with_timezone("UTC"))
+    };
+    let path = project.path("a.parquet");
+    let user: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let of = |at: i64, seen: i64| {
+        batch(vec![
+            ("user", user.clone()),
+            ("at", nanos(at)),
+            ("seen", nanos(seen)),
+        ])
+    };
+    write_parquet(&path, &of(1_000, 1_001));
+    let error = project
+        .ingest("clicks", std::slice::from_ref(&path), None)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{}: column \"seen\" has a value that is not exactly timestamp (row 0 of the file)",
+            path.display()
+        )
+    );
+    write_parquet(&path, &of(1_001, 1_000));
+    project.ingest("clicks", &[path], None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_managed_source_without_event_times_is_refused() {
+    let project = shop();
+    let path = project.path("clicks.csv");
+    std::fs::write(&path, "user,at,amount\n7,,1.5\n").unwrap();
+    project.ingest("clicks", &[path], None).await.unwrap();
+    let spine = project.path("spine.csv");
+    std::fs::write(&spine, "user,event_timestamp\n7,2020-01-01T00:00:00Z\n").unwrap();
+    let error = project
+        .extract(
+            &project.plan(&["last_click:amount"]),
+            &spine,
+            &project.path("out.csv"),
+            &Ask::default(),
+        )
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "source clicks: column \"at\" (event_time) is null in every row, and a row without an event time is never \
+         found: name the column that holds the times, or correct the data"
+    );
 }

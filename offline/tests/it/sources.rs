@@ -369,7 +369,7 @@ async fn files_of_different_schemas_are_refused() {
     let text: ArrayRef = Arc::new(StringArray::from(vec!["1"]));
     check(
         batch(vec![("k", int64(&[1])), ("at", instants(&[10])), ("x", text)]),
-        "column \"x\" is Int64 in one and Utf8 in the other",
+        "column \"x\" is int64 in one and string in the other",
     )
     .await;
     check(
@@ -434,7 +434,7 @@ async fn columns_that_do_not_fit_are_refused() {
     .await;
     check(
         batch(vec![("k", int64(&[1])), ("at", int64(&[1])), ("x", int64(&[1]))]),
-        "column \"at\" is Int64, not a time: expected timestamps, dates, or text such as 2013-06-01T12:00:00Z",
+        "column \"at\" is int64, not a time: expected timestamps, dates, or text such as 2013-06-01T12:00:00Z",
     )
     .await;
     check(
@@ -449,12 +449,12 @@ async fn columns_that_do_not_fit_are_refused() {
     .await;
     check(
         batch(vec![("k", text()), ("at", instants(&[1])), ("x", int64(&[1]))]),
-        &format!("column \"k\" is Utf8, which cannot be taken as int64 {loss}"),
+        &format!("column \"k\" is string, which cannot be taken as int64 {loss}"),
     )
     .await;
     check(
         batch(vec![("k", int64(&[1])), ("at", instants(&[1])), ("x", text())]),
-        &format!("column \"x\" is Utf8, which cannot be taken as int64 {loss}"),
+        &format!("column \"x\" is string, which cannot be taken as int64 {loss}"),
     )
     .await;
     check(
@@ -509,11 +509,50 @@ async fn rows_without_key_or_event_time_are_skipped_and_counted() {
         overwrite: true,
         ..Ask::default()
     };
-    let summary = project.extract(&plan, &spine, &out, &ask).await.unwrap();
-    assert_eq!(
-        (summary.views[0].source_rows, summary.views[0].skipped_rows),
-        (0, 2)
-    );
+    let error = project.extract(&plan, &spine, &out, &ask).await.unwrap_err();
+    assert!(matches!(error, OfflineError::Data(_)), "{error:?}");
+    assert_eq!(error.to_string(), ALL_NULL);
+}
+
+const ALL_NULL: &str = "source s: column \"at\" (event_time) is null in every row, and a row without an event time is \
+                        never found: name the column that holds the times, or correct the data";
+
+/// One time in any of the files is enough, and a source without rows has nothing that is wrong.
+#[tokio::test]
+async fn a_source_without_event_times_is_refused() {
+    let null_times: ArrayRef =
+        Arc::new(TimestampMicrosecondArray::from(vec![None, None]).with_timezone("UTC"));
+    let nulls = batch(vec![
+        ("k", int64(&[1, 2])),
+        ("at", null_times),
+        ("x", int64(&[1, 2])),
+    ]);
+    for path in ["d/a.parquet", "d/a.csv"] {
+        let mut project = over("d");
+        let write = |path: &str, rows: &RecordBatch| match path.ends_with("csv") {
+            true => {
+                std::fs::create_dir_all(project.path("d")).unwrap();
+                write_csv(&project.path(path), rows);
+            }
+            false => write_parquet(&project.path(path), rows),
+        };
+        write(path, &nulls);
+        assert_eq!(refused(&project).await, ALL_NULL, "{path}");
+        let second = path.replace("a.", "b.");
+        write(&second, &nulls.slice(0, 1));
+        assert_eq!(refused(&project).await, ALL_NULL, "{path}");
+        write(&second, &rows(&[(1, 10, 11)]));
+        assert_eq!(found(&project).await, [Some(11), None], "{path}");
+        // Of the rows that sql leaves over, none has a time; of none of them it is not asked.
+        project.change_source("s", |source| {
+            source.sql = Some("select * from source where x < 11".into())
+        });
+        assert_eq!(refused_out(&project).await, ALL_NULL, "{path}");
+        project.change_source("s", |source| {
+            source.sql = Some("select * from source where x > 11".into())
+        });
+        assert_eq!(found(&project).await, [None, None], "{path}");
+    }
 }
 
 #[tokio::test]
@@ -684,5 +723,284 @@ async fn a_delta_table_with_holes_is_refused() {
         refused(&project).await,
         "source s: the Delta table in DIR/table cannot be opened: Not a Delta table: Generic delta kernel error: No files in \
          log segment"
+    );
+}
+
+/// A view `v` of one feature `x` of a type, from `a.csv` with this content, by a spine of the key 1 at noon of
+/// 2020-01-01 UTC.
+fn csv_feature(data_type: &str, content: &str) -> Project {
+    let mut project = Project::new();
+    project
+        .entity("thing", &[("k", "int64")])
+        .source(in_place("s", "a.csv"))
+        .view("v", "thing", "s", None, &[("x", data_type)]);
+    std::fs::write(project.path("a.csv"), content).unwrap();
+    std::fs::write(
+        project.path("spine.csv"),
+        "k,event_timestamp\n1,2020-01-01T12:00:00Z\n",
+    )
+    .unwrap();
+    project
+}
+
+/// What the one row of the spine finds, as text: the third field of the dataset's second line.
+async fn one_found(project: &Project) -> Result<String, String> {
+    let out = project.path("out.csv");
+    let ask = Ask {
+        overwrite: true,
+        ..Ask::default()
+    };
+    let spine = project.path("spine.csv");
+    match project.extract(&project.plan(&["v:*"]), &spine, &out, &ask).await {
+        Ok(_) => {
+            let text = std::fs::read_to_string(&out).unwrap();
+            Ok(text
+                .lines()
+                .nth(1)
+                .unwrap()
+                .splitn(3, ',')
+                .nth(2)
+                .unwrap()
+                .to_owned())
+        }
+        Err(error) => {
+            assert!(
+                matches!(error, OfflineError::Data(_) | OfflineError::Definition(_)),
+                "{error:?}"
+            );
+            Err(error.to_string())
+        }
+    }
+}
+
+#[tokio::test]
+async fn features_in_csv_files_are_exactly_what_is_written_or_refused() {
+    let fits = async |data_type: &str, text: &str, expect: &str| {
+        let project = csv_feature(data_type, &format!("k,at,x\n1,2020-01-01T00:00:00Z,{text}\n"));
+        assert_eq!(
+            one_found(&project).await.as_deref(),
+            Ok(expect),
+            "{data_type} {text}"
+        );
+    };
+    fits("int64", "007", "7").await;
+    fits("int64", "+7", "7").await;
+    fits("int32", "1.0", "1").await;
+    fits("decimal(6,2)", "1.5", "1.50").await;
+    fits("decimal(6,2)", "1.250", "1.25").await;
+    fits("float64", "1.255", "1.255").await;
+    fits("float64", "16777217", "16777217.0").await;
+    fits("float32", "0.1", "0.1").await;
+    fits("float32", "16777216", "16777216.0").await;
+    fits("bool", "TRUE", "true").await;
+    fits("bool", "", "").await;
+    fits("string", "007", "007").await;
+    fits("string", "\"a, \"\"b\"\"\"", "\"a, \"\"b\"\"\"").await;
+    fits("date", "2020-02-29", "2020-02-29").await;
+    fits(
+        "timestamp",
+        "2020-01-01 01:00:00.000001+01:00",
+        "2020-01-01T00:00:00.000001Z",
+    )
+    .await;
+    let differs = async |data_type: &str, text: &str, shown: &str, written: &str| {
+        let rows = format!("k,at,x\n2,2020-01-01T00:00:00Z,\n1,2020-01-01T00:00:00Z,{text}\n");
+        let project = csv_feature(data_type, &rows);
+        assert_eq!(
+            one_found(&project).await.unwrap_err(),
+            format!(
+                "source s: a.csv: column \"x\" has \"{shown}\", which is not exactly {data_type}{written}: correct it in \
+                 the file, or declare the column as another type (row 1 of the file)"
+            )
+        );
+    };
+    for (data_type, text) in [
+        ("int64", "abc"),
+        ("int64", "1.5"),
+        ("int64", "9223372036854775808"),
+        ("int32", "2147483648"),
+        ("decimal(6,2)", "1.255"),
+        ("decimal(6,2)", "10000"),
+        ("float64", "1e309"),
+        ("float32", "1e39"),
+        ("float32", "16777217"),
+    ] {
+        differs(data_type, text, text, "").await;
+    }
+    differs("bool", "1", "1", " (true or false)").await;
+    differs(
+        "date",
+        "2020-01-01 10:00:00",
+        "2020-01-01 10:00:00",
+        " (a day such as 2013-06-01)",
+    )
+    .await;
+    let nanos = "2020-01-01T00:00:00.0000001Z";
+    differs("timestamp", nanos, nanos, " (in microseconds)").await;
+    differs("int64", &"x".repeat(100), &"x".repeat(64), "").await;
+    differs("int64", "\"a\nb\"", "a\\nb", "").await;
+    // Nothing of the row is told.
+    let project = csv_feature("int64", "k,at,secret,x\n1,2020-01-01T00:00:00Z,hush,abc\n");
+    assert!(!one_found(&project).await.unwrap_err().contains("hush"));
+    // What text cannot hold is refused before anything is read.
+    let project = csv_feature("list<int64>", "k,at,x\n1,2020-01-01T00:00:00Z,[1]\n");
+    assert_eq!(
+        one_found(&project).await.unwrap_err(),
+        "source s: column \"x\" is string, which cannot be taken as list<int64> without loss: declare it as another \
+         type, or cast it in the source's sql"
+    );
+}
+
+#[tokio::test]
+async fn times_in_csv_features_are_in_the_zone_of_the_source() {
+    let noon = "k,at,x\n1,2020-01-01 06:00:00,2020-01-01 05:00:00\n";
+    let mut project = csv_feature("timestamp", &noon.replace(" 06:00:00", "T06:00:00Z"));
+    assert_eq!(
+        one_found(&project).await.unwrap_err(),
+        "source s: a.csv: column \"x\" cannot be read: \"2020-01-01 05:00:00\" has no time zone: write it as \
+         2013-06-01T12:00:00Z or with an offset such as +02:00 (row 0 of the file)"
+    );
+    project.change_source("s", |source| {
+        source.timezone = Some(Zone::parse("America/New_York").unwrap())
+    });
+    // Five hours behind in January.
+    assert_eq!(one_found(&project).await.as_deref(), Ok("2020-01-01T10:00:00Z"));
+    // Days, as features and as event times.
+    let days = "k,at,x\n1,2019-12-30,2019-12-31\n1,2020-01-01,2020-01-02\n";
+    std::fs::write(
+        project.path("a.csv"),
+        days.replace(",2020-01-01,", ",2020-01-01T00:00:00Z,")
+            .replace(",2019-12-30,", ",2019-12-30T00:00:00Z,"),
+    )
+    .unwrap();
+    assert_eq!(
+        one_found(&project).await.unwrap_err(),
+        "source s: a.csv: column \"x\" holds dates: say with dates = \"start\" or dates = \"end\" in the source's \
+         definition which instant of the day they mean"
+    );
+    std::fs::write(project.path("a.csv"), days).unwrap();
+    assert_eq!(
+        one_found(&project).await.unwrap_err(),
+        "source s: a.csv: column \"at\" holds dates: say with dates = \"start\" or dates = \"end\" in the source's \
+         definition which instant of the day they mean"
+    );
+    project.change_source("s", |source| source.dates = Some(DateInstant::End));
+    // The first of January ends in New York long after noon UTC.
+    assert_eq!(
+        one_found(&project).await.as_deref(),
+        Ok("2020-01-01T04:59:59.999999Z")
+    );
+    project.change_source("s", |source| source.dates = Some(DateInstant::Start));
+    assert_eq!(one_found(&project).await.as_deref(), Ok("2020-01-02T05:00:00Z"));
+}
+
+/// The event time is read by two rules: rounded where it is a time of the row, exact where it is a feature.
+#[tokio::test]
+async fn an_event_time_may_be_a_feature() {
+    let rows = "k,at,made\n1,2020-01-01 01:00:00,2020-01-01T02:00:00Z\n";
+    let mut project = csv_feature("timestamp", rows);
+    project
+        .rename_feature("v", "x", "at")
+        .change_source("s", |source| {
+            source.timezone = Some(Zone::parse("Europe/Paris").unwrap());
+            source.created_time = Some("made".into());
+        });
+    assert_eq!(one_found(&project).await.as_deref(), Ok("2020-01-01T00:00:00Z"));
+    project.rename_feature("v", "x", "made");
+    assert_eq!(one_found(&project).await.as_deref(), Ok("2020-01-01T02:00:00Z"));
+    std::fs::write(
+        project.path("a.csv"),
+        "k,at,made\n1,2020-01-01 01:00:00,2020-01-01T02:00:00.0000001Z\n",
+    )
+    .unwrap();
+    assert_eq!(
+        one_found(&project).await.unwrap_err(),
+        "source s: a.csv: column \"made\" has \"2020-01-01T02:00:00.0000001Z\", which is not exactly timestamp (in \
+         microseconds): correct it in the file, or declare the column as another type (row 0 of the file)"
+    );
+    // As text, and as the day that it is.
+    let mut project = csv_feature("string", "k,at\n1,2020-01-01\n");
+    project
+        .rename_feature("v", "x", "at")
+        .change_source("s", |source| {
+            source.timezone = Some(Zone::UTC);
+            source.dates = Some(DateInstant::Start);
+        });
+    assert_eq!(one_found(&project).await.as_deref(), Ok("2020-01-01"));
+    let mut project = csv_feature("date", "k,at\n1,2020-01-01\n");
+    project
+        .rename_feature("v", "x", "at")
+        .change_source("s", |source| {
+            source.timezone = Some(Zone::UTC);
+            source.dates = Some(DateInstant::Start);
+        });
+    assert_eq!(one_found(&project).await.as_deref(), Ok("2020-01-01"));
+}
+
+/// What nothing declares is text to `sql`, whatever it looks like.
+#[tokio::test]
+async fn columns_of_csv_files_that_only_sql_reads_are_text() {
+    let rows = "k,at,code,price\n1,2020-01-01T00:00:00Z,0012,2.50\n";
+    let mut project = csv_feature("string", rows);
+    project.change_source("s", |source| {
+        source.sql = Some("select k, at, code || '/' || price as x from source".into())
+    });
+    assert_eq!(one_found(&project).await.as_deref(), Ok("0012/2.50"));
+    let mut project = csv_feature("float64", rows);
+    project.change_source("s", |source| {
+        source.sql = Some("select k, at, cast(price as double) * 2 as x from source".into())
+    });
+    assert_eq!(one_found(&project).await.as_deref(), Ok("5.0"));
+    project.change_source("s", |source| {
+        source.sql = Some("select k, at, price * 2 as x from source".into())
+    });
+    assert_eq!(
+        one_found(&project).await.unwrap_err(),
+        "source s: sql: `*` cannot be used with string and int64: cast to types that fit"
+    );
+}
+
+#[tokio::test]
+async fn a_key_of_decimals_is_matched_exactly() {
+    let mut project = csv_feature("int64", "k,at,x\n1.555,2020-01-01T00:00:00Z,1\n");
+    project.entity("thing", &[("k", "decimal(6,2)")]);
+    std::fs::write(
+        project.path("spine.csv"),
+        "k,event_timestamp\n1.55,2020-01-01T12:00:00Z\n",
+    )
+    .unwrap();
+    assert_eq!(
+        one_found(&project).await.unwrap_err(),
+        "source s: a.csv: column \"k\" has \"1.555\", which is not exactly decimal(6,2): correct it in the file, or \
+         declare the column as another type (row 0 of the file)"
+    );
+    std::fs::write(
+        project.path("a.csv"),
+        "k,at,x\n1.54,2020-01-01T00:00:00Z,1\n1.550,2020-01-01T00:00:00Z,2\n1.56,2020-01-01T00:00:00Z,3\n",
+    )
+    .unwrap();
+    assert_eq!(one_found(&project).await.as_deref(), Ok("2"));
+}
+
+#[tokio::test]
+async fn a_whole_decimal_is_a_whole_number() {
+    let decimal = |units: i128| -> ArrayRef {
+        let array = arrow::array::Decimal128Array::from(vec![units]);
+        Arc::new(array.with_precision_and_scale(5, 2).unwrap())
+    };
+    let project = over("a.parquet");
+    let of = |key: i128, x: i128| {
+        batch(vec![
+            ("k", decimal(key)),
+            ("at", instants(&[1])),
+            ("x", decimal(x)),
+        ])
+    };
+    write_parquet(&project.path("a.parquet"), &of(100, 700));
+    assert_eq!(found(&project).await, [Some(7), None]);
+    write_parquet(&project.path("a.parquet"), &of(150, 700));
+    assert_eq!(
+        refused_out(&project).await,
+        "source s: a.parquet: column \"k\" has a value that is not exactly int64 (row 0 of the file)"
     );
 }

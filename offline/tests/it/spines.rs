@@ -148,7 +148,7 @@ async fn times_are_converted_exactly_or_the_first_bad_row_is_named() {
     assert_eq!(with(dates, &utc).await, Ok(vec![None, Some(12)]));
     assert_eq!(
         with(int64(&[10]), &utc).await.unwrap_err(),
-        "spine SPINE: time column \"event_timestamp\" is Int64, not a time: expected timestamps, dates, or text such \
+        "spine SPINE: time column \"event_timestamp\" is int64, not a time: expected timestamps, dates, or text such \
          as 2013-06-01T12:00:00Z"
     );
     let nulls: ArrayRef = Arc::new(
@@ -221,8 +221,8 @@ async fn keys_of_another_type_are_exact_or_refused() {
     );
     assert_eq!(
         with(texts(&["1"])).await.unwrap_err(),
-        "spine SPINE: key column \"k\" is Utf8, which cannot be taken as int64 without loss: declare it as another \
-         type, or cast it in the source's sql"
+        "spine SPINE: key column \"k\" is string, which cannot be taken as int64 without loss: write it as int64 in \
+         the spine"
     );
     // Past what float64 holds exactly: 2^53 + 1 became 2^53 long before it got here, which is a value.
     assert_eq!(
@@ -456,8 +456,7 @@ async fn spines_that_cannot_be_opened_are_refused() {
     check(
         "word.csv",
         Some(b"k,event_timestamp\none,2000-01-01T00:00:00Z\n"),
-        "spine SPINE cannot be read: Parser error: Error while parsing value 'one' as type 'Int64' for column 0 at line 1. \
-         Row data: '[one,2000-01-01T00:00:00Z]'",
+        "spine SPINE: key column \"k\" has \"one\", which is not exactly int64: correct it in the spine (row 0)",
     )
     .await;
 }
@@ -523,4 +522,225 @@ async fn outputs_in_the_way_are_refused_and_left_alone() {
             .contains(".tmp")
     });
     assert_eq!(left.count(), 0);
+}
+
+/// The dataset of a CSV spine, as a file of this ending.
+async fn of_csv(
+    project: &Project,
+    content: &str,
+    out: &str,
+    ask: &Ask,
+) -> Result<std::path::PathBuf, String> {
+    let (spine, out) = (project.path("own.csv"), project.path(out));
+    std::fs::write(&spine, content).unwrap();
+    let ask = Ask {
+        overwrite: true,
+        ..ask.clone()
+    };
+    match project.extract(&project.plan(&["v:*"]), &spine, &out, &ask).await {
+        Ok(_) => Ok(out),
+        Err(error) => Err(error.to_string().replace(spine.to_str().unwrap(), "SPINE")),
+    }
+}
+
+/// Every column of a CSV spine keeps its text; in Parquet it has a type only where that loses nothing.
+#[tokio::test]
+async fn the_columns_of_a_csv_spine_come_out_as_they_are_written() {
+    let project = project();
+    let spine = "k,event_timestamp,appver,amount,zip,whole,flag,score,zero,none\n\
+                 001,2020-01-01T00:00:00Z,1.10,1e5,007,7,true,0.5,-0,\n\
+                 +1,2020-01-01T00:00:00.000000001Z,1.1,100000.0,12,-8,false,-1.0,0,\n\
+                 2.0,2020-01-01 00:00:00+00:00,1.2,\"1,5\",,,,,,\n";
+    let found = ["12", "12", ""];
+    let expect: Vec<String> = std::iter::once("v__x")
+        .chain(found)
+        .zip(spine.lines())
+        .map(|(found, line)| format!("{line},{found}\n"))
+        .collect();
+    let out = of_csv(&project, spine, "out.csv", &Ask::default()).await.unwrap();
+    assert_eq!(std::fs::read_to_string(out).unwrap(), expect.concat());
+    let out = of_csv(&project, spine, "out.parquet", &Ask::default())
+        .await
+        .unwrap();
+    let rows = read(&out);
+    let schema = rows.schema();
+    let typed = |name: &str| schema.field_with_name(name).unwrap().data_type().to_string();
+    for (name, expect) in [
+        ("k", "Utf8"),
+        ("event_timestamp", "Utf8"),
+        ("appver", "Utf8"),
+        ("amount", "Utf8"),
+        ("zip", "Utf8"),
+        ("whole", "Int64"),
+        ("flag", "Boolean"),
+        ("score", "Float64"),
+        ("zero", "Utf8"),
+        ("none", "Utf8"),
+    ] {
+        assert_eq!(typed(name), expect, "{name}");
+    }
+    let texts = |name: &str| -> Vec<Option<String>> {
+        let column = column(&rows, name);
+        column
+            .as_string::<i32>()
+            .iter()
+            .map(|text| text.map(str::to_owned))
+            .collect()
+    };
+    let some = |texts: [&str; 3]| texts.map(|text| Some(text.to_owned())).to_vec();
+    assert_eq!(texts("k"), some(["001", "+1", "2.0"]));
+    assert_eq!(texts("appver"), some(["1.10", "1.1", "1.2"]));
+    assert_eq!(texts("amount"), some(["1e5", "100000.0", "1,5"]));
+    assert_eq!(
+        column(&rows, "whole")
+            .as_primitive::<Int64Type>()
+            .iter()
+            .collect::<Vec<_>>(),
+        [Some(7), Some(-8), None]
+    );
+}
+
+/// A key is looked up by what its text means as the declared type, whatever type its column is guessed to be.
+#[tokio::test]
+async fn keys_of_a_csv_spine_are_read_as_their_declared_type() {
+    let check = async |key_type: &str, stored: ArrayRef, written: &[&str], expect: &[&str]| {
+        let mut project = project();
+        project.entity("thing", &[("k", key_type)]);
+        let rows = batch(vec![("k", stored), ("at", instants(&[10])), ("x", int64(&[11]))]);
+        write_parquet(&project.path("s.parquet"), &rows);
+        let lines = |rows: &[&str]| rows.iter().map(|row| format!("{row}\n")).collect::<String>();
+        let spine: Vec<String> = written
+            .iter()
+            .map(|key| format!("{key},2020-01-01T00:00:00Z"))
+            .collect();
+        let spine = spine.iter().map(String::as_str).collect::<Vec<_>>();
+        let content = format!("k,event_timestamp\n{}", lines(&spine));
+        let ask = Ask {
+            timezone: Some(Zone::parse("Europe/Paris").unwrap()),
+            ..Ask::default()
+        };
+        let out = of_csv(&project, &content, "out.csv", &ask).await.unwrap();
+        let found: Vec<String> = spine
+            .iter()
+            .zip(expect)
+            .map(|(row, found)| format!("{row},{found}"))
+            .collect();
+        let found = found.iter().map(String::as_str).collect::<Vec<_>>();
+        assert_eq!(
+            std::fs::read_to_string(out).unwrap(),
+            format!("k,event_timestamp,v__x\n{}", lines(&found)),
+            "{key_type}"
+        );
+    };
+    let decimal = arrow::array::Decimal128Array::from(vec![150]);
+    let decimal: ArrayRef = Arc::new(decimal.with_precision_and_scale(6, 2).unwrap());
+    check(
+        "decimal(6,2)",
+        decimal.clone(),
+        &["1.5", "1.50", "1.6"],
+        &["11", "11", ""],
+    )
+    .await;
+    check("decimal(6,2)", decimal, &["1.5", "2.5"], &["11", ""]).await;
+    check("string", texts(&["7"]), &["7", "8"], &["11", ""]).await;
+    check("string", texts(&["1.5"]), &["1.5", "2.0"], &["11", ""]).await;
+    check("string", texts(&["007"]), &["007", "7"], &["11", ""]).await;
+    check("string", texts(&["true"]), &["true", "false"], &["11", ""]).await;
+    check(
+        "int32",
+        Arc::new(arrow::array::Int32Array::from(vec![7])),
+        &["7", "8"],
+        &["11", ""],
+    )
+    .await;
+    check("int64", int64(&[7]), &["7.0", "8.0"], &["11", ""]).await;
+    check(
+        "bool",
+        Arc::new(arrow::array::BooleanArray::from(vec![true])),
+        &["True", "false"],
+        &["11", ""],
+    )
+    .await;
+    let day: ArrayRef = Arc::new(arrow::array::Date32Array::from(vec![1]));
+    check("date", day, &["1970-01-02", "1970-01-03"], &["11", ""]).await;
+    // Midnight in Paris was at 23:00 UTC.
+    let instant = instants(&[82_800_000_000]);
+    check(
+        "timestamp",
+        instant,
+        &["1970-01-02 00:00:00", "1970-01-02T00:00:00Z"],
+        &["11", ""],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn keys_of_a_csv_spine_that_do_not_fit_are_refused() {
+    let check = async |key_type: &str, key: &str, expect: &str| {
+        let mut project = project();
+        project.entity("thing", &[("k", key_type)]);
+        let key_type = asof_core::data_type::DataType::parse(key_type)
+            .unwrap()
+            .to_arrow();
+        let none = arrow::array::new_empty_array(&key_type);
+        let rows = batch(vec![("k", none), ("at", instants(&[])), ("x", int64(&[]))]);
+        write_parquet(&project.path("s.parquet"), &rows);
+        let spine = format!("k,event_timestamp\n,2020-01-01T00:00:00Z\n{key},2020-01-01T00:00:00Z\n");
+        let error = of_csv(&project, &spine, "out.csv", &Ask::default())
+            .await
+            .unwrap_err();
+        assert_eq!(error, format!("spine SPINE: key column \"k\" {expect}"));
+    };
+    let exactly = |text: &str, key_type: &str| {
+        format!("has \"{text}\", which is not exactly {key_type}: correct it in the spine (row 1)")
+    };
+    check("int64", "1.5", &exactly("1.5", "int64")).await;
+    check("int64", "abc", &exactly("abc", "int64")).await;
+    check("int32", "2147483648", &exactly("2147483648", "int32")).await;
+    check("decimal(6,2)", "1.555", &exactly("1.555", "decimal(6,2)")).await;
+    check("bool", "1", &exactly("1", "bool (true or false)")).await;
+    let nanos = "2020-01-01T00:00:00.000000001Z";
+    check("timestamp", nanos, &exactly(nanos, "timestamp (in microseconds)")).await;
+    check(
+        "timestamp",
+        "2020-01-01 00:00:00",
+        "cannot be read: \"2020-01-01 00:00:00\" has no time zone: write it as 2013-06-01T12:00:00Z or with an offset \
+         such as +02:00 (row 1)",
+    )
+    .await;
+    check(
+        "timestamp",
+        "2020-01-01",
+        "cannot be read: \"2020-01-01\" is not a time: write it as 2013-06-01T12:00:00Z (row 1)",
+    )
+    .await;
+    check(
+        "bytes",
+        "ab",
+        "is string, which cannot be taken as bytes without loss: write it as bytes in the spine",
+    )
+    .await;
+}
+
+/// Days as text ask at the start of the day, as days do that have a type.
+#[tokio::test]
+async fn days_in_a_csv_spine_ask_at_their_start() {
+    let project = project();
+    let spine = "k,event_timestamp\n1,1970-01-01\n1,1970-01-02\n";
+    let utc = Ask {
+        timezone: Some(Zone::UTC),
+        ..Ask::default()
+    };
+    let out = of_csv(&project, spine, "out.csv", &utc).await.unwrap();
+    assert_eq!(
+        std::fs::read_to_string(out).unwrap(),
+        "k,event_timestamp,v__x\n1,1970-01-01,\n1,1970-01-02,12\n"
+    );
+    assert_eq!(
+        of_csv(&project, spine, "out.csv", &Ask::default())
+            .await
+            .unwrap_err(),
+        "spine SPINE: time column \"event_timestamp\" cannot be read: \"1970-01-01\" has no time zone: write it as \
+         2013-06-01T12:00:00Z or with an offset such as +02:00 (row 0)"
+    );
 }

@@ -480,9 +480,14 @@ impl Random {
         i64::try_from(self.below(bound)).unwrap()
     }
 
-    /// Rows of few keys at few instants around `now`, so that ties and late rows abound.
+    /// Rows of few keys at few instants around `now`, so that ties and late rows abound; the first has an event
+    /// time, without any of which a source is refused.
     pub(crate) fn rows(&mut self, count: u64, now: i64) -> Vec<FileRow> {
-        (0..count).map(|_| self.row(now)).collect()
+        let mut rows: Vec<FileRow> = (0..count).map(|_| self.row(now)).collect();
+        if let Some(first) = rows.first_mut() {
+            first.event.get_or_insert(now);
+        }
+        rows
     }
 
     fn row(&mut self, now: i64) -> FileRow {

@@ -130,7 +130,7 @@ pub(super) fn compare(
 }
 
 fn batches(path: &Path) -> Result<Vec<RecordBatch>, Failure> {
-    let file = Spine::open(path, "event_timestamp", None, &[])?;
+    let file = Spine::open(path, "event_timestamp", None)?;
     file.batches(None)?
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| file.unreadable(&error.to_string()).into())
