@@ -200,6 +200,96 @@ fn spines_and_outputs() {
     );
 }
 
+/// What is written in a CSV file is taken exactly, or refused without anything else of its row.
+#[test]
+fn csv_values() {
+    let project = Project::applied();
+    let extract = [
+        "extract",
+        "--service",
+        "reorder_v1",
+        "--spine",
+        "one.csv",
+        "--out",
+        "t.csv",
+    ];
+    project.write(
+        "one.csv",
+        "customer_id,event_timestamp,appver\n01,2026-01-10T00:00:00Z,1.10\n",
+    );
+    let done = project.done(&extract);
+    assert!(
+        done.stdout.starts_with("t.csv: 1 row, 5 columns, "),
+        "{}",
+        done.stdout
+    );
+    assert_eq!(
+        project.read("t.csv"),
+        "customer_id,event_timestamp,appver,last_order__amount,last_order__items\n\
+         01,2026-01-10T00:00:00Z,1.10,19.9,2\n"
+    );
+    let extract = [&extract[..], &["--overwrite"]].concat();
+    project.write(
+        "one.csv",
+        "customer_id,event_timestamp,secret\n1.5,2026-01-10T00:00:00Z,hush\n",
+    );
+    project.refused(
+        &extract,
+        4,
+        "spine one.csv: key column \"customer_id\" has \"1.5\", which is not exactly int64: correct it in the spine (row 0)",
+    );
+    let orders = "customer_id,ordered_at,loaded_at,amount,items\n";
+    project.write("one.csv", "customer_id,event_timestamp\n1,2026-01-10T00:00:00Z\n");
+    project.write(
+        "data/orders.csv",
+        &format!("{orders}1,2026-01-05T10:00:00Z,2026-01-05T10:05:00Z,19.90,two\n"),
+    );
+    project.refused(
+        &extract,
+        4,
+        "source orders: data/orders.csv: column \"items\" has \"two\", which is not exactly int64: correct it in the file, \
+         or declare the column as another type (row 0 of the file)",
+    );
+    project.write(
+        "data/orders.csv",
+        &format!("{orders}1,,2026-01-05T10:05:00Z,19.90,2\n"),
+    );
+    project.refused(
+        &extract,
+        4,
+        "source orders: column \"ordered_at\" (event_time) is null in every row, and a row without an event time is never \
+         found: name the column that holds the times, or correct the data",
+    );
+    project.write(
+        "features/clicks.toml",
+        "[[source]]\nname = \"clicks\"\nschema = { customer_id = \"int64\", at = \"timestamp\" }\nevent_time = \"at\"\n",
+    );
+    project.write("clicks.csv", "customer_id,at\none,2026-01-01T00:00:00Z\n");
+    let ingest = ["ingest", "clicks", "clicks.csv"];
+    project.write("data/orders.csv", orders);
+    project.done(&["apply", "--yes"]);
+    project.refused(
+        &ingest,
+        4,
+        "clicks.csv: column \"customer_id\" has \"one\", which is not exactly int64: correct it in the file (row 0 of the \
+         file)",
+    );
+    project.write("clicks.csv", "customer_id,at\n1.0,2026-01-01T00:00:00Z\n");
+    let done = project.done(&ingest);
+    assert!(
+        done.stdout.starts_with("Ingested 1 row into clicks (run "),
+        "{}",
+        done.stdout
+    );
+    let done = project.done(&ingest);
+    assert!(
+        done.stdout
+            .starts_with("Nothing to do: 1 row was ingested into clicks before, under the id "),
+        "{}",
+        done.stdout
+    );
+}
+
 #[test]
 fn unknown_names() {
     let project = Project::applied();
