@@ -14,7 +14,6 @@ mod disks;
 mod explaining;
 mod interrupts;
 mod linting;
-mod memory;
 mod messages;
 mod project;
 mod replaying;
