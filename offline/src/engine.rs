@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::memory_pool::{
-    FairSpillPool, MemoryPool, TrackConsumersPool, UnboundedMemoryPool,
-};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool, UnboundedMemoryPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
@@ -68,6 +66,10 @@ const SORTS: usize = 3;
 /// What spills in each partition of a read: its sorts, and what divides questions and rows into partitions.
 const SPILLING: usize = SORTS + 2;
 
+/// How many spilled files a sort merges at once under a memory limit. Left to itself, the first sort that is
+/// done takes all the memory there is to merge as many as it can, and those that are to come have none.
+const MERGED: usize = 8;
+
 impl Engine {
     /// The same engine for the join of so many reads with rows of `row_bytes`: under a memory limit its
     /// batches are small enough that each of what shares the memory may hold several.
@@ -79,7 +81,8 @@ impl Engine {
             return self.clone();
         };
         const FEWEST: usize = 16;
-        const BATCHES: usize = 6;
+        // A merge reads two batches ahead of each of its files, and each is counted twice.
+        const BATCHES: usize = 3 * MERGED;
         let readers = self.options.readers.max(1);
         let share = limit / (SPILLING * reads.max(1) * readers);
         let fitting = share / (BATCHES * row_bytes.max(1));
@@ -111,15 +114,17 @@ fn keep_back(config: &mut SessionConfig, options: EngineOptions, reads: usize) {
 /// A session in which one file is read by one partition, from its first row to its last: the place of
 /// a row in its file is part of its order.
 fn session(options: EngineOptions) -> Result<SessionContext> {
-    let pool: Arc<dyn MemoryPool> = match options.memory_limit {
+    let runtime = match options.memory_limit {
         Some(bytes) => {
             let consumers = std::num::NonZeroUsize::MIN.saturating_add(4);
-            Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), consumers))
+            let pool = TrackConsumersPool::new(FairSpillPool::new(bytes), consumers);
+            RuntimeEnvBuilder::new()
+                .with_memory_pool(Arc::new(pool))
+                .with_max_spill_merge_fan_in(MERGED)
         }
-        None => Arc::new(UnboundedMemoryPool::default()),
+        None => RuntimeEnvBuilder::new().with_memory_pool(Arc::new(UnboundedMemoryPool::default())),
     };
-    let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(pool)
+    let runtime = runtime
         .build_arc()
         .map_err(|error| OfflineError::Internal(error.to_string()))?;
     let mut config = SessionConfig::new()
