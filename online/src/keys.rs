@@ -48,11 +48,12 @@ pub(crate) enum RowKey<'a> {
     Row(Cell<'a>),
     /// A row that was not due when it was written.
     ///
-    /// | bytes | 4 | … | 4 | 4 | 1 | 8 | 24 | 1 |
-    /// |---|---|---|---|---|---|---|---|---|
-    /// | key | entity | entity key | view | generation | `01` | due | order | `01` |
+    /// | bytes | 4 | … | 4 | 4 | 1 | 24 | 1 |
+    /// |---|---|---|---|---|---|---|---|
+    /// | key | entity | entity key | view | generation | `01` | order | `01` |
     ///
-    /// Value: a stored row.
+    /// Value: a stored row. The order begins with the event time, so that a read may stop at the first one
+    /// that has not happened.
     Pending(Cell<'a>, RowOrder),
 }
 
@@ -117,15 +118,11 @@ impl<'a> RowKey<'a> {
     }
 
     pub(crate) fn to_bytes(self) -> Vec<u8> {
-        let cell = self.cell();
-        let mut bytes = key_start(cell.entity, cell.key);
-        bytes.extend_from_slice(&cell.view.to_be_bytes());
-        bytes.extend_from_slice(&cell.generation.0.to_be_bytes());
+        let mut bytes = self.cell().start();
         match self {
             Self::Row(_) => bytes.push(ROW),
             Self::Pending(_, order) => {
                 bytes.push(PENDING);
-                bytes.extend_from_slice(&flip(order.due()));
                 bytes.extend_from_slice(&order.to_bytes());
                 bytes.push(PENDING);
             }
@@ -140,11 +137,9 @@ impl<'a> RowKey<'a> {
             ROW => Some(Self::Row(Cell::parse(rest)?)),
             PENDING => {
                 let (rest, order) = rest.split_last_chunk::<ORDER_LEN>()?;
-                let order = RowOrder::from_bytes(*order);
-                let (rest, due) = rest.split_last_chunk::<8>()?;
                 let (tag, rest) = rest.split_last()?;
-                (*due == flip(order.due()) && *tag == PENDING)
-                    .then_some(Self::Pending(Cell::parse(rest)?, order))
+                let order = RowOrder::from_bytes(*order);
+                (*tag == PENDING).then_some(Self::Pending(Cell::parse(rest)?, order))
             }
             _ => None,
         }
@@ -152,6 +147,18 @@ impl<'a> RowKey<'a> {
 }
 
 impl<'a> Cell<'a> {
+    /// The first key behind all rows of this place.
+    pub(crate) fn end(&self) -> Vec<u8> {
+        successor(self.start())
+    }
+
+    fn start(&self) -> Vec<u8> {
+        let mut bytes = key_start(self.entity, self.key);
+        bytes.extend_from_slice(&self.view.to_be_bytes());
+        bytes.extend_from_slice(&self.generation.0.to_be_bytes());
+        bytes
+    }
+
     fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (entity, rest) = bytes.split_first_chunk::<4>()?;
         let (rest, generation) = rest.split_last_chunk::<4>()?;
@@ -257,7 +264,7 @@ pub(crate) fn entity_range(entity: u32) -> (Vec<u8>, Vec<u8>) {
 
 fn key_start(entity: u32, key: &[u8]) -> Vec<u8> {
     // Room for the rest of the longest kind.
-    let mut bytes = Vec::with_capacity(4 + key.len() + 8 + 2 + 8 + ORDER_LEN);
+    let mut bytes = Vec::with_capacity(4 + key.len() + 8 + 2 + ORDER_LEN);
     bytes.extend_from_slice(&entity.to_be_bytes());
     bytes.extend_from_slice(key);
     bytes
@@ -352,6 +359,10 @@ mod tests {
                 let bytes = row_key.to_bytes();
                 prop_assert_eq!(within(&bytes, &entity_range(b.0)), *entity == b.0);
                 prop_assert_eq!(within(&bytes, &key_range(b.0, &b.1)), *entity == b.0 && *key == b.1);
+                let at = |other: (u32, &EntityKey, u32, u32)| (other.0, other.1.as_bytes().to_vec(), other.2, other.3);
+                let other = Cell { entity: b.0, key: b.1.as_bytes(), view: b.2, generation: Generation(b.3) };
+                let before = at((*entity, key, *view, generation.0)) <= at((b.0, &b.1, b.2, b.3));
+                prop_assert_eq!(bytes < other.end(), before);
             }
             let due = DueKey { cell, order: *order }.to_bytes();
             let same = (*view, generation) == (b.2, Generation(b.3));
@@ -391,7 +402,7 @@ mod tests {
         assert_eq!(RowKey::Row(cell).to_bytes(), b"\0\0\0\x01k\0\0\0\x02\0\0\0\x03\0");
         assert_eq!(
             RowKey::Pending(cell, order).to_bytes(),
-            b"\0\0\0\x01k\0\0\0\x02\0\0\0\x03\x01\x80\0\0\0\0\0\0\x05\
+            b"\0\0\0\x01k\0\0\0\x02\0\0\0\x03\x01\
               \x80\0\0\0\0\0\0\x04\x80\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x06\x01"
         );
         assert_eq!(

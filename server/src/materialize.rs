@@ -1,8 +1,8 @@
 //! Materialization: the rows of a view's source into the online store, up to an instant.
 //!
 //! A run from (what was accepted so far, t0) to (what is there now, t1) takes the rows that are new and
-//! those that fell due after t0, so that late rows arrive and nothing is skipped. Rows that have happened
-//! by t1 and become known later are stored as pending. All of it goes into the generation that serves, as
+//! merges those that fell due after t0, so that late rows arrive and nothing is skipped. Rows that happen or
+//! become known after t1 are stored as pending. All of it goes into the generation that serves, as
 //! long as what is there only grew; otherwise everything is read into a new generation, which takes over
 //! at once when it is whole.
 //!
@@ -202,13 +202,12 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
     ) -> Result<Materialized, MaterializeError> {
         let mut done = Materialized::default();
         let mut chunk = Chunk::new(bound, &work.state);
-        let settled = work.settled(snapshot, request.as_of);
+        let settled = work.settled(snapshot);
         let mut scan = Scan::start(&self.engine, snapshot, reader, settled..snapshot.files.len());
         while let Some(rows) = scan.next().await? {
             done.rows_read += rows.heads.len() as u64;
             done.rows_skipped += rows.skipped;
-            work.leave(&rows, request.as_of);
-            let wanted = wanted(&rows, work.before.as_ref(), request.as_of);
+            let wanted = new_rows(&rows, work.before.as_ref());
             done.rows_written += chunk.add(&rows, wanted, request.as_of)?;
             if chunk.is_full() {
                 self.flush(&mut chunk, work, request.as_of)?;
@@ -264,7 +263,7 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
         let as_of = request.as_of;
         self.store.apply_due(work.slot, work.state.generation, as_of)?;
         let counts = self.counted(work, &work.expected(), request.view)?;
-        let mark = Mark::of(snapshot, work.ahead, as_of).counted(counts.into());
+        let mark = Mark::of(snapshot, as_of).counted(counts.into());
         let Work {
             slot,
             state,
@@ -297,17 +296,15 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
     }
 }
 
-/// The rows of a batch that a run takes: what has happened by its instant, and is new or was not due
-/// before.
-fn wanted<'a>(
+/// The rows of a batch that the generation does not have, as far as its mark says.
+fn new_rows<'a>(
     rows: &'a SourceRows,
     before: Option<&'a (Mark, Timestamp)>,
-    as_of: Timestamp,
 ) -> impl Iterator<Item = usize> + 'a {
+    let mark = before.map(|(mark, _)| mark);
     rows.heads.iter().enumerate().filter_map(move |(place, head)| {
-        let known =
-            before.is_some_and(|(mark, last)| mark.has(rows.file, head.order) && head.order.due() <= *last);
-        (head.order.event_time <= as_of && !known).then_some(place)
+        let has = mark.is_some_and(|mark| mark.has(rows.file, head.order));
+        (!has).then_some(place)
     })
 }
 

@@ -67,15 +67,16 @@ impl RocksStore {
             if here > wanted {
                 return Ok(());
             }
-            if here == wanted {
-                let visible = match row_key {
-                    RowKey::Row(_) => true,
-                    RowKey::Pending(_, order) => {
-                        gathered.held_back |= order.event_time <= at;
-                        order.due() <= at
-                    }
-                };
-                if visible {
+            match row_key {
+                _ if here != wanted => {}
+                // Neither this one has happened, nor those behind it.
+                RowKey::Pending(_, order) if order.event_time > at => {
+                    let end = cell.end();
+                    rows.seek(end);
+                    continue;
+                }
+                RowKey::Pending(_, order) if order.due() > at => gathered.held_back = true,
+                RowKey::Row(_) | RowKey::Pending(..) => {
                     self.parse(cell, bytes)?;
                     gathered.compete(bytes);
                 }

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::MaterializeError;
 use super::tally::Held;
 
-/// The version of the form below. Version 1 had no table and no counts; later ones are refused.
-const FORMAT: u32 = 2;
+/// The version of the form below. Version 1 had no table and no counts, and both 1 and 2 could leave rows
+/// out; later ones are refused.
+const FORMAT: u32 = 3;
 
 /// What of its source a generation has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +24,9 @@ pub(super) struct Mark {
     begun: Vec<FileMark>,
     /// The next seq of a managed table.
     next_seq: Option<u64>,
-    /// The least event time among the rows of these that were left for a later instant.
+    /// In versions 1 and 2 the least event time among the rows of these that were left out, as they had not
+    /// happened yet.
+    #[serde(default, skip_serializing)]
     ahead: Option<i64>,
     /// The latest instant as of which a run began to write, whether it ended or not.
     reached: i64,
@@ -51,15 +54,15 @@ impl FileMark {
 }
 
 impl Mark {
-    /// The mark of a generation that has all of a snapshot, save for rows from `ahead` on.
-    pub(super) fn of(snapshot: &Snapshot, ahead: Option<Timestamp>, as_of: Timestamp) -> Self {
+    /// The mark of a generation that has all of a snapshot.
+    pub(super) fn of(snapshot: &Snapshot, as_of: Timestamp) -> Self {
         Self {
             format: FORMAT,
             table: snapshot.table_id.clone(),
             files: snapshot.files.iter().map(FileMark::of).collect(),
             begun: Vec::new(),
             next_seq: snapshot.next_seq(),
-            ahead: ahead.map(Timestamp::micros),
+            ahead: None,
             reached: as_of.micros(),
             held: None,
         }
@@ -97,11 +100,6 @@ impl Mark {
         Timestamp::from_micros(self.reached)
     }
 
-    /// The least event time of what was left for later.
-    pub(super) fn ahead(&self) -> Option<Timestamp> {
-        self.ahead.map(Timestamp::from_micros)
-    }
-
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         // A struct of numbers and text always has a JSON form.
         serde_json::to_vec(self).unwrap_or_default()
@@ -123,9 +121,9 @@ impl Mark {
     /// it only files that sort after it (or, of a managed table, later seqs).
     ///
     /// Another table in the place of a Delta table has nothing of it, and a mark without an id may be of
-    /// another table.
+    /// another table. A generation that left rows out cannot go on.
     pub(super) fn grew_into(&self, snapshot: &Snapshot) -> bool {
-        if self.table != snapshot.table_id {
+        if self.table != snapshot.table_id || self.ahead.is_some() {
             return false;
         }
         match (self.next_seq, snapshot.next_seq()) {
@@ -154,13 +152,10 @@ impl Mark {
             && (self.next_seq.is_some() || same_files())
     }
 
-    /// How many of the first files of a snapshot have nothing for a run as of `as_of`: their rows are
-    /// there, pending ones included, and none of those that were left has happened since.
-    pub(super) fn settled(&self, snapshot: &Snapshot, as_of: Timestamp) -> usize {
-        let something_happened = self.ahead.is_some_and(|ahead| ahead <= as_of.micros());
-        if something_happened {
-            0
-        } else if self.is_of(snapshot) {
+    /// How many of the first files of a snapshot have nothing new: all of their rows are there, pending ones
+    /// included.
+    pub(super) fn settled(&self, snapshot: &Snapshot) -> usize {
+        if self.is_of(snapshot) {
             snapshot.files.len()
         } else if self.begins(snapshot) {
             self.files.len()
@@ -190,9 +185,9 @@ mod tests {
         let mark = Mark::parse(form(1).as_bytes()).unwrap();
         assert_eq!((mark.table, mark.next_seq, mark.reached), (None, Some(7), 100));
         assert_eq!(
-            Mark::parse(form(3).as_bytes()).unwrap_err().to_string(),
-            "the online store holds a mark of progress that cannot be read: it has the form 3, this version \
-             reads up to 2: build the view anew with --full"
+            Mark::parse(form(4).as_bytes()).unwrap_err().to_string(),
+            "the online store holds a mark of progress that cannot be read: it has the form 4, this version \
+             reads up to 3: build the view anew with --full"
         );
     }
 }

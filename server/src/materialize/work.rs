@@ -5,7 +5,7 @@ use asof_core::name::ProjectName;
 use asof_core::online::{GenerationState, OnlineStore, ViewAddress, ViewSlot, ViewState, row_schema};
 use asof_core::row::RowSchema;
 use asof_core::time::Timestamp;
-use asof_offline::{Snapshot, SourceRows};
+use asof_offline::Snapshot;
 
 use super::progress::Mark;
 use super::tally::{Expected, Tally};
@@ -18,8 +18,6 @@ pub(super) struct Work {
     /// What the generation that serves has, and as of when, where the rows go into it.
     pub(super) before: Option<(Mark, Timestamp)>,
     pub(super) building: bool,
-    /// The least event time among the rows that are left for a later instant.
-    pub(super) ahead: Option<Timestamp>,
     /// What was written.
     pub(super) tally: Tally,
 }
@@ -53,7 +51,7 @@ impl Work {
             shape,
             schemas: vec![schema],
             as_of: None,
-            progress: Mark::of(snapshot, None, request.as_of).to_bytes(),
+            progress: Mark::of(snapshot, request.as_of).to_bytes(),
         };
         Ok(Self::anew(slot, state))
     }
@@ -75,7 +73,6 @@ impl Work {
             state,
             before: Some(before),
             building: false,
-            ahead: None,
             tally: Tally::default(),
         }
     }
@@ -86,7 +83,6 @@ impl Work {
             state,
             before: None,
             building: true,
-            ahead: None,
             tally: Tally::default(),
         }
     }
@@ -127,20 +123,8 @@ impl Work {
     }
 
     /// How many of the first files need not be read.
-    pub(super) fn settled(&mut self, snapshot: &Snapshot, as_of: Timestamp) -> usize {
-        let Some((mark, _)) = &self.before else { return 0 };
-        let settled = mark.settled(snapshot, as_of);
-        if settled > 0 {
-            self.ahead = mark.ahead();
-        }
-        settled
-    }
-
-    /// Notes the rows of a batch that have not happened by `as_of`.
-    pub(super) fn leave(&mut self, rows: &SourceRows, as_of: Timestamp) {
-        let left = rows.heads.iter().map(|head| head.order.event_time);
-        let least = left.filter(|event_time| *event_time > as_of).min();
-        self.ahead = self.ahead.into_iter().chain(least).min();
+    pub(super) fn settled(&self, snapshot: &Snapshot) -> usize {
+        self.before.as_ref().map_or(0, |(mark, _)| mark.settled(snapshot))
     }
 }
 

@@ -175,6 +175,7 @@ async fn nothing_goes_back_behind_a_run_that_was_cut_short() {
     assert_eq!(told, expected);
 
     // What is coming is written, and rows as of 107 are: one as of 103 would hold them, and not say so.
+    project.put_file("1.parquet", &random.rows(40, 100));
     store.around.left.store(3, Ordering::SeqCst);
     project.run(view, 107, false).await.unwrap_err();
     let refused = project.run(view, 103, false).await.unwrap_err();

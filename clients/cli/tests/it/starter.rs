@@ -86,11 +86,21 @@ fn every_command_speaks_json() {
     let moved = project
         .done(&["materialize", "--as-of", "2026-02-01T00:00:00Z", "--json"])
         .json();
-    // The order of February 1st at noon has not happened yet.
-    assert_eq!(
-        (&moved["runs"][0]["rows_written"], &moved["runs"][0]["keys"]),
-        (&3.into(), &2.into())
-    );
+    // The order of February 1st at noon has not happened yet, and falls due by itself.
+    let run = &moved["runs"][0];
+    let (taken, keys, pending) = (&run["rows_written"], &run["keys"], &run["pending"]);
+    assert_eq!((taken, keys, pending), (&4.into(), &2.into(), &1.into()));
+    for (now, status) in [
+        ("2026-02-01T11:59:59Z", "NOT_FOUND"),
+        ("2026-02-01T12:00:00Z", "HELD_BACK"),
+        ("2026-02-01T12:05:00Z", "PRESENT"),
+    ] {
+        let features = ["get", "--features", "last_order:items", "--key", "customer_id=3"];
+        let got = project
+            .done(&[&features[..], &["--now", now, "--json"]].concat())
+            .json();
+        assert_eq!(got["columns"][0]["statuses"][0], status, "at {now}");
+    }
     let status = project.done(&["status", "--json"]).json();
     assert_eq!(status["views"][0]["materialized_to"], "2026-02-01T00:00:00Z");
     let runs = project.done(&["runs", "--json"]).json();
