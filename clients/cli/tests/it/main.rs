@@ -14,6 +14,7 @@ mod disks;
 mod explaining;
 mod interrupts;
 mod linting;
+mod memory;
 mod messages;
 mod project;
 mod replaying;
