@@ -31,6 +31,8 @@ pub enum RunKind {
     Materialize,
     /// A dataset was written.
     Extract,
+    /// The files of a managed table were rewritten.
+    Compact,
 }
 
 /// How a run stands.

@@ -151,13 +151,13 @@ async fn runs_are_kept_newest_first<S: RegistryStore>(store: &S) {
         (1, RunKind::Materialize),
         (2, RunKind::Ingest),
         (3, RunKind::Extract),
+        (4, RunKind::Compact),
     ] {
         let run = NewRun {
             kind,
-            subject: if id == 2 {
-                "clicks".into()
-            } else {
-                "weather".into()
+            subject: match id {
+                2 | 4 => "clicks".into(),
+                _ => "weather".into(),
             },
             ..new_run("", id)
         };
@@ -201,11 +201,25 @@ async fn runs_are_kept_newest_first<S: RegistryStore>(store: &S) {
         rows_skipped: 0,
         ..first.clone()
     };
+    let fourth = Run {
+        id: 4,
+        kind: RunKind::Compact,
+        subject: "clicks".into(),
+        started_at: at(4),
+        ..third.clone()
+    };
     let all = store.runs(&p, None, 10).await.unwrap();
-    assert_eq!(all, vec![third.clone(), second.clone(), first.clone()]);
+    assert_eq!(
+        all,
+        vec![fourth.clone(), third.clone(), second.clone(), first.clone()]
+    );
     assert_eq!(
         store.runs(&p, None, 2).await.unwrap(),
-        vec![third.clone(), second]
+        vec![fourth.clone(), third.clone()]
+    );
+    assert_eq!(
+        store.runs(&p, Some("clicks"), 10).await.unwrap(),
+        vec![fourth, second]
     );
     assert_eq!(
         store.runs(&p, Some("weather"), 10).await.unwrap(),

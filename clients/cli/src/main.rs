@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod exit;
+mod ledger;
 mod output;
 mod progress;
 mod project;

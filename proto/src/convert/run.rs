@@ -11,6 +11,7 @@ pub fn run_to_proto(run: Run) -> v1::Run {
         RunKind::Ingest => v1::RunKind::Ingest,
         RunKind::Materialize => v1::RunKind::Materialize,
         RunKind::Extract => v1::RunKind::Extract,
+        RunKind::Compact => v1::RunKind::Compact,
     };
     let (state, error) = match run.state {
         RunState::Running => (v1::RunState::Running, String::new()),

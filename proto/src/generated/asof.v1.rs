@@ -1822,6 +1822,8 @@ pub enum RunKind {
     Materialize = 2,
     /// Writes a dataset.
     Extract = 3,
+    /// Rewrites the files of a managed table.
+    Compact = 4,
 }
 impl RunKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1834,6 +1836,7 @@ impl RunKind {
             Self::Ingest => "RUN_KIND_INGEST",
             Self::Materialize => "RUN_KIND_MATERIALIZE",
             Self::Extract => "RUN_KIND_EXTRACT",
+            Self::Compact => "RUN_KIND_COMPACT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1843,6 +1846,7 @@ impl RunKind {
             "RUN_KIND_INGEST" => Some(Self::Ingest),
             "RUN_KIND_MATERIALIZE" => Some(Self::Materialize),
             "RUN_KIND_EXTRACT" => Some(Self::Extract),
+            "RUN_KIND_COMPACT" => Some(Self::Compact),
             _ => None,
         }
     }

@@ -117,6 +117,7 @@ pub(super) fn run(row: &SqliteRow, place: &str) -> Result<Run, RegistryError> {
         "ingest" => RunKind::Ingest,
         "materialize" => RunKind::Materialize,
         "extract" => RunKind::Extract,
+        "compact" => RunKind::Compact,
         _ => return Err(damaged(place, "a run is of an unknown kind".into())),
     };
     let state: String = get(row, "state", place)?;
@@ -150,6 +151,7 @@ pub(super) fn kind_text(kind: RunKind) -> &'static str {
         RunKind::Ingest => "ingest",
         RunKind::Materialize => "materialize",
         RunKind::Extract => "extract",
+        RunKind::Compact => "compact",
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use asof_core::definition::{Definitions, Location, Source};
+use asof_core::registry::RunKind;
 use asof_core::service::{did_you_mean, nearest};
 use asof_core::time::Clock;
 use asof_offline::{CompactRequest, Compacted, EngineOptions, Orphans};
@@ -12,10 +13,18 @@ use serde_json::{Value, json};
 use crate::args::CompactArgs;
 use crate::commands::Global;
 use crate::exit::Failure;
+use crate::ledger::{Entry, RowCounts};
 use crate::output;
 
-/// A source, what became of its files, and those that were nobody's.
-type Done<'a> = (&'a Source, Compacted, Orphans);
+/// What was done to a source.
+struct Done<'a> {
+    source: &'a Source,
+    /// Its number in the ledger of runs.
+    run: u64,
+    files: Compacted,
+    /// The files that were nobody's.
+    orphans: Orphans,
+}
 
 pub(super) async fn run(global: &Global, args: &CompactArgs) -> Result<(), Failure> {
     let project = global.open()?;
@@ -35,8 +44,22 @@ pub(super) async fn run(global: &Global, args: &CompactArgs) -> Result<(), Failu
             at: SystemClock.now(),
         };
         let at = request.at;
-        let compacted = engine.compact(request).await?;
-        all.push((source, compacted, engine.remove_orphans(source, at).await?));
+        let run = Entry::begin(&project, &registry, RunKind::Compact, source.name.to_string()).await?;
+        let result = engine.compact(request).await;
+        let rows = |done: &Compacted| RowCounts {
+            read: done.rows,
+            written: done.rows,
+            skipped: 0,
+        };
+        let run = run
+            .end(result.as_ref().map(rows).map_err(ToString::to_string))
+            .await?;
+        all.push(Done {
+            source,
+            run,
+            files: result?,
+            orphans: engine.remove_orphans(source, at).await?,
+        });
     }
     if global.json {
         let sources: Vec<Value> = all.iter().map(to_json).collect();
@@ -88,43 +111,50 @@ fn keys(definitions: &Definitions, source: &Source) -> Vec<Vec<String>> {
         .collect()
 }
 
-fn to_json((source, done, orphans): &Done<'_>) -> Value {
+fn to_json(done: &Done<'_>) -> Value {
+    let Done {
+        source,
+        run,
+        files,
+        orphans,
+    } = done;
     json!({
-        "source": source.name.to_string(),
-        "files_before": done.files_before, "files_after": done.files_after, "files_written": done.files_written,
-        "rows": done.rows, "bytes_before": done.bytes_before, "bytes_after": done.bytes_after,
-        "table_version": done.version, "orphans_removed": orphans.files, "orphan_bytes": orphans.bytes,
+        "run": run, "source": source.name.to_string(),
+        "files_before": files.files_before, "files_after": files.files_after, "files_written": files.files_written,
+        "rows": files.rows, "bytes_before": files.bytes_before, "bytes_after": files.bytes_after,
+        "table_version": files.version, "orphans_removed": orphans.files, "orphan_bytes": orphans.bytes,
     })
 }
 
 fn print(all: &[Done<'_>]) {
-    let changed: Vec<&Done<'_>> = all.iter().filter(|(_, done, _)| done.files_written > 0).collect();
+    let changed: Vec<&Done<'_>> = all.iter().filter(|done| done.files.files_written > 0).collect();
     if !changed.is_empty() {
-        let row = |(source, done, _): &Done<'_>| {
+        let row = |Done { source, files, .. }: &Done<'_>| {
             vec![
                 source.name.to_string(),
-                format!("{} -> {}", done.files_before, done.files_after),
-                output::count(done.rows),
+                format!("{} -> {}", files.files_before, files.files_after),
+                output::count(files.rows),
                 format!(
                     "{} -> {}",
-                    output::bytes(done.bytes_before),
-                    output::bytes(done.bytes_after)
+                    output::bytes(files.bytes_before),
+                    output::bytes(files.bytes_after)
                 ),
-                done.version.to_string(),
+                files.version.to_string(),
             ]
         };
         let headings = ["source", "files", "rows moved", "bytes", "table version"];
         output::table(&headings, changed.into_iter().map(row).collect());
     }
-    let same = all.iter().filter(|(_, done, _)| done.files_written == 0);
-    for (source, done, _) in same {
-        let files = match done.files_after {
+    let same = all.iter().filter(|done| done.files.files_written == 0);
+    for Done { source, files, .. } in same {
+        let files = match files.files_after {
             0 => "no files".to_owned(),
             files => output::counted(files as u64, "file"),
         };
         output::line(format!("{}: nothing to do ({files}).", source.name));
     }
-    for (source, _, orphans) in all.iter().filter(|(_, _, orphans)| orphans.files > 0) {
+    let left = all.iter().filter(|done| done.orphans.files > 0);
+    for Done { source, orphans, .. } in left {
         output::line(format!(
             "{}: removed {} ({}) that no version of the table names, left by writers that were killed.",
             source.name,

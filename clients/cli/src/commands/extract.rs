@@ -3,21 +3,20 @@
 use std::sync::Arc;
 
 use asof_core::duration::Duration;
-use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
+use asof_core::registry::RunKind;
 use asof_core::service::ReadPlan;
 use asof_core::status::Status;
-use asof_core::time::{Ambiguous, Clock, Rounding, TimeError, Timestamp, Zone, parse_naive};
+use asof_core::time::{Ambiguous, Rounding, TimeError, Timestamp, Zone, parse_naive};
 use asof_offline::{EngineOptions, ExtractRequest, ExtractSummary, Grid, Rows, ViewSummary};
-use asof_registry::SqliteRegistry;
 use asof_server::clock::SystemClock;
 use serde_json::{Value, json};
 
 use crate::args::ExtractArgs;
 use crate::commands::Global;
 use crate::exit::{Exit, Failure};
+use crate::ledger::{Entry, RowCounts};
 use crate::output;
 use crate::progress::Line;
-use crate::project::Project;
 
 pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failure> {
     let rows = rows(args)?;
@@ -46,10 +45,12 @@ pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failu
         clock: &SystemClock,
         progress: progress.clone(),
     };
-    let run = Run::start(&project, &registry, subject).await?;
+    let run = Entry::begin(&project, &registry, RunKind::Extract, subject).await?;
     let result = engine.extract(request).await;
     progress.clear();
-    let id = run.end(&result.as_ref().map_err(ToString::to_string)).await?;
+    let id = run
+        .end(result.as_ref().map(row_counts).map_err(ToString::to_string))
+        .await?;
     let summary = result?;
     if global.json {
         output::json(&to_json(id, &summary));
@@ -96,53 +97,13 @@ fn instant(text: &str, zone: Option<Zone>) -> Result<Timestamp, TimeError> {
     }
 }
 
-/// An extract in the ledger of runs.
-pub(super) struct Run<'a> {
-    project: &'a Project,
-    registry: &'a SqliteRegistry,
-    id: u64,
-}
-
-impl<'a> Run<'a> {
-    /// Enters it.
-    pub(super) async fn start(
-        project: &'a Project,
-        registry: &'a SqliteRegistry,
-        subject: String,
-    ) -> Result<Self, Failure> {
-        let run = NewRun {
-            kind: RunKind::Extract,
-            subject,
-            started_at: SystemClock.now(),
-            pid: std::process::id(),
-            as_of: None,
-        };
-        let id = registry.start_run(project.name(), run).await?;
-        Ok(Self {
-            project,
-            registry,
-            id,
-        })
-    }
-
-    /// Notes how it ended, and gives its number.
-    pub(super) async fn end(self, result: &Result<&ExtractSummary, String>) -> Result<u64, Failure> {
-        let sum = |rows: fn(&ViewSummary) -> u64| match result {
-            Ok(done) => done.views.iter().map(rows).sum(),
-            Err(_) => 0,
-        };
-        let end = RunEnd {
-            finished_at: SystemClock.now(),
-            state: match result {
-                Ok(_) => RunState::Done,
-                Err(error) => RunState::Failed { error: error.clone() },
-            },
-            rows_read: sum(|view| view.source_rows),
-            rows_written: result.as_ref().map_or(0, |done| done.rows),
-            rows_skipped: sum(|view| view.skipped_rows),
-        };
-        self.registry.end_run(self.project.name(), self.id, end).await?;
-        Ok(self.id)
+/// The rows of an extract, for the ledger of runs.
+pub(super) fn row_counts(summary: &ExtractSummary) -> RowCounts {
+    let sum = |rows: fn(&ViewSummary) -> u64| summary.views.iter().map(rows).sum();
+    RowCounts {
+        read: sum(|view| view.source_rows),
+        written: summary.rows,
+        skipped: sum(|view| view.skipped_rows),
     }
 }
 

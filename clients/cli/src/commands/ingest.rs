@@ -1,15 +1,16 @@
 //! `asof ingest`: files into a managed source.
 
-use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
+use asof_core::registry::RunKind;
 use asof_core::service::{did_you_mean, nearest};
 use asof_core::time::Clock;
-use asof_offline::{EngineOptions, IngestRequest};
+use asof_offline::{EngineOptions, IngestRequest, Ingested};
 use asof_server::clock::SystemClock;
 use serde_json::json;
 
 use crate::args::IngestArgs;
 use crate::commands::Global;
 use crate::exit::Failure;
+use crate::ledger::{Entry, RowCounts};
 use crate::output;
 
 pub(super) async fn run(global: &Global, args: &IngestArgs) -> Result<(), Failure> {
@@ -31,14 +32,7 @@ pub(super) async fn run(global: &Global, args: &IngestArgs) -> Result<(), Failur
         ))
     })?;
     let engine = project.engine(EngineOptions::default())?;
-    let run = NewRun {
-        kind: RunKind::Ingest,
-        subject: args.source.clone(),
-        started_at: SystemClock.now(),
-        pid: std::process::id(),
-        as_of: None,
-    };
-    let id = registry.start_run(project.name(), run).await?;
+    let run = Entry::begin(&project, &registry, RunKind::Ingest, args.source.clone()).await?;
     let request = IngestRequest {
         source,
         files: &args.files,
@@ -46,23 +40,17 @@ pub(super) async fn run(global: &Global, args: &IngestArgs) -> Result<(), Failur
         at: SystemClock.now(),
     };
     let result = engine.ingest(request).await;
-    let (state, rows) = match &result {
-        Ok(done) => (RunState::Done, if done.repeated { 0 } else { done.rows }),
-        Err(error) => (
-            RunState::Failed {
-                error: error.to_string(),
-            },
-            0,
-        ),
+    let rows = |done: &Ingested| {
+        let rows = if done.repeated { 0 } else { done.rows };
+        RowCounts {
+            read: rows,
+            written: rows,
+            skipped: 0,
+        }
     };
-    let end = RunEnd {
-        finished_at: SystemClock.now(),
-        state,
-        rows_read: rows,
-        rows_written: rows,
-        rows_skipped: 0,
-    };
-    registry.end_run(project.name(), id, end).await?;
+    let id = run
+        .end(result.as_ref().map(rows).map_err(ToString::to_string))
+        .await?;
     let done = result?;
     if global.json {
         output::json(&json!({

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use asof_core::registry::{RegistryStore, Version};
+use asof_core::registry::{RegistryStore, RunKind, Version};
 use asof_core::service::ReadPlan;
-use asof_offline::{EngineOptions, ExtractSummary, InputChange, Manifest, Replay, ReplayRequest};
+use asof_offline::{EngineOptions, InputChange, Manifest, Replay, ReplayRequest};
 use asof_registry::SqliteRegistry;
 use asof_server::clock::SystemClock;
 use serde_json::{Value, json};
 
 use crate::args::ReplayArgs;
 use crate::commands::Global;
-use crate::commands::extract::{Run, to_json};
+use crate::commands::extract::{row_counts, to_json};
 use crate::exit::{Exit, Failure};
+use crate::ledger::{Entry, RowCounts};
 use crate::output;
 use crate::progress::Line;
 use crate::project::Project;
@@ -49,10 +50,10 @@ pub(super) async fn run(global: &Global, args: &ReplayArgs) -> Result<(), Failur
         clock: &SystemClock,
         progress: progress.clone(),
     };
-    let run = Run::start(&project, &registry, subject(&manifest)).await?;
+    let run = Entry::begin(&project, &registry, RunKind::Extract, subject(&manifest)).await?;
     let result = engine.replay(request).await;
     progress.clear();
-    let id = run.end(&outcome(&result)).await?;
+    let id = run.end(outcome(&result)).await?;
     tell(global, args, id, result?)
 }
 
@@ -100,9 +101,9 @@ fn subject(manifest: &Manifest) -> String {
 }
 
 /// What the ledger is told.
-fn outcome(result: &asof_offline::Result<Replay>) -> Result<&ExtractSummary, String> {
+fn outcome(result: &asof_offline::Result<Replay>) -> Result<RowCounts, String> {
     match result {
-        Ok(Replay::Same { summary, .. } | Replay::Differs { summary, .. }) => Ok(summary),
+        Ok(Replay::Same { summary, .. } | Replay::Differs { summary, .. }) => Ok(row_counts(summary)),
         Ok(Replay::Refused(changes)) => Err(counted(changes)),
         Err(error) => Err(error.to_string()),
     }

@@ -135,6 +135,7 @@ fn kind(run: &v1::Run) -> &'static str {
         v1::RunKind::Ingest => "ingest",
         v1::RunKind::Materialize => "materialize",
         v1::RunKind::Extract => "extract",
+        v1::RunKind::Compact => "compact",
         v1::RunKind::Unspecified => "unknown",
     }
 }

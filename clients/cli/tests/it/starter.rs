@@ -279,4 +279,11 @@ fn a_managed_source_is_compacted() {
         "{told}"
     );
     assert_eq!(words[7..12], ["clicks", "2", "->", "1", "7"], "{told}");
+    let runs = project.done(&["runs", "clicks", "--json"]).json();
+    let (last, first) = (&runs["runs"][0], &runs["runs"][3]);
+    assert_eq!(
+        (&last["kind"], &last["rows_written"]),
+        (&"compact".into(), &7.into())
+    );
+    assert_eq!((&first["id"], &first["rows_written"]), (&done["run"], &6.into()));
 }
