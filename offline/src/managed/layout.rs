@@ -5,7 +5,9 @@
 //! an extract about some keys decodes the pages that may hold them. Only keys and times have bounds. Others are
 //! never asked about, and those of floats leave out NaN.
 
-use datafusion::arrow::datatypes::{DataType as ArrowType, Schema};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType as ArrowType, Field, Schema};
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, SortExpr};
 use parquet::arrow::ArrowSchemaConverter;
@@ -21,7 +23,10 @@ use crate::parquet_file::ParquetFile;
 /// How many rows a row group holds.
 const ROW_GROUP: usize = 131_072;
 /// How many rows a page of a sorted file holds at most: the least that is decoded to find a row.
-const PAGE: usize = 2_048;
+const PAGE: usize = 256;
+/// How large a dictionary may grow, in bytes, before values are written as they are. To read one page is to read
+/// the dictionary, too: in a sorted file only text has any.
+const DICTIONARY: usize = 64 << 10;
 
 /// The layout of a file as it is ingested.
 pub(super) fn as_accepted() -> Result<WriterProperties> {
@@ -85,7 +90,13 @@ impl Layout {
             .set_data_page_row_count_limit(PAGE)
             .set_write_batch_size(PAGE)
             .set_sorting_columns(Some(self.sorting(&parquet)))
-            .set_statistics_enabled(EnabledStatistics::None);
+            .set_statistics_enabled(EnabledStatistics::None)
+            .set_dictionary_enabled(false);
+        let is_text = |field: &&Arc<Field>| !field.data_type().is_primitive();
+        for field in schema.fields().iter().filter(is_text) {
+            let column = ColumnPath::new(vec![field.name().clone()]);
+            properties = properties.set_column_dictionary_enabled(column, true);
+        }
         for name in &self.bounded {
             let column = ColumnPath::new(vec![name.clone()]);
             properties = properties.set_column_statistics_enabled(column, EnabledStatistics::Page);
@@ -112,6 +123,7 @@ fn compressed() -> Result<WriterPropertiesBuilder> {
     let level = ZstdLevel::try_new(1).map_err(|error| OfflineError::Internal(error.to_string()))?;
     Ok(WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
+        .set_dictionary_page_size_limit(DICTIONARY)
         .set_max_row_group_row_count(Some(ROW_GROUP)))
 }
 
