@@ -339,7 +339,8 @@ fn check_pages(file: &Path) {
     let metadata = ArrowReaderMetadata::load(&file, options).unwrap();
     let metadata = metadata.metadata();
     let group = metadata.row_group(0);
-    // 5,000 rows in pages of at most 2,048: three. Only keys and times, and the seq, have bounds.
+    // 5,000 rows in pages of at most 256: twenty. Only keys and times, and the seq, have bounds; numbers have no
+    // dictionary.
     for (leaf, bounded) in [
         ("user", true),
         ("at", true),
@@ -352,7 +353,8 @@ fn check_pages(file: &Path) {
             .position(|column| column.column_path().string() == leaf)
             .unwrap();
         let pages = &metadata.offset_index().unwrap()[0][place];
-        assert_eq!(pages.page_locations().len(), 3, "{leaf}");
+        assert_eq!(pages.page_locations().len(), 20, "{leaf}");
+        assert_eq!(columns[place].dictionary_page_offset(), None, "{leaf}");
         assert_eq!(columns[place].statistics().is_some(), bounded, "{leaf}");
     }
     assert_eq!(group.sorting_columns().unwrap().len(), 3);
@@ -382,9 +384,9 @@ async fn an_extract_about_one_key_reads_its_pages() {
         unread.push(summary.views[0].unread_rows);
     }
     // As they are ingested, every page has a row of user 7. Sorted, the hundred rows of one user stand in one
-    // page of 2,048, or in two where they lie across.
+    // page of 256, or in two where they lie across.
     assert_eq!(unread[0], 0);
-    assert!(unread[1] >= 5_000 - 2 * 2_048, "{unread:?}");
+    assert!(unread[1] >= 5_000 - 2 * 256, "{unread:?}");
     assert_eq!(found[0], found[1]);
     assert!(found[0].iter().all(Option::is_some));
 }
