@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::args::ApplyArgs;
 use crate::commands::Global;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::project::Project;
 use crate::remote::{Remote, to_wire};
@@ -133,7 +133,8 @@ async fn apply_remotely(
     if !global.json {
         output::line(&planned.text);
     }
-    if planned.changes && (args.allow_breaking || planned.broken_services.is_empty()) {
+    let breaks = !args.allow_breaking && !planned.broken_services.is_empty();
+    if planned.changes && !breaks {
         confirm(args.yes)?;
     }
     let request = v1::ApplyRequest {
@@ -141,7 +142,16 @@ async fn apply_remotely(
         expected_version: planned.base_version,
         allow_breaking: args.allow_breaking,
     };
-    let applied = remote.registry().apply(request).await?.into_inner();
+    let refused = |status: tonic::Status| match status.code() {
+        tonic::Code::FailedPrecondition if breaks => Failure::new(Exit::Definition, status.message()),
+        _ => Failure::from(status),
+    };
+    let applied = remote
+        .registry()
+        .apply(request)
+        .await
+        .map_err(refused)?
+        .into_inner();
     let version = applied.version.unwrap_or_default();
     if global.json {
         output::json(&json!({

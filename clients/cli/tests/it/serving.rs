@@ -143,7 +143,7 @@ fn a_project_elsewhere_is_reached_by_url() {
     assert_eq!(
         (broken.code, &*broken.stderr),
         (
-            5,
+            3,
             "error: 1 breaking change: view last_order breaks service reorder_v1 (column last_order__amount has ttl 60d \
              instead of 30d, column last_order__items has ttl 60d instead of 30d); apply with --allow-breaking\n"
         )
