@@ -74,10 +74,16 @@ pub const SERVICE: &str = "gen_v1";
 /// When a generated set ends, in microseconds since the Unix epoch: all its rows have happened by then.
 pub const END_MICROS: i64 = (rows::START + rows::SPAN).cast_signed();
 
+/// How sets are made: another number where the same spec gives other files.
+pub const FORMAT: u32 = 2;
+
 /// Rows made at a time.
 const BATCH: u64 = 16 * 1024;
 /// Rows of a row group.
 const ROW_GROUP: usize = 128 * 1024;
+/// How large a dictionary may grow, in bytes: columns of measurements have none, as with writers that look at the
+/// values first. Left at its 1 MiB, it would hold every value of a row group.
+const DICTIONARY: usize = 128 * 1024;
 /// Stands in the project and says what it holds; written last.
 const MARK: &str = "generated.json";
 
@@ -170,6 +176,7 @@ fn write_parquet(
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_max_row_group_row_count(Some(ROW_GROUP))
+        .set_dictionary_page_size_limit(DICTIONARY)
         .build();
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut writer = ArrowWriter::try_new(file, schema, Some(properties))?;

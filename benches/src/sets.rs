@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use asof_core::time::Timestamp;
 use clap::ValueEnum;
 
-use crate::generate::{END_MICROS, Generated, SERVICE, Spec, generate};
+use crate::generate::{END_MICROS, FORMAT, Generated, SERVICE, Spec, generate};
 use crate::workload::Workload;
 
 /// Which set.
@@ -117,7 +117,7 @@ fn directory_of(spec: &Spec) -> String {
         key,
     } = spec;
     format!(
-        "generated-{rows}-rows-{keys}-{}-keys-{spine_rows}-spine-{files}-files-{seed}",
+        "generated-{FORMAT}-{rows}-rows-{keys}-{}-keys-{spine_rows}-spine-{files}-files-{seed}",
         key.as_str()
     )
 }

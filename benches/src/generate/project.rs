@@ -105,7 +105,7 @@ fn typed(columns: &[(&str, &str)]) -> String {
 /// What the set is; `format` goes up when the same spec means other rows.
 pub(super) fn mark(spec: &Spec) -> String {
     let mark = json!({
-        "format": 1,
+        "format": super::FORMAT,
         "rows": spec.rows,
         "keys": spec.keys,
         "spine_rows": spec.spine_rows,
