@@ -73,9 +73,26 @@ impl Close {
 
     /// All words with their groups.
     pub(super) fn words(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
-        let words = (self.least..).zip(&self.groups);
-        words
+        let distances = (0..).zip(&self.groups);
+        distances
             .filter(|(_, group)| **group != NONE)
-            .map(|(word, group)| (word, *group))
+            .map(|(distance, group)| (self.least.wrapping_add(distance), *group))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greatest_word_is_a_key_too() {
+        let keys = [u64::MAX, u64::MAX - 3];
+        let mut close = Close::around(keys.into_iter(), 2).unwrap();
+        assert_eq!(keys.map(|key| close.insert(key)), [0, 1]);
+        assert_eq!(
+            close.words().collect::<Vec<_>>(),
+            [(u64::MAX - 3, 1), (u64::MAX, 0)]
+        );
+        assert_eq!(close.find(0), NONE);
     }
 }
