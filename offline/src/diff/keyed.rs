@@ -4,11 +4,11 @@ use std::collections::{HashMap, VecDeque};
 
 use arrow::compute::{interleave_record_batch, take_record_batch};
 use arrow::row::{RowConverter, Rows, SortField};
-use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array, make_array};
 use datafusion::arrow::datatypes::DataType;
 
 use super::dataset::Dataset;
-use super::values::{Comparison, is_text, texts};
+use super::values::{Comparison, is_text, one_nan, texts};
 use super::{Difference, columns_at, lost, set};
 use crate::error::Result;
 
@@ -139,7 +139,7 @@ impl Keys {
         let columns = columns.map(|(column, as_text)| {
             Ok(match as_text {
                 true => texts(&column)? as ArrayRef,
-                false => column,
+                false => make_array(one_nan(column.to_data())?),
             })
         });
         Ok(self

@@ -122,7 +122,7 @@ fn differing(a: &ArrayRef, b: &ArrayRef) -> Result<Vec<usize>> {
 }
 
 /// The same values with one NaN in the place of all others.
-fn one_nan(data: ArrayData) -> Result<ArrayData> {
+pub(super) fn one_nan(data: ArrayData) -> Result<ArrayData> {
     macro_rules! replaced {
         ($float:ty) => {{
             type Value = <$float as ArrowPrimitiveType>::Native;

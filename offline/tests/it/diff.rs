@@ -137,6 +137,18 @@ fn floats_are_the_same_where_their_bits_are_and_nan_is_nan() {
         difference.compared[0].examples,
         [example(1, "0.0", some("-0.0")), example(2, "null", some("0.0"))]
     );
+    // As keys, too.
+    let amounts = |key: f64| {
+        vec![
+            ("k", floats(&[Some(key), Some(2.0)])),
+            ("x", floats(&[Some(1.0), None])),
+        ]
+    };
+    let (a, b) = (
+        files.write("key-a.parquet", amounts(quiet)),
+        files.write("key-b.parquet", amounts(other)),
+    );
+    assert!(compare(&a, &b, &["k"]).is_same());
 }
 
 #[test]
