@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::col;
 use datafusion::physical_expr::{Distribution, OrderingRequirements, PhysicalExpr};
@@ -23,6 +24,7 @@ use super::spec::{JoinRead, JoinSpec};
 use crate::error::OfflineError;
 use sweep::Sweep;
 
+mod state;
 mod sweep;
 
 /// The order in which questions come.
@@ -138,6 +140,7 @@ impl ExecutionPlan for MergeJoinExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let questions = self.questions.execute(partition, Arc::clone(&context))?;
+        let memory = MemoryConsumer::new("rows known late").register(context.memory_pool());
         let rows = self.rows.execute(partition, context)?;
         let read = self.read()?;
         let mut sweep = Sweep::new(
@@ -147,6 +150,7 @@ impl ExecutionPlan for MergeJoinExec {
             read.bound.view.ttl,
             self.spec.as_corrected,
             self.spec.engine.options.batch_size,
+            memory,
         );
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let mut builder = RecordBatchReceiverStreamBuilder::new(self.schema(), 2);

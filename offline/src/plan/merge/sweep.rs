@@ -1,26 +1,26 @@
 //! One pass over both sorted sides.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt64Array,
+    ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt64Array,
 };
-use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{Int64Type, SchemaRef, UInt64Type};
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryReservation;
 use futures::StreamExt;
 
 use asof_core::duration::Duration;
 use asof_core::order::RowOrder;
-use asof_core::status::{Verdict, Winner};
+use asof_core::status::Winner;
 use asof_core::time::Timestamp;
 
 use super::super::answers::AnswersBuilder;
 use super::super::leaf::external;
 use super::super::source;
+use super::state::{Features, KeyState, Standing};
 use crate::error::OfflineError;
 use crate::gather::{Located, NOWHERE, gather};
 
@@ -67,6 +67,15 @@ impl<C> Side<C> {
         Ok(true)
     }
 
+    /// The columns of a batch of which no row is left.
+    fn spent(&self) -> Option<&C> {
+        let batch = self
+            .batch
+            .as_ref()
+            .filter(|(batch, _)| self.row >= batch.num_rows());
+        batch.map(|(_, columns)| columns)
+    }
+
     /// The current row's columns, after `fill` said that it is there.
     fn columns(&self) -> Option<&C> {
         self.batch.as_ref().map(|(_, columns)| columns)
@@ -98,7 +107,7 @@ struct Rows {
     created: Int64Array,
     seqs: UInt64Array,
     deleted: BooleanArray,
-    features: Arc<Vec<ArrayRef>>,
+    features: Arc<Features>,
 }
 
 fn rows(batch: &RecordBatch) -> Option<Rows> {
@@ -112,109 +121,8 @@ fn rows(batch: &RecordBatch) -> Option<Rows> {
         created: created.as_primitive_opt::<Int64Type>()?.clone(),
         seqs: seqs.as_primitive_opt::<UInt64Type>()?.clone(),
         deleted: deleted.as_boolean_opt()?.clone(),
-        features: Arc::new(features.to_vec()),
+        features: Arc::new(Features::of_batch(features)),
     })
-}
-
-/// A row that may win.
-#[derive(Clone)]
-struct Standing {
-    winner: Winner,
-    features: Arc<Vec<ArrayRef>>,
-    row: usize,
-}
-
-impl Standing {
-    fn has_features_of(&self, other: &Self) -> bool {
-        let mut pairs = self.features.iter().zip(other.features.iter());
-        pairs.all(|(a, b)| a.slice(self.row, 1).to_data() == b.slice(other.row, 1).to_data())
-    }
-}
-
-/// Puts a row in the place of a smaller one.
-fn greatest(slot: &mut Option<Standing>, standing: &Standing) {
-    let order = slot.as_ref().map(|slot| slot.winner.order);
-    if order < Some(standing.winner.order) {
-        *slot = Some(standing.clone());
-    }
-}
-
-/// A row that has happened and is not known yet; the one that is known first is the greatest.
-struct Unknown {
-    due: Timestamp,
-    standing: Standing,
-}
-
-impl PartialEq for Unknown {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Unknown {}
-
-impl PartialOrd for Unknown {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Unknown {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let place = |unknown: &Self| (unknown.due, unknown.standing.winner.order);
-        place(other).cmp(&place(self))
-    }
-}
-
-/// What is known of one key as the questions about it go on in time.
-#[derive(Default)]
-struct KeyState {
-    known: Option<Standing>,
-    /// The greatest row by rule 1 alone.
-    happened: Option<Standing>,
-    unknown: BinaryHeap<Unknown>,
-}
-
-impl KeyState {
-    fn enter(&mut self, standing: Standing, due: Timestamp, at: Timestamp) {
-        greatest(&mut self.happened, &standing);
-        if due <= at {
-            self.know(standing);
-        } else {
-            self.unknown.push(Unknown { due, standing });
-        }
-    }
-
-    fn know(&mut self, standing: Standing) {
-        greatest(&mut self.known, &standing);
-    }
-
-    /// The answer at an instant: what the contract says, the winner where its features are served, whether
-    /// rule 2 excluded another winner, and whether that one would give another answer.
-    fn answer(&self, ttl: Option<Duration>, at: Timestamp) -> (Verdict, Option<&Standing>, bool, bool) {
-        let winner = |standing: &Option<Standing>| standing.as_ref().map(|standing| standing.winner);
-        let (known, happened) = (winner(&self.known), winner(&self.happened));
-        let verdict = Verdict::of(known, happened.is_some(), ttl, at);
-        let held_back = known != happened;
-        let corrected = held_back && {
-            let then = Verdict::of(happened, happened.is_some(), ttl, at);
-            let differs = || match (&self.known, &self.happened) {
-                (Some(now), Some(then)) => !now.has_features_of(then),
-                _ => true,
-            };
-            then != verdict || (then == Verdict::Fresh && differs())
-        };
-        (verdict, self.known.as_ref(), held_back, corrected)
-    }
-
-    /// Lets rows be known whose time has come.
-    fn advance(&mut self, at: Timestamp) {
-        while self.unknown.peek().is_some_and(|unknown| unknown.due <= at) {
-            if let Some(unknown) = self.unknown.pop() {
-                self.know(unknown.standing);
-            }
-        }
-    }
 }
 
 /// The join under way.
@@ -227,6 +135,8 @@ pub(super) struct Sweep {
     batch_size: usize,
     key: Option<Vec<u8>>,
     state: KeyState,
+    /// For rows that are held beyond their batch.
+    memory: MemoryReservation,
 }
 
 impl Sweep {
@@ -237,6 +147,7 @@ impl Sweep {
         ttl: Option<Duration>,
         as_corrected: bool,
         batch_size: usize,
+        memory: MemoryReservation,
     ) -> Self {
         Self {
             schema,
@@ -247,6 +158,7 @@ impl Sweep {
             batch_size: batch_size.max(1),
             key: None,
             state: KeyState::default(),
+            memory,
         }
     }
 
@@ -285,7 +197,13 @@ impl Sweep {
 
     /// Lets all rows of the current key enter that happened by `at`.
     async fn catch_up(&mut self, at: Timestamp) -> Result<()> {
-        while self.rows.fill().await? {
+        loop {
+            if let Some(rows) = self.rows.spent() {
+                self.state.copy_out(&rows.features, &self.memory)?;
+            }
+            if !self.rows.fill().await? {
+                break;
+            }
             let (Some(rows), Some(key)) = (self.rows.columns(), self.key.as_deref()) else {
                 break;
             };
@@ -309,7 +227,11 @@ impl Sweep {
                     } else {
                         order.due()
                     };
-                    let standing = standing(winner, rows, place, due > at)?;
+                    let standing = Standing {
+                        winner,
+                        features: Arc::clone(&rows.features),
+                        row: place,
+                    };
                     self.state.enter(standing, due, at);
                 }
             }
@@ -320,35 +242,13 @@ impl Sweep {
     }
 }
 
-/// A row; one that stays long is copied out of its batch, so that it does not hold all of it.
-fn standing(winner: Winner, rows: &Rows, row: usize, stays: bool) -> Result<Standing> {
-    if !stays {
-        return Ok(Standing {
-            winner,
-            features: Arc::clone(&rows.features),
-            row,
-        });
-    }
-    let place = UInt64Array::from(vec![row as u64]);
-    let features = rows
-        .features
-        .iter()
-        .map(|feature| take(feature, &place, None))
-        .collect::<std::result::Result<Vec<_>, _>>()?;
-    Ok(Standing {
-        winner,
-        features: Arc::new(features),
-        row: 0,
-    })
-}
-
 /// Answers under way.
 #[derive(Default)]
 struct Answers {
     rows: Vec<u64>,
     answers: AnswersBuilder,
     /// The batches to which `places` point.
-    held: Vec<Arc<Vec<ArrayRef>>>,
+    held: Vec<Arc<Features>>,
     /// Per answer where its features are among those.
     places: Vec<Located>,
 }
@@ -382,7 +282,7 @@ impl Answers {
         columns.extend(self.answers.finish());
         let features = schema.fields().iter().skip(columns.len());
         for (feature, field) in features.enumerate() {
-            let held = self.held.iter().filter_map(|held| held.get(feature));
+            let held = self.held.iter().filter_map(|held| held.columns().get(feature));
             columns.push(gather(field.data_type(), held, &self.places).map_err(external)?);
         }
         Ok(RecordBatch::try_new(SchemaRef::clone(schema), columns)?)
