@@ -244,7 +244,14 @@ impl Engine {
         let schema = common.map_or_else(|| SchemaRef::new(Schema::empty()), |(_, schema)| schema);
         Ok(match snapshot.kind {
             Kind::Csv => snapshot.declared.schema(&schema),
-            Kind::Parquet | Kind::Delta(_) | Kind::Managed(_) => schema,
+            // A writer may say of a file that a column has no nulls because there are none in that one.
+            Kind::Parquet | Kind::Delta(_) | Kind::Managed(_) => SchemaRef::new(Schema::new(
+                schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.as_ref().clone().with_nullable(true))
+                    .collect::<Vec<_>>(),
+            )),
         })
     }
 

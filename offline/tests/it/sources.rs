@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, Schema};
 use asof_core::time::{DateInstant, Zone};
 use asof_offline::{Engine, OfflineError};
 
@@ -134,6 +134,37 @@ async fn sql_projects_and_filters() {
         refused_out(&project).await,
         "source s: there is no column \"at\" (event_time); the columns are k, x"
     );
+}
+
+/// Some writers say so where a file happens to have no nulls.
+#[tokio::test]
+async fn a_column_may_have_nulls_in_another_file() {
+    let mut project = over("days");
+    std::fs::create_dir(project.path("days")).unwrap();
+    let first = rows(&[(1, 10, 5)]);
+    let required = first
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone().with_nullable(false))
+        .collect::<Vec<_>>();
+    let first = RecordBatch::try_new(Arc::new(Schema::new(required)), first.columns().to_vec()).unwrap();
+    write_parquet(&project.path("days/a.parquet"), &first);
+    let second = batch(vec![
+        ("k", int64(&[2, 2])),
+        ("at", instants(&[10, 20])),
+        ("x", Arc::new(Int64Array::from(vec![Some(7), None]))),
+    ]);
+    write_parquet(&project.path("days/b.parquet"), &second);
+    for sql in [
+        None,
+        Some("select * from source"),
+        Some("select k, at, x from source where k > 0"),
+    ] {
+        project.change_source("s", |source| source.sql = sql.map(Into::into));
+        assert_eq!(found(&project).await, [Some(5), None], "{sql:?}");
+        std::fs::remove_file(project.path("out.parquet")).unwrap();
+    }
 }
 
 /// As [`refused`], where an earlier output stands.
