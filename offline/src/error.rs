@@ -84,7 +84,11 @@ impl OfflineError {
     /// What came through DataFusion out of a plan of ours.
     pub fn planned(error: &datafusion::error::DataFusionError) -> Self {
         use datafusion::error::DataFusionError as E;
-        match error.find_root() {
+        let root = error.find_root();
+        if is_full_disk(&root.to_string()) {
+            return Self::no_room_to_sort();
+        }
+        match root {
             E::External(cause) => match cause.downcast_ref::<Self>() {
                 Some(own) => own.clone(),
                 None => Self::Internal(first_line(&cause.to_string())),
@@ -101,6 +105,16 @@ impl OfflineError {
         }
     }
 
+    /// The disk is full on which is sorted what does not fit the memory.
+    fn no_room_to_sort() -> Self {
+        Self::Unavailable {
+            place: std::env::temp_dir().display().to_string(),
+            reason: "no space left for temporary files, in which is sorted what does not fit the memory: free some, \
+                     raise --memory, or name another directory in the variable TMPDIR"
+                .into(),
+        }
+    }
+
     /// A DataFusion error while working on `place`.
     pub fn engine(place: &str, error: &datafusion::error::DataFusionError) -> Self {
         use datafusion::error::DataFusionError as E;
@@ -108,6 +122,10 @@ impl OfflineError {
         // Between the file system and here it passes through three libraries, each with words of its own.
         if root.to_string().contains(NOT_FOUND) {
             return Self::gone(place);
+        }
+        // What is read here fills no disk; what is sorted on its way may.
+        if is_full_disk(&root.to_string()) {
+            return Self::no_room_to_sort();
         }
         match root {
             E::External(cause) if cause.is::<Self>() => Self::planned(error),
@@ -129,6 +147,12 @@ impl OfflineError {
             )),
         }
     }
+}
+
+/// Whether a message, which is all that is left of an error by the time it gets here, says that a disk is full.
+pub(crate) fn is_full_disk(message: &str) -> bool {
+    let full = std::io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error()).to_string();
+    message.contains(full.split(" (os error").next().unwrap_or(&full))
 }
 
 /// How the system says that a file is not there.

@@ -18,7 +18,7 @@ use tempfile::NamedTempFile;
 use self::parquet::ParquetWriter;
 use crate::column::type_name;
 use crate::digest::Digesting;
-use crate::error::{OfflineError, Result, first_line};
+use crate::error::{OfflineError, Result, first_line, is_full_disk};
 
 /// The format of a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -297,9 +297,7 @@ fn unwritable(path: &Path, reason: &str) -> OfflineError {
 /// A writer's error, which is text by the time it gets here: a full disk is told apart by the system's
 /// words for it.
 fn space_or_other(path: &Path, written: u64, reason: &str) -> OfflineError {
-    let full = std::io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error()).to_string();
-    let words = full.split(" (os error").next().unwrap_or(&full);
-    if !reason.contains(words) {
+    if !is_full_disk(reason) {
         return unwritable(path, reason);
     }
     let free = match rustix::fs::statvfs(directory_of(path)) {
