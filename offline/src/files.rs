@@ -243,10 +243,11 @@ impl Roots {
         let error = |error| OfflineError::io(&location, &error);
         let metadata = location.metadata().map_err(error)?;
         if !metadata.is_file() {
-            return Err(OfflineError::Data(format!(
-                "{} is not a file",
-                self.shown(&location)
-            )));
+            let shown = match self.shown(&location) {
+                empty if empty.is_empty() => location.display().to_string(),
+                shown => shown,
+            };
+            return Err(OfflineError::Data(format!("{shown} is not a file")));
         }
         let modified = metadata.modified().map_err(error)?;
         let modified = match modified.duration_since(UNIX_EPOCH) {

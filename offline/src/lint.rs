@@ -94,6 +94,11 @@ pub struct Finding {
     pub rows: u64,
 }
 
+impl LintedView {
+    /// With fewer later values than these nothing is told from chance.
+    pub const MIN_ROWS: u64 = measure::MIN_ROWS as u64;
+}
+
 impl Engine {
     /// Compares the columns of a spine with the later values of features.
     ///

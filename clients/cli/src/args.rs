@@ -143,6 +143,11 @@ fn one_of(name: &'static str, arguments: &[&'static str]) -> ArgGroup {
     ArgGroup::new(name).args(arguments).required(true)
 }
 
+/// So many MiB, in bytes.
+pub const fn mebibytes(count: u32) -> usize {
+    (count as usize) << 20
+}
+
 /// `init`
 #[derive(Debug, clap::Args)]
 pub struct InitArgs {
@@ -204,8 +209,8 @@ pub struct CompactArgs {
     /// The managed sources; all where none is named
     pub sources: Vec<String>,
     /// The most memory to sort in, in MiB; what does not fit is sorted on disk
-    #[arg(long, value_name = "MIB", default_value_t = 1024)]
-    pub memory: usize,
+    #[arg(long, value_name = "MIB", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..))]
+    pub memory: u32,
 }
 
 /// `extract`
@@ -223,7 +228,7 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "FILE")]
     pub spine: Option<PathBuf>,
     /// The spine's column of times
-    #[arg(long, default_value = "event_timestamp", value_name = "C")]
+    #[arg(long, default_value = "event_timestamp", value_name = "C", conflicts_with_all = ["at", "from"])]
     pub time_column: String,
     /// Without a spine: every key that is known at this time, such as 2013-06-01T12:00:00Z
     #[arg(long, value_name = "T", conflicts_with_all = ["spine", "from"])]
@@ -253,8 +258,8 @@ pub struct ExtractArgs {
     #[arg(long)]
     pub overwrite: bool,
     /// The most memory to use for what grows with the data, in MiB
-    #[arg(long, value_name = "MIB")]
-    pub memory: Option<usize>,
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub memory: Option<u32>,
     /// How the spine is joined to the sources; the dataset is the same
     #[arg(long, default_value = "auto")]
     pub strategy: JoinStrategy,
@@ -278,8 +283,8 @@ pub struct ReplayArgs {
     #[arg(long)]
     pub overwrite: bool,
     /// The most memory to use for what grows with the data, in MiB
-    #[arg(long, value_name = "MIB")]
-    pub memory: Option<usize>,
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub memory: Option<u32>,
 }
 
 /// `diff`

@@ -10,11 +10,15 @@ mod project;
 mod remote;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
 use args::{Args, LogFormat};
 use exit::Failure;
+
+/// How long work on other threads is waited for when the command has ended.
+const AFTER_INTERRUPT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -32,8 +36,8 @@ fn main() -> ExitCode {
             false => interruptible(commands::run(args)).await,
         }
     });
-    // Work that an interrupt left behind on other threads is not waited for.
-    runtime.shutdown_background();
+    // Work that an interrupt left behind on other threads has a moment to take its temporary files away.
+    runtime.shutdown_timeout(AFTER_INTERRUPT);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),

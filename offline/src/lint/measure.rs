@@ -3,7 +3,7 @@
 use super::column::Column;
 
 /// In fewer rows than these nothing is told from chance.
-const MIN_ROWS: usize = 30;
+pub(super) const MIN_ROWS: usize = 30;
 /// A column that is equal in this share of rows is the later value.
 const EQUALS: f64 = 0.99;
 /// Booleans and text that are equal in this share of rows nearly predict it.

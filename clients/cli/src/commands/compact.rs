@@ -10,7 +10,7 @@ use asof_offline::{CompactRequest, Compacted, EngineOptions, Orphans};
 use asof_server::clock::SystemClock;
 use serde_json::{Value, json};
 
-use crate::args::CompactArgs;
+use crate::args::{CompactArgs, mebibytes};
 use crate::commands::Global;
 use crate::exit::Failure;
 use crate::ledger::{Entry, RowCounts};
@@ -32,7 +32,7 @@ pub(super) async fn run(global: &Global, args: &CompactArgs) -> Result<(), Failu
     let version = project.head(&registry).await?;
     let definitions = &version.definitions;
     let engine = project.engine(EngineOptions {
-        memory_limit: Some(args.memory.saturating_mul(1 << 20)),
+        memory_limit: Some(mebibytes(args.memory)),
         ..EngineOptions::default()
     })?;
     let mut all: Vec<Done<'_>> = Vec::new();

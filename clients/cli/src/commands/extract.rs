@@ -11,7 +11,7 @@ use asof_offline::{EngineOptions, ExtractRequest, ExtractSummary, Grid, Rows, Vi
 use asof_server::clock::SystemClock;
 use serde_json::{Value, json};
 
-use crate::args::ExtractArgs;
+use crate::args::{ExtractArgs, mebibytes};
 use crate::commands::Global;
 use crate::exit::{Exit, Failure};
 use crate::ledger::{Entry, RowCounts};
@@ -28,7 +28,7 @@ pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failu
         None => ReadPlan::of_features(&version.definitions, args.features.iter().map(String::as_str))?,
     };
     let engine = project.engine(EngineOptions {
-        memory_limit: args.memory.map(|mib| mib << 20),
+        memory_limit: args.memory.map(mebibytes),
         strategy: args.strategy.into(),
         ..EngineOptions::default()
     })?;
@@ -67,7 +67,10 @@ pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failu
 /// The rows that are asked for.
 fn rows(args: &ExtractArgs) -> Result<Rows<'_>, Failure> {
     let timezone = args.timezone.as_deref().map(Zone::parse).transpose()?;
-    let time = |text: &Option<String>| text.as_deref().map(|text| instant(text, timezone)).transpose();
+    let time = |name: &str, text: &Option<String>| {
+        let instant = text.as_deref().map(|text| instant(text, timezone)).transpose();
+        instant.map_err(|error| Failure::usage(format!("{name}: {error}")))
+    };
     if let Some(path) = &args.spine {
         return Ok(Rows::Spine {
             path,
@@ -75,10 +78,18 @@ fn rows(args: &ExtractArgs) -> Result<Rows<'_>, Failure> {
             timezone,
         });
     }
-    let grid = match (time(&args.at)?, time(&args.from)?, time(&args.to)?, &args.every) {
+    let grid = match (
+        time("--at", &args.at)?,
+        time("--from", &args.from)?,
+        time("--to", &args.to)?,
+        &args.every,
+    ) {
         (Some(at), ..) => Grid::at(at),
-        (None, Some(from), Some(to), Some(every)) => Grid::every(from, to, Duration::parse(every)?)
-            .map_err(|error| Failure::usage(error.to_string()))?,
+        (None, Some(from), Some(to), Some(every)) => {
+            let step = Duration::parse(every)
+                .map_err(|error| Failure::usage(format!("--every {every}: {error}")))?;
+            Grid::every(from, to, step).map_err(|error| Failure::usage(error.to_string()))?
+        }
         _ => {
             return Err(Failure::new(
                 Exit::Usage,

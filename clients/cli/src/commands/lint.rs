@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use asof_core::service::ReadPlan;
 use asof_core::time::Zone;
-use asof_offline::{EngineOptions, Finding, Leak, LintReport, LintRequest};
+use asof_offline::{EngineOptions, Finding, Leak, LintReport, LintRequest, LintedView};
 use serde_json::{Value, json};
 
 use crate::args::LintArgs;
@@ -87,10 +87,14 @@ fn print(args: &LintArgs, report: &LintReport) {
     }
     for view in &report.views {
         output::line(format!(
-            "{}: rows with a later value within {}: {}",
+            "{}: rows with a later value within {}: {}{}",
             view.label,
             view.horizon,
-            output::count(view.rows_with_later)
+            output::count(view.rows_with_later),
+            match view.rows_with_later < LintedView::MIN_ROWS {
+                true => format!(", too few to tell anything: {} at least", LintedView::MIN_ROWS),
+                false => String::new(),
+            }
         ));
     }
     output::line("");

@@ -9,7 +9,7 @@ use asof_registry::SqliteRegistry;
 use asof_server::clock::SystemClock;
 use serde_json::{Value, json};
 
-use crate::args::ReplayArgs;
+use crate::args::{ReplayArgs, mebibytes};
 use crate::commands::Global;
 use crate::commands::extract::{row_counts, to_json};
 use crate::exit::{Exit, Failure};
@@ -36,7 +36,7 @@ pub(super) async fn run(global: &Global, args: &ReplayArgs) -> Result<(), Failur
         Err(what) => Err(what),
     };
     let engine = project.engine(EngineOptions {
-        memory_limit: args.memory.map(|mib| mib << 20),
+        memory_limit: args.memory.map(mebibytes),
         ..EngineOptions::default()
     })?;
     let progress = Arc::new(Line::new());
