@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray,
     Float32Array, Float64Array, Int32Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
-    TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
+    TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, UInt32Array,
 };
-use arrow::compute::cast;
+use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType as ArrowType, Float32Type, Int32Type};
 use asof_core::data_type::{DataType, KeyType};
 use asof_core::duration::Duration;
@@ -427,7 +427,16 @@ fn feature_arrays(count: usize, held: Held, random: &mut Random) -> Vec<ArrayRef
         }
         features.push(Arc::new(tags.finish()));
     }
-    features
+    // Some rows say what another one says: a correction that changes nothing.
+    let mut rows: Vec<u32> = (0..).take(count).collect();
+    for row in 1..count {
+        if random.chance(20) {
+            rows[row] = rows[random.below(row)];
+        }
+    }
+    let rows = UInt32Array::from(rows);
+    let said = features.iter().map(|feature| take(feature, &rows, None).unwrap());
+    said.collect()
 }
 
 /// A spine: its questions and its columns.
