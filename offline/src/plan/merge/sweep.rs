@@ -166,7 +166,7 @@ impl Sweep {
     pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         // A sort that is asked once reads all of its input: rows are counted, and bad ones found, whether or
         // not there are questions.
-        self.rows.fill().await?;
+        self.fill_rows().await?;
         let mut answers = Answers::default();
         while answers.rows.len() < self.batch_size && answers.held.len() < HELD {
             if !self.questions.fill().await? {
@@ -195,15 +195,17 @@ impl Sweep {
         answers.finish(&self.schema).map(Some)
     }
 
+    /// Makes the current row of the source one that is there. A batch that is done with is let go.
+    async fn fill_rows(&mut self) -> Result<bool> {
+        if let Some(rows) = self.rows.spent() {
+            self.state.copy_out(&rows.features, &self.memory)?;
+        }
+        self.rows.fill().await
+    }
+
     /// Lets all rows of the current key enter that happened by `at`.
     async fn catch_up(&mut self, at: Timestamp) -> Result<()> {
-        loop {
-            if let Some(rows) = self.rows.spent() {
-                self.state.copy_out(&rows.features, &self.memory)?;
-            }
-            if !self.rows.fill().await? {
-                break;
-            }
+        while self.fill_rows().await? {
             let (Some(rows), Some(key)) = (self.rows.columns(), self.key.as_deref()) else {
                 break;
             };
