@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::take;
 use asof_core::definition::Source;
 use asof_core::duration::Duration;
@@ -15,7 +15,7 @@ use asof_offline::{ExtractSummary, StatusCounts, Strategy};
 
 use crate::history::{FEATURES, Held, History, Questions, World, features_in};
 use crate::project::{
-    Ask, Entry, Project, column, in_place, read, same, write_arrow, write_csv, write_parquet_groups,
+    Ask, Entry, Project, batch, column, in_place, read, same, write_arrow, write_csv, write_parquet_groups,
 };
 use crate::random::{Random, cases, each_seed};
 
@@ -37,6 +37,64 @@ async fn extracts_equal_the_reference() {
     // Cases that never come to a status prove nothing about it.
     if projects > 50 {
         assert!(statuses.iter().all(|count| *count > 100), "{statuses:?}");
+    }
+}
+
+/// Of rows that become known later than they happened, those that say what was known are no correction.
+#[tokio::test]
+async fn a_correction_that_changes_nothing_is_not_counted() {
+    let int64 = |values: [i64; 5]| -> ArrayRef { Arc::new(Int64Array::from_iter_values(values)) };
+    let times = |micros: &[i64]| -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from(micros.to_vec()).with_timezone("UTC"))
+    };
+    let mut project = Project::new();
+    let source = Source {
+        created_time: Some("known".into()),
+        ..in_place("s", "s.parquet")
+    };
+    project.entity("thing", &[("k", "int64")]).source(source).view(
+        "v",
+        "thing",
+        "s",
+        None,
+        &[("x", "int64"), ("y", "int64")],
+    );
+    // Key 1 is corrected to what it was, key 2 in y, key 3 has nothing else.
+    let rows = batch(vec![
+        ("k", int64([1, 1, 2, 2, 3])),
+        ("at", times(&[10, 20, 10, 20, 20])),
+        ("known", times(&[10, 200, 10, 200, 200])),
+        ("x", int64([5, 5, 5, 5, 5])),
+        ("y", int64([7, 7, 7, 8, 7])),
+    ]);
+    write_parquet_groups(&project.path("s.parquet"), &rows, 2);
+    let spine = batch(vec![
+        ("k", int64([1, 1, 2, 3, 1])),
+        ("event_timestamp", times(&[100, 200, 100, 100, 15])),
+    ]);
+    write_parquet_groups(&project.path("spine.parquet"), &spine, 5);
+    for (strategy, out) in [
+        (Strategy::Indexed, "indexed.parquet"),
+        (Strategy::Sorted, "sorted.parquet"),
+    ] {
+        project.set_strategy(strategy);
+        for (features, corrected) in [("v:*", 2), ("v:x", 1)] {
+            let ask = Ask {
+                overwrite: true,
+                ..Ask::default()
+            };
+            let (spine, out) = (project.path("spine.parquet"), project.path(out));
+            let summary = project
+                .extract(&project.plan(&[features]), &spine, &out, &ask)
+                .await
+                .unwrap();
+            let view = &summary.views[0];
+            assert_eq!(
+                (view.held_back_winners, view.corrected_rows),
+                (3, corrected),
+                "{out:?} {features}"
+            );
+        }
     }
 }
 

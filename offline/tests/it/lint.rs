@@ -241,6 +241,23 @@ async fn present_values_and_noise_are_not() {
     assert_eq!(findings(&project, second).await, []);
 }
 
+/// A feature that hardly ever changes has its present value next, too.
+#[tokio::test]
+async fn the_present_value_of_what_hardly_changes_is_not() {
+    let random = &mut Random::new(5);
+    let mut hourly = Hourly::new(random);
+    for key in 0..KEYS {
+        // Some keys change once.
+        let rain = if key % 2 == 0 { HOURS / 2 } else { HOURS };
+        for hour in 0..HOURS {
+            hourly.sky[Hourly::row(key, hour)] = if hour < rain { "clear" } else { "rain" };
+        }
+    }
+    let project = hourly.project(Some("2h"), random);
+    let now: StringArray = of_hour(0, |row| hourly.sky[row]).into_iter().collect();
+    assert_eq!(findings(&project, Arc::new(now)).await, []);
+}
+
 #[tokio::test]
 async fn what_nearly_predicts_the_next_value_is_found() {
     let random = &mut Random::new(3);
