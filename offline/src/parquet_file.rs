@@ -81,6 +81,19 @@ impl ParquetFile {
         self.metadata.schema()
     }
 
+    /// About how many bytes a value of a column takes, in the row group where it takes most.
+    pub(crate) fn value_bytes(&self, column: &str) -> Option<usize> {
+        let bytes = self.metadata().row_groups().iter().filter_map(|group| {
+            let mut chunks = group.columns().iter();
+            let chunk = chunks.find(|chunk| chunk.column_path().parts() == [column])?;
+            // What is written with a dictionary is larger than it looks, where the writer does not say.
+            let bytes = chunk.unencoded_byte_array_data_bytes();
+            let bytes = bytes.unwrap_or_else(|| chunk.uncompressed_size()).max(0);
+            usize::try_from(bytes / chunk.num_values().max(1)).ok()
+        });
+        bytes.max()
+    }
+
     /// The rows of each row group, as numbers in the file.
     pub(crate) fn groups(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.first_rows

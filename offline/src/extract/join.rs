@@ -122,7 +122,11 @@ impl Bound {
                 source,
             ));
         }
-        let row_bytes = reads.iter().map(|read| row_bytes(&read.bound)).max().unwrap_or(0);
+        let row_bytes = self.reads.iter().zip(&reads).map(|(read, joined)| {
+            let files = sources.get(joined.source).map(|source| &source.files);
+            row_bytes(read, files)
+        });
+        let row_bytes = row_bytes.max().unwrap_or(0);
         Ok(Arc::new(JoinSpec {
             engine: engine.for_join(reads.len(), row_bytes),
             spine,
@@ -136,11 +140,19 @@ impl Bound {
 
 /// About how many bytes a row of a view takes on its way through a join, with its key, its times and its
 /// numbers.
-fn row_bytes(bound: &BoundView) -> usize {
+fn row_bytes(read: &BoundRead, files: Option<&SourceFiles>) -> usize {
     const BESIDE_FEATURES: usize = 96;
-    let features = bound.view.features().iter();
-    let features = features.map(|feature| width(&feature.data_type.to_arrow()));
-    BESIDE_FEATURES + features.sum::<usize>()
+    let schema = read.columns.schema();
+    let files = files.and_then(SourceFiles::parquet).unwrap_or_default();
+    let written = |place: &usize| {
+        let column = schema.fields().get(*place).map_or("", |field| field.name());
+        files.iter().filter_map(|file| file.value_bytes(column)).max()
+    };
+    let keys = read.places.keys.iter().filter_map(written);
+    let features = read.bound.view.features().iter().zip(&read.places.features);
+    let features = features
+        .map(|(feature, place)| width(&feature.data_type.to_arrow()).max(written(place).unwrap_or(0)));
+    BESIDE_FEATURES + keys.sum::<usize>() + features.sum::<usize>()
 }
 
 /// About how many bytes a value takes.

@@ -11,7 +11,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 
 use asof_core::service::CallerColumn;
 
@@ -111,12 +111,21 @@ impl ExecutionPlan for QuestionsExec {
         let input = self.input.execute(partition, context)?;
         let reader = KeyReader::new(&self.spec.spine, &self.keys, &self.columns).map_err(external)?;
         let (spec, schema) = (Arc::clone(&self.spec), self.schema());
+        let size = spec.engine.options.batch_size.max(1);
         let mut first_row = 0;
-        let questions = input.map(move |batch| {
-            let batch = batch?;
-            let questions = questions(&spec, &reader, &batch, first_row, &schema);
-            first_row += batch.num_rows();
-            questions
+        // A spine is read in larger batches than a sort may have room for.
+        let questions = input.flat_map(move |batch| {
+            let asked = batch.map(|batch| {
+                let starts = (0..batch.num_rows()).step_by(size);
+                let asked = starts.map(|start| {
+                    let part = batch.slice(start, size.min(batch.num_rows() - start));
+                    questions(&spec, &reader, &part, first_row + start, &schema)
+                });
+                let asked: Vec<Result<RecordBatch>> = asked.collect();
+                first_row += batch.num_rows();
+                asked
+            });
+            stream::iter(asked.unwrap_or_else(|error| vec![Err(error)]))
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), questions)))
     }

@@ -1,12 +1,15 @@
 //! I3: readers, batch size, memory limit and the cut of files change nothing about the bytes.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
 use asof_core::definition::Location;
 use asof_core::time::Zone;
 use asof_offline::{EngineOptions, OfflineError, Strategy};
 
 use crate::contract::write_source;
 use crate::history::{FEATURES, Held, History, Questions, World};
-use crate::project::{Ask, Project, extract, write_parquet_groups};
+use crate::project::{Ask, Project, batch, extract, in_place, write_parquet, write_parquet_groups};
 use crate::random::{Random, cases, each_seed};
 
 const PLANS: usize = 8;
@@ -163,5 +166,61 @@ async fn tiny_inputs_fit_every_limit() {
             let first = expected.get_or_insert_with(|| bytes.clone());
             assert!(*first == bytes, "other bytes by {options:?}");
         }
+    }
+}
+
+/// A spine of one batch as it is read, of keys of a kilobyte, and values of as many: neither is a batch that a small
+/// limit has room to sort.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wide_rows_and_long_spines_fit_small_limits() {
+    const ROWS: usize = 20_000;
+    let wide = |row: usize| format!("{row:0>1000}");
+    let times = |rows: std::ops::Range<i64>| -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from_iter_values(rows).with_timezone("UTC"))
+    };
+    let text = |rows: &mut dyn Iterator<Item = usize>| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(rows.map(wide)))
+    };
+    let mut project = Project::new();
+    project
+        .entity("page", &[("url", "string")])
+        .source(in_place("s", "s.parquet"))
+        .view("v", "page", "s", None, &[("body", "string")]);
+    let pages = batch(vec![
+        ("url", text(&mut (0..2_000))),
+        ("at", times(0..2_000)),
+        ("body", text(&mut (7..2_007))),
+    ]);
+    write_parquet(&project.path("s.parquet"), &pages);
+    let spine = batch(vec![
+        ("url", text(&mut (0..ROWS).map(|row| row * 7 % 2_000))),
+        ("event_timestamp", times(1_000..1_000 + ROWS as i64)),
+    ]);
+    write_parquet(&project.path("spine.parquet"), &spine);
+    let ask = Ask {
+        overwrite: true,
+        ..Ask::default()
+    };
+    let mut expected: Option<Vec<u8>> = None;
+    for (limit, strategy) in [
+        (None, Strategy::Indexed),
+        (Some(16 << 20), Strategy::Sorted),
+        (Some(32 << 20), Strategy::Sorted),
+    ] {
+        let options = EngineOptions {
+            memory_limit: limit,
+            readers: 2,
+            batch_size: 8_192,
+            strategy,
+        };
+        let (plan, out) = (project.plan(&["v:*"]), project.path("out.arrow"));
+        let spine = project.path("spine.parquet");
+        let done = extract(&project.engine_with(options), &plan, &spine, &out, &ask).await;
+        done.unwrap_or_else(|error| panic!("{options:?}: {error}"));
+        let bytes = std::fs::read(&out).unwrap();
+        assert!(
+            *expected.get_or_insert_with(|| bytes.clone()) == bytes,
+            "{options:?}"
+        );
     }
 }
