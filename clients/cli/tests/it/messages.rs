@@ -172,7 +172,7 @@ fn rows_to_extract() {
     );
     refused(
         &["--at", "2026-01-20 20:00:00"],
-        "\"2026-01-20 20:00:00\" has no time zone: write it as 2013-06-01T12:00:00Z or with an offset such as +02:00",
+        "--at: \"2026-01-20 20:00:00\" has no time zone: write it as 2013-06-01T12:00:00Z or with an offset such as +02:00",
     );
 }
 
