@@ -8,8 +8,10 @@
 mod decimal;
 pub(crate) mod text;
 mod type_name;
+mod width;
 
 pub use type_name::type_name;
+pub(crate) use width::width;
 
 use std::fmt;
 use std::sync::Arc;

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType as ArrowType;
-
 use asof_core::definition::{BoundView, View, ViewKind};
 use asof_core::service::{CallerColumn, ReadPlan};
 
 use super::given::Given;
 use super::{ExtractRequest, Progress, Rows};
 use crate::asof::SourceFiles;
+use crate::column::width;
 use crate::columns::SourceColumns;
 use crate::digest::KnownDigests;
 use crate::engine::Engine;
@@ -153,18 +152,6 @@ fn row_bytes(read: &BoundRead, files: Option<&SourceFiles>) -> usize {
     let features = features
         .map(|(feature, place)| width(&feature.data_type.to_arrow()).max(written(place).unwrap_or(0)));
     BESIDE_FEATURES + keys.sum::<usize>() + features.sum::<usize>()
-}
-
-/// About how many bytes a value takes.
-fn width(data_type: &ArrowType) -> usize {
-    const VARIABLE: usize = 32;
-    match data_type {
-        ArrowType::FixedSizeList(item, length) => {
-            width(item.data_type()) * usize::try_from(*length).unwrap_or(0)
-        }
-        ArrowType::Struct(fields) => fields.iter().map(|field| width(field.data_type())).sum(),
-        plain => plain.primitive_width().unwrap_or(VARIABLE),
-    }
 }
 
 /// The view with its keys and times only.

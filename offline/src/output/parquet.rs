@@ -11,14 +11,25 @@ use parquet::errors::Result;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 
+use crate::column::width;
 use crate::fan_out::fan_out;
 
-/// How many rows a row group of a Parquet dataset holds.
+/// How many rows a row group of a Parquet dataset holds at most.
 const ROW_GROUP: usize = 1 << 20;
+/// About how many bytes it holds, by the types of its columns, so that it is the same however the rows come. It is in
+/// memory until it is whole.
+const GROUP_BYTES: usize = 128 << 20;
 
 /// How many bytes the distinct values of a column may take to be written once each: columns with more, as
 /// measurements mostly have, are soon found out and written as they are.
 const DICTIONARY: usize = 128 << 10;
+
+/// How many rows a row group of these columns holds.
+fn rows_of_group(schema: &SchemaRef) -> usize {
+    const FEWEST: usize = 1 << 13;
+    let width: usize = schema.fields().iter().map(|field| width(field.data_type())).sum();
+    (GROUP_BYTES / width.max(1)).clamp(FEWEST, ROW_GROUP)
+}
 
 /// Writes a Parquet dataset.
 pub(super) struct ParquetWriter<W: Write + Send> {
@@ -29,6 +40,8 @@ pub(super) struct ParquetWriter<W: Write + Send> {
     /// The row group under way, one writer a leaf column.
     columns: Vec<ArrowColumnWriter>,
     rows: usize,
+    /// How many rows one holds.
+    full: usize,
     groups: usize,
 }
 
@@ -48,6 +61,7 @@ impl<W: Write + Send> ParquetWriter<W> {
             threads,
             columns: Vec::new(),
             rows: 0,
+            full: rows_of_group(schema),
             groups: 0,
         })
     }
@@ -60,10 +74,10 @@ impl<W: Write + Send> ParquetWriter<W> {
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let mut first = 0;
         while first < batch.num_rows() {
-            let rows = (batch.num_rows() - first).min(ROW_GROUP - self.rows);
+            let rows = (batch.num_rows() - first).min(self.full - self.rows);
             self.append(&batch.slice(first, rows))?;
             first += rows;
-            if self.rows == ROW_GROUP {
+            if self.rows == self.full {
                 self.flush()?;
             }
         }
