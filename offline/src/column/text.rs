@@ -76,8 +76,9 @@ pub(crate) fn parse(
     })
 }
 
-/// The columns of a CSV file, by its header line, as text.
-pub(crate) fn header(file: std::fs::File) -> Result<Schema, String> {
+/// The columns of a CSV file, by its header line, as text. A byte-order mark before the first of them, as
+/// spreadsheets write it, is no part of its name.
+pub(crate) fn header(file: impl std::io::Read) -> Result<Schema, String> {
     let format = arrow::csv::reader::Format::default().with_header(true);
     let (header, _) = format
         .infer_schema(file, Some(0))
@@ -85,8 +86,16 @@ pub(crate) fn header(file: std::fs::File) -> Result<Schema, String> {
     if header.fields().is_empty() {
         return Err("it is empty, without a header line".into());
     }
-    let fields = header.fields().iter();
-    let text = fields.map(|field| Field::new(field.name(), ArrowType::Utf8, true));
+    let names = header.fields().iter().enumerate().map(|(place, field)| {
+        let marked = field.name().strip_prefix('\u{feff}').filter(|_| place == 0);
+        // Behind the mark a quote was not seen to begin the field.
+        let quoted = |name: &'_ str| Some(name.strip_prefix('"')?.strip_suffix('"')?.replace("\"\"", "\""));
+        match marked {
+            Some(name) => quoted(name).unwrap_or_else(|| name.to_owned()),
+            None => field.name().clone(),
+        }
+    });
+    let text = names.map(|name| Field::new(name, ArrowType::Utf8, true));
     Ok(Schema::new(text.collect::<Vec<_>>()))
 }
 

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::csv::ReaderBuilder;
-use arrow::csv::reader::Format as CsvFormat;
 use arrow::ipc::reader::FileReader;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use asof_core::service::{did_you_mean, nearest};
 
 use super::lost;
+use crate::column::text;
 use crate::error::{DECODER_FAILED, OfflineError, Result, first_line};
 use crate::output::OutputFormat;
 use crate::spine::{BATCH, Batches};
@@ -135,17 +135,7 @@ fn open(format: OutputFormat, file: File) -> std::result::Result<(SchemaRef, Bat
 /// A CSV file as text.
 fn csv(mut file: File) -> std::result::Result<(SchemaRef, Batches), String> {
     use std::io::{Seek, SeekFrom};
-    let format = CsvFormat::default().with_header(true);
-    let header = format
-        .infer_schema(&file, Some(0))
-        .map_err(|error| error.to_string())?;
-    let (header, _) = header;
-    if header.fields().is_empty() {
-        return Err("it is empty, without a header line".into());
-    }
-    let names = header.fields().iter().map(|field| field.name());
-    let text: Vec<Field> = names.map(|name| Field::new(name, DataType::Utf8, true)).collect();
-    let schema = Arc::new(Schema::new(text));
+    let schema = Arc::new(text::header(&file)?);
     file.seek(SeekFrom::Start(0)).map_err(|error| error.to_string())?;
     let reader = ReaderBuilder::new(Arc::clone(&schema))
         .with_header(true)

@@ -136,6 +136,32 @@ async fn sql_projects_and_filters() {
     );
 }
 
+/// Spreadsheets write a byte-order mark before the header.
+#[tokio::test]
+async fn a_byte_order_mark_is_no_part_of_a_name() {
+    for header in ["k,at,x", "\"k\",\"at\",x"] {
+        let project = over("a.csv");
+        let rows = format!("\u{feff}{header}\n1,1970-01-01T00:00:00.000010Z,5\n");
+        std::fs::write(project.path("a.csv"), rows).unwrap();
+        assert_eq!(found(&project).await, [Some(5), None], "{header}");
+        let spine = "\u{feff}k,event_timestamp\n1,1970-01-01T00:00:01Z\n";
+        std::fs::write(project.path("spine.csv"), spine).unwrap();
+        let out = project.path("out.csv");
+        let plan = project.plan(&["v:*"]);
+        extract(
+            &project.engine(),
+            &plan,
+            &project.path("spine.csv"),
+            &out,
+            &Ask::default(),
+        )
+        .await
+        .unwrap();
+        let written = std::fs::read_to_string(out).unwrap();
+        assert!(written.starts_with("k,event_timestamp,v__x\n1,"), "{written}");
+    }
+}
+
 /// Some writers say so where a file happens to have no nulls.
 #[tokio::test]
 async fn a_column_may_have_nulls_in_another_file() {
