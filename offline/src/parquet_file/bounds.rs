@@ -50,23 +50,24 @@ impl ParquetFile {
         let converter = self.converter(column)?;
         let metadata = self.metadata();
         let (pages, offsets) = (metadata.column_index()?, metadata.offset_index()?);
-        let counts = converter
-            .data_page_row_counts(offsets, metadata.row_groups(), [&group])
-            .ok()??;
-        let mut first = *self.first_rows.get(group)?;
-        let mut parts = Vec::with_capacity(counts.len());
-        for count in counts.iter() {
-            let end = first + count?;
-            parts.push(first..end);
-            first = end;
-        }
+        let whole = self.groups().nth(group)?;
+        let leaf = converter.parquet_column_index()?;
+        let locations = offsets.get(group)?.get(leaf)?.page_locations().iter();
+        // A damaged index may say anything of where its pages begin.
+        let starts = locations.map(|page| whole.start.checked_add(u64::try_from(page.first_row_index).ok()?));
+        let starts = starts.collect::<Option<Vec<u64>>>()?;
+        let ends = starts.iter().skip(1).chain([&whole.end]);
+        let parts = starts
+            .iter()
+            .zip(ends)
+            .map(|(start, end)| (start < end).then_some(*start..*end));
+        let parts = parts.collect::<Option<Vec<_>>>()?;
         let bounds = Bounds {
             mins: converter.data_page_mins(pages, offsets, [&group]).ok()?,
             maxes: converter.data_page_maxes(pages, offsets, [&group]).ok()?,
             parts,
         };
-        let whole = self.groups().nth(group)?;
-        (bounds.parts.last().map(|part| part.end) == Some(whole.end)
+        (bounds.parts.first().map(|part| part.start) == Some(whole.start)
             && bounds.mins.len() == bounds.parts.len()
             && bounds.maxes.len() == bounds.parts.len())
         .then_some(bounds)
