@@ -85,14 +85,13 @@ impl OfflineError {
     pub fn planned(error: &datafusion::error::DataFusionError) -> Self {
         use datafusion::error::DataFusionError as E;
         let root = error.find_root();
-        if is_full_disk(&root.to_string()) {
-            return Self::no_room_to_sort();
+        if let E::External(cause) = root
+            && let Some(own) = cause.downcast_ref::<Self>()
+        {
+            return own.clone();
         }
         match root {
-            E::External(cause) => match cause.downcast_ref::<Self>() {
-                Some(own) => own.clone(),
-                None => Self::Internal(first_line(&cause.to_string())),
-            },
+            full if is_full_disk(&full.to_string()) => Self::no_room_to_sort(),
             E::ResourcesExhausted(message) => Self::Memory(format!(
                 "the memory limit is too small to hold what is sorted at a time: raise the limit, or cut the spine ({})",
                 first_line(cause_of(message))
@@ -123,12 +122,10 @@ impl OfflineError {
         if root.to_string().contains(NOT_FOUND) {
             return Self::gone(place);
         }
-        // What is read here fills no disk; what is sorted on its way may.
-        if is_full_disk(&root.to_string()) {
-            return Self::no_room_to_sort();
-        }
         match root {
             E::External(cause) if cause.is::<Self>() => Self::planned(error),
+            // What is read here fills no disk; what is sorted on its way may.
+            full if is_full_disk(&full.to_string()) => Self::no_room_to_sort(),
             E::ResourcesExhausted(message) => Self::Memory(format!(
                 "{place}: the memory limit is too small for this: {}",
                 first_line(cause_of(message))

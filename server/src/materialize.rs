@@ -207,7 +207,7 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
         while let Some(rows) = scan.next().await? {
             done.rows_read += rows.heads.len() as u64;
             done.rows_skipped += rows.skipped;
-            let wanted = new_rows(&rows, work.before.as_ref());
+            let wanted = new_rows(&rows, work.before.as_ref().map(|(mark, _)| mark));
             done.rows_written += chunk.add(&rows, wanted, request.as_of)?;
             if chunk.is_full() {
                 self.flush(&mut chunk, work, request.as_of)?;
@@ -297,11 +297,7 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
 }
 
 /// The rows of a batch that the generation does not have, as far as its mark says.
-fn new_rows<'a>(
-    rows: &'a SourceRows,
-    before: Option<&'a (Mark, Timestamp)>,
-) -> impl Iterator<Item = usize> + 'a {
-    let mark = before.map(|(mark, _)| mark);
+fn new_rows<'a>(rows: &'a SourceRows, mark: Option<&'a Mark>) -> impl Iterator<Item = usize> + 'a {
     rows.heads.iter().enumerate().filter_map(move |(place, head)| {
         let has = mark.is_some_and(|mark| mark.has(rows.file, head.order));
         (!has).then_some(place)

@@ -89,7 +89,7 @@ pub(crate) fn header(file: impl std::io::Read) -> Result<Schema, String> {
     let names = header.fields().iter().enumerate().map(|(place, field)| {
         let marked = field.name().strip_prefix('\u{feff}').filter(|_| place == 0);
         // Behind the mark a quote was not seen to begin the field.
-        let quoted = |name: &'_ str| Some(name.strip_prefix('"')?.strip_suffix('"')?.replace("\"\"", "\""));
+        let quoted = |name: &str| Some(name.strip_prefix('"')?.strip_suffix('"')?.replace("\"\"", "\""));
         match marked {
             Some(name) => quoted(name).unwrap_or_else(|| name.to_owned()),
             None => field.name().clone(),

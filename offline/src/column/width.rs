@@ -6,6 +6,7 @@ use arrow::datatypes::DataType as ArrowType;
 pub(crate) fn width(data_type: &ArrowType) -> usize {
     const VARIABLE: usize = 32;
     match data_type {
+        ArrowType::Boolean => 1,
         ArrowType::FixedSizeList(item, length) => {
             width(item.data_type()) * usize::try_from(*length).unwrap_or(0)
         }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use asof_core::data_type::DataType;
 use asof_core::definition::BoundView;
 use asof_core::service::CallerColumn;
 
 use crate::asof::SourceFiles;
+use crate::column::width;
 use crate::columns::SourceColumns;
 use crate::engine::Engine;
 use crate::extract::{Phase, Progress};
@@ -145,8 +145,10 @@ impl JoinSpec {
         };
         let keys = self.key_sets().len() as u64 * INDEXED_ROW;
         let features = self.reads.iter().flat_map(|read| read.bound.view.features());
-        let values: u64 = features.map(|feature| width(&feature.data_type)).sum();
-        let per_row = keys + self.reads.len() as u64 * ANSWERED_ROW + values;
+        let values = features
+            .map(|feature| width(&feature.data_type.to_arrow()))
+            .sum::<usize>();
+        let per_row = keys + self.reads.len() as u64 * ANSWERED_ROW + values as u64;
         let needed = self.spine.about_rows().saturating_mul(per_row);
         if needed > limit as u64 / 4 * 3 {
             Strategy::Sorted
@@ -176,18 +178,5 @@ impl JoinSpec {
     pub(crate) fn reads_of(&self, source: usize) -> impl Iterator<Item = (usize, &JoinRead)> {
         let reads = self.reads.iter().enumerate();
         reads.filter(move |(_, read)| read.source == source)
-    }
-}
-
-/// About how many bytes a value takes.
-fn width(data_type: &DataType) -> u64 {
-    match data_type {
-        DataType::Bool => 1,
-        DataType::Int32 | DataType::Float32 | DataType::Date => 4,
-        DataType::Int64 | DataType::Float64 | DataType::Timestamp => 8,
-        DataType::Decimal { .. } => 16,
-        DataType::Embedding(len) => 4 * u64::from(*len),
-        DataType::Struct(fields) => fields.iter().map(|(_, field)| width(field)).sum(),
-        DataType::String | DataType::Bytes | DataType::List(_) | DataType::Map(_) | DataType::Json => 32,
     }
 }

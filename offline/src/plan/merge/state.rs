@@ -102,12 +102,12 @@ impl KeyState {
     /// Takes in a row, greater than all before it, that is due at an instant.
     pub(super) fn enter(&mut self, standing: Standing, due: Timestamp, at: Timestamp) {
         greatest(&mut self.happened, &standing);
+        while self.waiting.back().is_some_and(|before| before.due >= due) {
+            self.waiting.pop_back();
+        }
         if due <= at {
             self.know(standing);
         } else {
-            while self.waiting.back().is_some_and(|before| before.due >= due) {
-                self.waiting.pop_back();
-            }
             self.waiting.push_back(Waiting { due, standing });
         }
     }
