@@ -33,6 +33,20 @@ pub struct SourceRows {
     pub skipped: u64,
     /// How many rows were ignored because an earlier one has the same event id.
     pub repeated: u64,
+    /// How many of the file's rows come before and with this batch.
+    pub read: u64,
+    /// Whether it is the last batch of its file.
+    pub is_last: bool,
+}
+
+impl SourceRows {
+    /// Leaves out the rows among the first `behind` of the file.
+    pub(crate) fn pass_over(&mut self, behind: u64) {
+        self.heads.retain(|head| head.number >= behind);
+        if self.read <= behind {
+            (self.skipped, self.repeated) = (0, 0);
+        }
+    }
 }
 
 /// One row of a batch.
@@ -40,6 +54,8 @@ pub struct SourceRows {
 pub struct RowHead {
     /// Its number in the batch's arrays.
     pub row: usize,
+    /// Its number in the file.
+    pub number: u64,
     /// Its place in the total order.
     pub order: RowOrder,
     /// Whether it says that there is nothing any more.
@@ -108,7 +124,11 @@ impl RowReader {
                 rows: &RowNumbers::From(next_row),
             };
             next_row += u64::try_from(batch.num_rows()).unwrap_or(0);
-            self.rows(&batch, stand, repeats)
+            let rows = self.rows(&batch, stand, repeats)?;
+            Ok(SourceRows {
+                read: next_row,
+                ..rows
+            })
         }))
     }
 
@@ -133,6 +153,8 @@ impl RowReader {
             features,
             skipped: 0,
             repeated: 0,
+            read: 0,
+            is_last: false,
         };
         for row in 0..selected.rows {
             let whole = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
@@ -140,12 +162,14 @@ impl RowReader {
                 rows.skipped += 1;
                 continue;
             };
-            if is_repeated(selected.input_row(row)) {
+            let input = selected.input_row(row);
+            if is_repeated(input) {
                 rows.repeated += 1;
                 continue;
             }
             rows.heads.push(RowHead {
                 row,
+                number: stand.rows.get(input),
                 order,
                 deleted: heads.is_deleted(row),
             });

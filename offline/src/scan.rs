@@ -1,6 +1,5 @@
 //! All rows of a source, file by file, several files at once.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -13,7 +12,7 @@ use crate::rows::{RowReader, SourceRows};
 use crate::snapshot::Snapshot;
 use crate::workers::{Finds, Workers};
 
-/// The rows of a range of a snapshot's files, without those that repeat an event of any of its files.
+/// The rows of some of a snapshot's files, without those that repeat an event of any of its files.
 ///
 /// Batches of one file come in its order, those of different files as they are read.
 pub struct Scan(Workers<SourceRows>);
@@ -28,12 +27,23 @@ struct Shared {
 }
 
 impl Scan {
-    /// Starts to read.
+    /// Starts to read files, by their numbers in the snapshot.
     pub fn start(
         engine: &Engine,
         snapshot: &Arc<Snapshot>,
         reader: &Arc<RowReader>,
-        files: Range<usize>,
+        files: impl IntoIterator<Item = usize>,
+    ) -> Self {
+        let from_the_first = files.into_iter().map(|file| (file, 0));
+        Self::start_behind(engine, snapshot, reader, from_the_first)
+    }
+
+    /// Starts to read files, each behind so many of its first rows.
+    pub fn start_behind(
+        engine: &Engine,
+        snapshot: &Arc<Snapshot>,
+        reader: &Arc<RowReader>,
+        files: impl IntoIterator<Item = (usize, u64)>,
     ) -> Self {
         let shared = Arc::new(Shared {
             engine: engine.clone(),
@@ -41,10 +51,11 @@ impl Scan {
             reader: Arc::clone(reader),
             repeats: OnceCell::new(),
         });
-        let jobs = files.map(|file| (snapshot.place_of(file), file)).collect();
-        let run = move |file, finds| {
+        let files = files.into_iter();
+        let jobs = files.map(|job| (snapshot.place_of(job.0), job)).collect();
+        let run = move |(file, behind), finds| {
             let shared = Arc::clone(&shared);
-            async move { shared.read(file, &finds).await }
+            async move { shared.read(file, behind, &finds).await }
         };
         Self(Workers::start(engine.options.readers, jobs, run))
     }
@@ -57,7 +68,7 @@ impl Scan {
 
 impl Shared {
     /// Sends the batches of one file until its end, or until nobody listens any more.
-    async fn read(&self, file: usize, finds: &Finds<SourceRows>) -> Result<()> {
+    async fn read(&self, file: usize, behind: u64, finds: &Finds<SourceRows>) -> Result<()> {
         let Self {
             engine,
             snapshot,
@@ -69,8 +80,19 @@ impl Shared {
             .await?;
         let rows = reader.read_file(engine, snapshot, file, repeats.as_ref()).await?;
         let mut rows = std::pin::pin!(rows);
+        let mut last: Option<SourceRows> = None;
         while let Some(rows) = rows.next().await {
-            if finds.send(Ok(rows?)).await.is_err() {
+            let mut rows = rows?;
+            rows.pass_over(behind);
+            if let Some(before) = last.replace(rows)
+                && finds.send(Ok(before)).await.is_err()
+            {
+                return Ok(());
+            }
+        }
+        if let Some(mut last) = last {
+            last.is_last = true;
+            if finds.send(Ok(last)).await.is_err() {
                 return Ok(());
             }
         }
