@@ -18,14 +18,18 @@
 //!   must not see rows from after its instant compares the winner's [`RowOrder::due`] with it.
 //! - A write is **atomic**, progress included, and when it returns it survives the death of the
 //!   process. The store holds bytes for progress and does not look into them.
+//! - A **load** writes many rows at once, under the same rules: newest wins against whatever else is
+//!   written meanwhile, and reads go on.
 //! - Damage is an error that names the place, for the calls that need what is damaged: never "nothing
 //!   there", and never for other calls.
 
 #[cfg(any(test, feature = "test-util"))]
 pub mod conformance;
+mod load;
 pub mod memory;
 
 use std::cmp::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering as MemoryOrdering};
 
 use crate::data_type::KeyType;
 use crate::definition::{BoundView, StoredShape};
@@ -35,6 +39,8 @@ use crate::order::RowOrder;
 use crate::row::{RowField, RowSchema, StoredRow, order_bytes};
 use crate::status::Winner;
 use crate::time::Timestamp;
+
+pub use load::{LoadRows, SortedRows};
 
 /// What a view is called in a store: with other key types it is another view.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -110,6 +116,13 @@ impl ViewState {
             .into_iter()
             .flatten()
             .find(|state| state.generation == generation)
+    }
+
+    /// Whether the generation of that number answers reads.
+    pub fn serves(&self, generation: Generation) -> bool {
+        self.serving
+            .as_ref()
+            .is_some_and(|serving| serving.generation == generation)
     }
 
     /// Replaces what is known of `generation`.
@@ -247,6 +260,74 @@ pub enum StoreError {
     },
 }
 
+/// Generations of views of one entity that are read together.
+#[derive(Debug)]
+pub struct ReadSet {
+    entity: u32,
+    views: Vec<(u32, Generation)>,
+    /// The places of `views`, sorted by what they name.
+    sorted: Vec<(u32, Generation, usize)>,
+    /// What the store noted of the set, which is used with no other; see [`ReadSet::noted`].
+    noted: AtomicU64,
+}
+
+impl ReadSet {
+    /// Views of an entity, each with the generation to read, in any order.
+    pub fn new(entity: u32, views: Vec<(u32, Generation)>) -> Self {
+        let places = views.iter().zip(0..);
+        let mut sorted: Vec<_> = places
+            .map(|((view, generation), at)| (*view, *generation, at))
+            .collect();
+        sorted.sort_unstable();
+        Self {
+            entity,
+            views,
+            sorted,
+            noted: AtomicU64::new(0),
+        }
+    }
+
+    /// The entity.
+    pub fn entity(&self) -> u32 {
+        self.entity
+    }
+
+    /// The views with their generations, as they were given.
+    pub fn views(&self) -> &[(u32, Generation)] {
+        &self.views
+    }
+
+    /// The same by number and generation, each with its place as given.
+    pub fn sorted(&self) -> &[(u32, Generation, usize)] {
+        &self.sorted
+    }
+
+    /// What the store that reads the set noted last: a number of its own, 0 at first. A store that has
+    /// looked at a set once need not do so again until something changes.
+    pub fn noted(&self) -> u64 {
+        self.noted.load(MemoryOrdering::Relaxed)
+    }
+
+    /// Notes a number for the next read.
+    pub fn note(&self, number: u64) {
+        self.noted.store(number, MemoryOrdering::Relaxed);
+    }
+}
+
+/// Takes the place of a view in a [`ReadSet`] and what was found of it.
+pub type Visit<'v> = &'v mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreError>;
+
+/// Reads keys of one entity, one after the other.
+pub trait OnlineReader {
+    /// Reads one key, given by its bytes: calls `visit` once for each view of the set, in any order.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoGeneration`] where a generation is not there any more; other errors of the store; and
+    /// those that `visit` returns, which end the read.
+    fn read(&mut self, key: &[u8], visit: Visit<'_>) -> Result<(), StoreError>;
+}
+
 /// Where online rows are kept; see the contract of this module.
 pub trait OnlineStore: Send + Sync {
     /// The slot of a view, given out on the first call.
@@ -279,6 +360,19 @@ pub trait OnlineStore: Send + Sync {
         state: Option<&GenerationState>,
     ) -> Result<(), StoreError>;
 
+    /// Writes many rows that are due and, in the same atomic step, how far the loading has come, in bytes
+    /// that only the loader reads; they take the place of those of the load before.
+    fn load(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        rows: &SortedRows,
+        progress: &[u8],
+    ) -> Result<(), StoreError>;
+
+    /// What the last [`load`](Self::load) into a generation said of its progress.
+    fn loaded(&self, slot: ViewSlot, generation: Generation) -> Result<Option<Vec<u8>>, StoreError>;
+
     /// Makes the generation that is being built the one that serves, at once, and removes the rows
     /// of the one that served. Does nothing where `generation` serves already.
     fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError>;
@@ -286,21 +380,34 @@ pub trait OnlineStore: Send + Sync {
     /// Merges the pending rows that are due at `now`; returns how many.
     fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError>;
 
-    /// Reads one key in several generations of views of one entity, as at `at`: calls `visit` once
-    /// for each of `views`, with its place in the list, in any order.
+    /// A reader of keys in the generations of a set, as at `at`.
     ///
     /// # Errors
     ///
-    /// [`StoreError::NoGeneration`] where one of them is not there any more, before or during the
-    /// read; other errors of the store; and those that `visit` returns, which end the read.
+    /// [`StoreError::NoGeneration`] where one of them is not there any more.
+    fn reader<'a>(
+        &'a self,
+        set: &'a ReadSet,
+        at: Timestamp,
+    ) -> Result<Box<dyn OnlineReader + 'a>, StoreError>;
+
+    /// Reads one key in several generations of views of one entity, as at `at`; see
+    /// [`OnlineReader::read`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`reader`](Self::reader) and of the read.
     fn read(
         &self,
         entity: u32,
         key: &EntityKey,
         views: &[(u32, Generation)],
         at: Timestamp,
-        visit: &mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError>;
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        let set = ReadSet::new(entity, views.to_vec());
+        self.reader(&set, at)?.read(key.as_bytes(), visit)
+    }
 
     /// Counts the rows of a generation by reading all of them, checksums included.
     fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError>;

@@ -14,10 +14,14 @@
 //!
 //! A row is read through the schema that wrote it ([`RowDecoder`]), never through the one in force.
 
+mod column;
+mod packed;
 mod read;
+mod take;
 mod write;
 
-pub use read::{ColumnBuilder, RowDecoder, SchemaMismatch};
+pub use packed::{Lane, Layout, Packed, PackedMismatch, Packer, Slot};
+pub use read::{RowDecoder, SchemaMismatch};
 pub use write::RowEncoder;
 
 use crate::data_type::DataType;
@@ -77,11 +81,16 @@ pub struct StoredRow<'a> {
 impl<'a> StoredRow<'a> {
     /// Takes the bytes of a row apart, after checking their checksum.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, RowCorrupt> {
-        let content = bytes.len().checked_sub(CRC_LEN).ok_or(RowCorrupt::Short)?;
-        let (content, crc) = bytes.split_at_checked(content).ok_or(RowCorrupt::Short)?;
+        let (content, crc) = split_crc(bytes)?;
         if crc != crc32c::crc32c(content).to_le_bytes() {
             return Err(RowCorrupt::Checksum);
         }
+        Self::parse_checked(bytes)
+    }
+
+    /// Takes the bytes of a row apart whose checksum was found right before.
+    pub fn parse_checked(bytes: &'a [u8]) -> Result<Self, RowCorrupt> {
+        let (content, _) = split_crc(bytes)?;
         let (order, rest) = content
             .split_first_chunk::<ORDER_LEN>()
             .ok_or(RowCorrupt::Short)?;
@@ -94,6 +103,11 @@ impl<'a> StoredRow<'a> {
             body,
         })
     }
+}
+
+fn split_crc(bytes: &[u8]) -> Result<(&[u8], &[u8]), RowCorrupt> {
+    let content = bytes.len().checked_sub(CRC_LEN).ok_or(RowCorrupt::Short)?;
+    bytes.split_at_checked(content).ok_or(RowCorrupt::Short)
 }
 
 /// The bytes of `row` by which stored rows of one key are compared, whatever else they hold.

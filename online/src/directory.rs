@@ -5,6 +5,7 @@
 //! | `asof.format` | that this is an online store, and the number of its format; written before anything else |
 //! | `asof.holder` | the number of the process that opened it last |
 //! | `asof.mark` | see [`mark`](crate::mark) |
+//! | `asof.load/` | table files that are being written |
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -16,8 +17,9 @@ use crate::failure;
 use crate::mark;
 
 /// The format that this version writes, and the newest that it reads. A change of anything that is
-/// stored makes a new number.
-const FORMAT_NUMBER: u64 = 1;
+/// stored makes a new number; 1 had no [`LoadKey`](crate::keys::LoadKey).
+const FORMAT_NUMBER: u64 = 2;
+const OLDEST_FORMAT: u64 = 1;
 
 const FORMAT: &str = "asof.format";
 const FORMAT_START: &str = "asof online store, format ";
@@ -37,11 +39,14 @@ pub(crate) fn prepare(path: &Path) -> Result<Contents, StoreError> {
     fs::create_dir_all(path).map_err(|error| failure::of_io(path, &error))?;
     let format = path.join(FORMAT);
     match fs::read(&format) {
-        Ok(text) => check_format(path, &text)?,
+        Ok(text) => {
+            if check_format(path, &text)? < FORMAT_NUMBER {
+                write_format(path)?;
+            }
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             check_empty(path)?;
-            let text = format!("{FORMAT_START}{FORMAT_NUMBER}\n");
-            replace(path, FORMAT, text.as_bytes()).map_err(|error| failure::of_io(&format, &error))?;
+            write_format(path)?;
         }
         Err(error) => return Err(failure::of_io(&format, &error)),
     }
@@ -59,12 +64,18 @@ pub(crate) fn prepare(path: &Path) -> Result<Contents, StoreError> {
     }
 }
 
-fn check_format(path: &Path, text: &[u8]) -> Result<(), StoreError> {
+fn write_format(path: &Path) -> Result<(), StoreError> {
+    let text = format!("{FORMAT_START}{FORMAT_NUMBER}\n");
+    replace(path, FORMAT, text.as_bytes()).map_err(|error| failure::of_io(&path.join(FORMAT), &error))
+}
+
+/// The number of the format.
+fn check_format(path: &Path, text: &[u8]) -> Result<u64, StoreError> {
     let number = std::str::from_utf8(text)
         .ok()
         .and_then(|text| text.strip_prefix(FORMAT_START)?.strip_suffix('\n')?.parse().ok());
     match number {
-        Some(FORMAT_NUMBER) => Ok(()),
+        Some(found @ OLDEST_FORMAT..=FORMAT_NUMBER) => Ok(found),
         Some(found) if found > FORMAT_NUMBER => Err(StoreError::Newer {
             place: path.display().to_string(),
             found,

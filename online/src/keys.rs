@@ -3,15 +3,14 @@
 //! Numbers are big-endian, so that keys sort as their parts do; times have their sign flipped for the same
 //! reason. The column families' names, the tags and the layouts are stable: what is retired stays reserved.
 
-use asof_core::key::EntityKey;
-use asof_core::online::Generation;
+use asof_core::online::{Generation, ViewSlot};
 use asof_core::order::{ORDER_LEN, RowOrder};
 use asof_core::time::Timestamp;
 
 /// The column families, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
-    /// [`RowKey`]: rows and pending rows.
+    /// [`RowKey`]: rows and pending rows; before them [`LoadKey`].
     Rows,
     /// [`DueKey`]: pending rows by the instant at which they are due.
     Due,
@@ -67,6 +66,20 @@ pub(crate) struct Cell<'a> {
     pub(crate) generation: Generation,
 }
 
+/// A key of [`Family::Rows`] before those of all rows, whose entities are counted from 1: how far a generation
+/// was loaded.
+///
+/// | bytes | 4 | 4 | 4 | 4 |
+/// |---|---|---|---|---|
+/// | key | 0 | entity | view | generation |
+///
+/// Value: the loader's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LoadKey {
+    pub(crate) slot: ViewSlot,
+    pub(crate) generation: Generation,
+}
+
 /// A key of [`Family::Due`], for every [`RowKey::Pending`].
 ///
 /// | bytes | 4 | 4 | 8 | 24 | 4 | … |
@@ -118,7 +131,15 @@ impl<'a> RowKey<'a> {
     }
 
     pub(crate) fn to_bytes(self) -> Vec<u8> {
-        let mut bytes = self.cell().start();
+        // Room for the longest kind.
+        let mut bytes = Vec::with_capacity(4 + self.cell().key.len() + 8 + 2 + ORDER_LEN);
+        self.write(&mut bytes);
+        bytes
+    }
+
+    /// Appends the key to `bytes`.
+    pub(crate) fn write(self, bytes: &mut Vec<u8>) {
+        self.cell().write(bytes);
         match self {
             Self::Row(_) => bytes.push(ROW),
             Self::Pending(_, order) => {
@@ -127,7 +148,6 @@ impl<'a> RowKey<'a> {
                 bytes.push(PENDING);
             }
         }
-        bytes
     }
 
     /// `None` where the bytes are not such a key.
@@ -153,10 +173,16 @@ impl<'a> Cell<'a> {
     }
 
     fn start(&self) -> Vec<u8> {
-        let mut bytes = key_start(self.entity, self.key);
+        let mut bytes = Vec::with_capacity(4 + self.key.len() + 8);
+        self.write(&mut bytes);
+        bytes
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.entity.to_be_bytes());
+        bytes.extend_from_slice(self.key);
         bytes.extend_from_slice(&self.view.to_be_bytes());
         bytes.extend_from_slice(&self.generation.0.to_be_bytes());
-        bytes
     }
 
     fn parse(bytes: &'a [u8]) -> Option<Self> {
@@ -169,6 +195,13 @@ impl<'a> Cell<'a> {
             view: u32::from_be_bytes(*view),
             generation: Generation(u32::from_be_bytes(*generation)),
         })
+    }
+}
+
+impl LoadKey {
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let numbers = [0, self.slot.entity, self.slot.view, self.generation.0];
+        numbers.map(u32::to_be_bytes).concat()
     }
 }
 
@@ -250,24 +283,15 @@ impl CatalogueKey {
     }
 }
 
-/// The range of all that there is of one entity key.
-pub(crate) fn key_range(entity: u32, key: &EntityKey) -> (Vec<u8>, Vec<u8>) {
-    let start = key_start(entity, key.as_bytes());
-    (start.clone(), successor(start))
+/// The start of all that there is of one entity key, and of nothing else.
+pub(crate) fn key_start(entity: u32, key: &[u8]) -> Vec<u8> {
+    [&entity.to_be_bytes()[..], key].concat()
 }
 
 /// The range of all that there is of one entity.
 pub(crate) fn entity_range(entity: u32) -> (Vec<u8>, Vec<u8>) {
     let start = entity.to_be_bytes().to_vec();
     (start.clone(), successor(start))
-}
-
-fn key_start(entity: u32, key: &[u8]) -> Vec<u8> {
-    // Room for the rest of the longest kind.
-    let mut bytes = Vec::with_capacity(4 + key.len() + 8 + 2 + ORDER_LEN);
-    bytes.extend_from_slice(&entity.to_be_bytes());
-    bytes.extend_from_slice(key);
-    bytes
 }
 
 fn generation_start(view: u32, generation: Generation) -> Vec<u8> {
@@ -292,7 +316,7 @@ fn flip(time: Timestamp) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
-    use asof_core::key::{KeyValue, encode};
+    use asof_core::key::{EntityKey, KeyValue, encode};
     use proptest::prelude::*;
 
     use super::*;
@@ -358,7 +382,8 @@ mod tests {
             for row_key in [RowKey::Row(cell), RowKey::Pending(cell, *order)] {
                 let bytes = row_key.to_bytes();
                 prop_assert_eq!(within(&bytes, &entity_range(b.0)), *entity == b.0);
-                prop_assert_eq!(within(&bytes, &key_range(b.0, &b.1)), *entity == b.0 && *key == b.1);
+                let start = key_start(b.0, b.1.as_bytes());
+                prop_assert_eq!(bytes.starts_with(&start), *entity == b.0 && *key == b.1);
                 let at = |other: (u32, &EntityKey, u32, u32)| (other.0, other.1.as_bytes().to_vec(), other.2, other.3);
                 let other = Cell { entity: b.0, key: b.1.as_bytes(), view: b.2, generation: Generation(b.3) };
                 let before = at((*entity, key, *view, generation.0)) <= at((b.0, &b.1, b.2, b.3));
@@ -400,6 +425,11 @@ mod tests {
             seq: 6,
         };
         assert_eq!(RowKey::Row(cell).to_bytes(), b"\0\0\0\x01k\0\0\0\x02\0\0\0\x03\0");
+        let (slot, generation) = (ViewSlot { entity: 1, view: 2 }, Generation(3));
+        assert_eq!(
+            LoadKey { slot, generation }.to_bytes(),
+            b"\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0\x03"
+        );
         assert_eq!(
             RowKey::Pending(cell, order).to_bytes(),
             b"\0\0\0\x01k\0\0\0\x02\0\0\0\x03\x01\

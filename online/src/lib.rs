@@ -2,6 +2,7 @@
 //!
 //! - [`RocksStore`] implements [`OnlineStore`](asof_core::online::OnlineStore).
 //! - `keys` says which bytes stand for what, `catalogue` what the store knows of its views.
+//! - `key_rows` is what a read finds of a key, `key_cache` keeps it for the next read.
 //! - `directory` and `mark` keep the files beside RocksDB's own; `failure` names what went wrong.
 //!
 //! Nothing outside this crate knows RocksDB.
@@ -9,6 +10,8 @@
 mod catalogue;
 mod directory;
 mod failure;
+mod key_cache;
+mod key_rows;
 mod keys;
 mod mark;
 mod merge;

@@ -25,6 +25,8 @@ pub struct RocksOptions {
     pub durability: Durability,
     /// Bytes of memory for uncompressed blocks, indexes and filters.
     pub cache_bytes: usize,
+    /// Bytes of memory for what was read of keys lately.
+    pub row_cache_bytes: usize,
     /// Bytes of memory for rows that are not in files yet, over all column families.
     pub write_buffer_bytes: usize,
 }
@@ -34,6 +36,7 @@ impl Default for RocksOptions {
         Self {
             durability: Durability::default(),
             cache_bytes: 256 << 20,
+            row_cache_bytes: 256 << 20,
             write_buffer_bytes: 64 << 20,
         }
     }
@@ -74,13 +77,26 @@ pub(crate) fn families(options: &RocksOptions) -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(options.cache_bytes);
     Family::ALL
         .into_iter()
-        .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, options, &cache)))
+        .map(|family| {
+            ColumnFamilyDescriptor::new(family.name(), family_options(family, options, Some(&cache)))
+        })
         .collect()
 }
 
-fn family_options(family: Family, options: &RocksOptions, cache: &Cache) -> Options {
+/// For table files of rows that are written outside the database.
+///
+/// They are compressed fast: compaction writes them again.
+pub(crate) fn load_file(options: &RocksOptions) -> Options {
+    let mut set = family_options(Family::Rows, options, None);
+    set.set_bottommost_compression_type(DBCompressionType::Lz4);
+    set
+}
+
+fn family_options(family: Family, options: &RocksOptions, cache: Option<&Cache>) -> Options {
     let mut table = BlockBasedOptions::default();
-    table.set_block_cache(cache);
+    if let Some(cache) = cache {
+        table.set_block_cache(cache);
+    }
     // Filters and indexes count towards the cache, so that memory is bounded by it.
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);

@@ -1,6 +1,7 @@
 //! The store: RocksDB, the catalogue and the mark together.
 
 mod generations;
+mod load;
 mod pending;
 mod read;
 mod scan;
@@ -11,10 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use asof_core::definition::StoredShape;
-use asof_core::key::EntityKey;
 use asof_core::online::{
-    Counts, Found, Generation, GenerationState, OnlineRow, OnlineStore, StoreError, ViewAddress, ViewSlot,
-    ViewState,
+    Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows,
+    StoreError, ViewAddress, ViewSlot, ViewState,
 };
 use asof_core::row::{RowSchema, StoredRow};
 use asof_core::time::Timestamp;
@@ -23,7 +23,8 @@ use rocksdb::{ColumnFamily, DB, WriteBatch};
 use crate::catalogue::Catalogue;
 use crate::directory::{self, Contents};
 use crate::failure;
-use crate::keys::{Cell, DueKey, Family, RowKey};
+use crate::key_cache::KeyCache;
+use crate::keys::{self, Cell, DueKey, Family, RowKey};
 use crate::mark::{self, Left, Mark};
 use crate::options::{self, Durability, RocksOptions};
 
@@ -31,7 +32,7 @@ use crate::options::{self, Durability, RocksOptions};
 pub struct RocksStore {
     db: DB,
     path: PathBuf,
-    durability: Durability,
+    options: RocksOptions,
     mark: Mark,
     recovery: Recovery,
     /// What was last written of it; held for moments only.
@@ -41,6 +42,9 @@ pub struct RocksStore {
     changes: RwLock<()>,
     /// Raised after each change of `catalogue`, before its lock is given back.
     published: AtomicU64,
+    cache: KeyCache,
+    /// How many loads there were.
+    loads: AtomicU64,
 }
 
 /// What opening a store found of the writes that were acknowledged before.
@@ -70,6 +74,7 @@ impl RocksStore {
         check_list(path, left)?;
         let db = open_database(path, options, contents)?;
         directory::hold(path)?;
+        load::remove_leftovers(path)?;
         let catalogue = load_catalogue(&db, path)?;
         let recovery = check_mark(&db, path, left, options.durability, &catalogue)?;
         let mark = Mark::start(path, db.latest_sequence_number())
@@ -77,12 +82,14 @@ impl RocksStore {
         let store = Self {
             db,
             path: path.to_owned(),
-            durability: options.durability,
+            options: options.clone(),
             mark,
             recovery,
             catalogue: RwLock::new(catalogue),
             changes: RwLock::new(()),
             published: AtomicU64::new(0),
+            cache: KeyCache::new(options.row_cache_bytes),
+            loads: AtomicU64::new(0),
         };
         store.remove_given_up();
         Ok(store)
@@ -109,7 +116,7 @@ impl RocksStore {
     /// Writes a batch so that it survives what the store's durability names.
     fn commit(&self, batch: WriteBatch) -> Result<(), StoreError> {
         self.db
-            .write_opt(batch, &options::write(self.durability))
+            .write_opt(batch, &options::write(self.options.durability))
             .map_err(|error| failure::of(&self.path, error))?;
         self.mark
             .advance(self.db.latest_sequence_number())
@@ -212,6 +219,10 @@ impl OnlineStore for RocksStore {
     ) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
         self.put_rows(&mut batch, slot, generation, now, rows)?;
+        let keys = rows
+            .iter()
+            .map(|row| keys::key_start(slot.entity, row.key.as_bytes()));
+        let _held = self.cache.hold(keys);
         match state {
             Some(state) => self.commit_with_state(batch, slot, generation, state),
             None => {
@@ -220,6 +231,20 @@ impl OnlineStore for RocksStore {
                 self.commit(batch)
             }
         }
+    }
+
+    fn load(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        rows: &SortedRows,
+        progress: &[u8],
+    ) -> Result<(), StoreError> {
+        self.load_rows(slot, generation, rows, progress)
+    }
+
+    fn loaded(&self, slot: ViewSlot, generation: Generation) -> Result<Option<Vec<u8>>, StoreError> {
+        self.load_progress(slot, generation)
     }
 
     fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
@@ -232,15 +257,12 @@ impl OnlineStore for RocksStore {
         self.merge_due(slot, generation, now)
     }
 
-    fn read(
-        &self,
-        entity: u32,
-        key: &EntityKey,
-        views: &[(u32, Generation)],
+    fn reader<'a>(
+        &'a self,
+        set: &'a ReadSet,
         at: Timestamp,
-        visit: &mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.read_key(entity, key, views, at, visit)
+    ) -> Result<Box<dyn OnlineReader + 'a>, StoreError> {
+        Ok(Box::new(self.key_reader(set, at)?))
     }
 
     fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
@@ -264,7 +286,7 @@ impl fmt::Debug for RocksStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RocksStore")
             .field("path", &self.path)
-            .field("durability", &self.durability)
+            .field("options", &self.options)
             .field("recovery", &self.recovery)
             .finish_non_exhaustive()
     }

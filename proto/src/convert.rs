@@ -7,9 +7,28 @@ mod from_proto;
 mod run;
 mod to_proto;
 
+use arrow_array::ArrayRef;
+use asof_core::data_type::DataType;
+use asof_core::status::Status;
+
 pub use from_proto::{Received, from_proto};
 pub use run::run_to_proto;
 pub use to_proto::{bitmap, to_proto};
+
+/// One feature of an answer.
+#[derive(Debug, Clone)]
+pub struct Feature {
+    /// Its name.
+    pub name: String,
+    /// The number of its view among those of the answer.
+    pub view: usize,
+    /// Its type.
+    pub data_type: DataType,
+    /// Its values, null unless the status is PRESENT.
+    pub array: ArrayRef,
+    /// What there is to say of each.
+    pub statuses: Vec<Status>,
+}
 
 /// Why a message's values cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +38,15 @@ pub struct WireError {
     pub path: String,
     /// What is wrong with it.
     pub problem: Problem,
+}
+
+impl WireError {
+    pub(crate) fn of(path: &str, problem: Problem) -> Self {
+        Self {
+            path: path.to_owned(),
+            problem,
+        }
+    }
 }
 
 /// What can be wrong with a field.
@@ -53,6 +81,12 @@ pub enum Problem {
     /// Dimension out of range.
     #[error("needs 1 <= dimension <= {}", asof_core::data_type::MAX_EMBEDDING)]
     Dimension,
+    /// A name that is not one of a type, or values that are not of it.
+    #[error("is of no known type, or its values are not")]
+    Type,
+    /// Another place than the types before it make.
+    #[error("is another place than that behind the features before")]
+    Place,
     /// No fields, or two of one name.
     #[error("needs at least one field, and no name twice")]
     Fields,

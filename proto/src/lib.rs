@@ -2,6 +2,7 @@
 //! them and Arrow arrays.
 
 pub mod convert;
+pub mod response;
 
 /// Messages, clients and servers of the package `asof.v1`.
 #[allow(

@@ -13,18 +13,21 @@ pub mod keys;
 mod read;
 mod resolve;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::ArrayRef;
-use asof_core::data_type::DataType;
 use asof_core::online::OnlineStore;
 use asof_core::registry::{RegistryStore, Version};
+use asof_core::row::{Layout, Packed};
 use asof_core::service::ReadPlan;
 use asof_core::status::Status;
 use asof_core::time::{Clock, Timestamp};
+use asof_proto::v1;
+use bytes::Bytes;
 use moka::sync::Cache;
 
 use crate::error::ServerError;
+use crate::metrics::ValueCounters;
 use crate::registry_watch::RegistryWatch;
 use keys::Keys;
 use resolve::Resolver;
@@ -73,7 +76,14 @@ pub struct Prepared {
     pub selection: Selection,
     /// What to read and to return.
     pub plan: ReadPlan,
+    /// Where the plan's columns are in an answer.
+    pub layout: Layout,
+    /// The encoded schema of answers.
+    pub schema: Bytes,
+    service_version: u64,
     resolver: Resolver,
+    /// The counters of the values of each read, once they were asked for.
+    counters: OnceLock<Vec<ValueCounters>>,
 }
 
 impl Prepared {
@@ -85,12 +95,39 @@ impl Prepared {
                 ReadPlan::of_features(definitions, features.iter().map(String::as_str))?
             }
         };
+        let features = plan.columns.iter().map(|column| {
+            let bug = || ServerError::Bug(format!("column {} is of no read", column.name));
+            plan.feature(column).map(|(_, feature)| feature).ok_or_else(bug)
+        });
+        let features = features.collect::<Result<Vec<_>, _>>()?;
+        let layout = Layout::of(features.into_iter().map(|feature| &feature.data_type));
+        let columns = plan
+            .columns
+            .iter()
+            .map(|column| (column.name.as_str(), column.read));
+        let views = plan.reads.iter().map(|read| v1::ViewField {
+            view: read.bound.view.name.to_string(),
+            prefix: read.prefix.as_ref().map_or_else(String::new, ToString::to_string),
+        });
+        let schema = asof_proto::response::schema(&layout, columns, views);
         let resolver = Resolver::new(&definitions.project, &plan);
+        let service_version = match &selection {
+            Selection::Service(service) => {
+                let mut services = version.services.iter();
+                let of_service = services.find(|(name, _)| name.as_str() == service);
+                of_service.map_or(0, |(_, version)| *version)
+            }
+            Selection::Features(_) => 0,
+        };
         Ok(Self {
             version,
             selection,
             plan,
+            layout,
+            schema,
+            service_version,
             resolver,
+            counters: OnceLock::new(),
         })
     }
 
@@ -104,50 +141,60 @@ impl Prepared {
 
     /// The version that last changed the service's columns; 0 for a list of features.
     pub fn service_version(&self) -> u64 {
-        let mut services = self.version.services.iter();
-        services
-            .find(|(name, _)| name.as_str() == self.service())
-            .map_or(0, |(_, version)| *version)
+        self.service_version
+    }
+
+    /// The counters of the values of each read, made by `make` for a view.
+    pub(crate) fn counters(&self, make: impl Fn(&str) -> ValueCounters) -> &[ValueCounters] {
+        self.counters.get_or_init(|| {
+            let reads = self.plan.reads.iter();
+            reads.map(|read| make(read.bound.view.name.as_str())).collect()
+        })
     }
 }
 
 /// The features of some positions.
 #[derive(Debug)]
 pub struct Answer {
-    /// How many positions.
-    pub rows: usize,
+    /// What was asked for.
+    pub prepared: Arc<Prepared>,
     /// The instant as of which the answer holds.
     pub as_of: Timestamp,
-    /// The features, in the order of the plan's columns.
-    pub columns: Vec<AnswerColumn>,
-    /// The views, in the order of the plan's reads.
-    pub views: Vec<AnswerView>,
-}
-
-/// One feature: position `i` of each part belongs to position `i` of the keys.
-#[derive(Debug)]
-pub struct AnswerColumn {
-    /// Its name.
-    pub name: String,
-    /// Its type.
-    pub data_type: DataType,
-    /// Its values, null unless the status is [`Status::Present`].
-    pub values: ArrayRef,
-    /// What there is to say of each.
-    pub statuses: Vec<Status>,
-}
-
-/// One view that was read.
-#[derive(Debug)]
-pub struct AnswerView {
-    /// Its name.
-    pub view: String,
-    /// The prefix of its columns.
-    pub prefix: Option<String>,
-    /// The event time of each winning row, expired ones included.
+    /// The features, at the places of the plan's layout.
+    pub packed: Packed,
+    /// The event time of each winning row, expired ones included, for each read of the plan and each position.
     pub event_times: Vec<Option<Timestamp>>,
-    /// The instant up to which its rows are complete.
-    pub materialized_to: Timestamp,
+    /// The instant up to which the rows of each read's view are complete.
+    pub materialized_to: Vec<Timestamp>,
+}
+
+impl Answer {
+    /// How many positions.
+    pub fn rows(&self) -> usize {
+        self.packed.positions
+    }
+
+    /// The values of a column of the plan, null unless the status is PRESENT.
+    ///
+    /// # Errors
+    ///
+    /// Stored values that are not of its type.
+    pub fn array(&self, column: usize) -> Result<ArrayRef, ServerError> {
+        let array = self.packed.array(&self.prepared.layout, column);
+        array.map_err(|corrupt| ServerError::Bug(corrupt.to_string()))
+    }
+
+    /// What there is to say of each of the values of a column.
+    pub fn statuses(&self, column: usize) -> impl Iterator<Item = Status> {
+        self.packed.statuses_of(column)
+    }
+
+    /// The event times of a read of the plan.
+    pub fn event_times_of(&self, read: usize) -> &[Option<Timestamp>] {
+        let start = read.saturating_mul(self.rows());
+        let times = self.event_times.get(start..).unwrap_or_default();
+        times.get(..self.rows()).unwrap_or_default()
+    }
 }
 
 /// Reads features from a store, by the definitions of a registry, as of a clock.

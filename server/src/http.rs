@@ -47,7 +47,7 @@ use tonic::Code;
 use crate::app::App;
 use crate::error::ServerError;
 use crate::features::keys::Keys;
-use crate::features::{Answer, FeatureReader, Prepared};
+use crate::features::{Answer, FeatureReader};
 use crate::grpc::MAX_REQUEST_BYTES;
 use crate::jobs::Jobs;
 use crate::metrics::code_name;
@@ -154,10 +154,9 @@ where
     S: OnlineStore + 'static,
     R: RegistryStore + 'static,
 {
-    let (prepared, answer) = read_json(&app.reader, body).await?;
-    app.metrics
-        .answered(&answer, prepared.plan.columns.iter().map(|column| column.read));
-    response::to_json(&prepared, &answer)
+    let answer = read_json(&app.reader, body).await?;
+    app.metrics.answered(&answer);
+    response::to_json(&answer)
 }
 
 /// Answers a request of `POST /v1/get-features` without a server: JSON in, JSON out.
@@ -173,8 +172,8 @@ where
     S: OnlineStore + 'static,
     R: RegistryStore + 'static,
 {
-    let (prepared, answer) = read_json(reader, body).await?;
-    response::to_json(&prepared, &answer)
+    let answer = read_json(reader, body).await?;
+    response::to_json(&answer)
 }
 
 /// The keys of one entity from values that are text, read as those of [`get_features_json`] are.
@@ -202,10 +201,7 @@ pub fn value_json(
     response::value_to_json(data_type, array, at)
 }
 
-async fn read_json<S, R>(
-    reader: &FeatureReader<S, R>,
-    body: &[u8],
-) -> Result<(Arc<Prepared>, Answer), ServerError>
+async fn read_json<S, R>(reader: &FeatureReader<S, R>, body: &[u8]) -> Result<Answer, ServerError>
 where
     S: OnlineStore + 'static,
     R: RegistryStore + 'static,
@@ -213,8 +209,7 @@ where
     let (selection, keys) = request::parse(body)?;
     let prepared = reader.prepare(selection)?;
     let keys = request::keys(&prepared.plan, keys)?;
-    let answer = reader.read(prepared.clone(), keys).await?;
-    Ok((prepared, answer))
+    reader.read(prepared, keys).await
 }
 
 async fn ready<S, R, J>(State(app): State<Arc<App<S, R, J>>>) -> Response

@@ -9,10 +9,15 @@
 //! A run may be killed anywhere: what it wrote is overtaken by the same or newer rows of the next run, and
 //! the instant up to which a generation is complete moves only with the last write of a run. The first one
 //! says what is coming, so that no later run goes back behind what a run that was cut short has written.
+//!
+//! Rows are gathered into chunks, sorted, and written beside the reading of the next ones: large chunks by
+//! a load, which also says how far it has come, so that the next run goes on behind it.
 
 mod chunk;
 mod error;
+mod loader;
 mod progress;
+mod resume;
 mod tally;
 mod work;
 
@@ -32,8 +37,10 @@ use async_trait::async_trait;
 use crate::error::JobError;
 use crate::jobs::{Jobs, Materialization, ViewRun};
 use chunk::Chunk;
+use loader::{Loader, Target};
 use progress::Mark;
-use tally::{Expected, Held};
+use resume::Loading;
+use tally::{Expected, Held, Tally};
 use work::Work;
 
 /// Moves rows from sources to the online store.
@@ -55,8 +62,27 @@ struct Inner<S, R> {
     registry: Arc<R>,
     project: ProjectName,
     clock: Arc<dyn Clock>,
+    limits: Limits,
     /// The views that are being materialized: one run at a time for each.
     busy: Mutex<HashSet<String>>,
+}
+
+/// How rows are gathered before they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory that the rows of a chunk take; there are up to two at a time.
+    pub chunk_bytes: usize,
+    /// From how many rows on a chunk is loaded at once, and not written row by row.
+    pub load_rows: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            chunk_bytes: 128 << 20,
+            load_rows: 16_384,
+        }
+    }
 }
 
 /// One view to materialize.
@@ -88,7 +114,7 @@ pub struct Materialized {
 /// Who is told how many rows of a view have been read.
 pub type OnRows<'a> = &'a (dyn Fn(&str, u64) + Send + Sync);
 
-impl<S: OnlineStore, R: RegistryStore> Materializer<S, R> {
+impl<S: OnlineStore + 'static, R: RegistryStore> Materializer<S, R> {
     /// For one project.
     pub fn new(
         engine: Engine,
@@ -96,6 +122,18 @@ impl<S: OnlineStore, R: RegistryStore> Materializer<S, R> {
         registry: Arc<R>,
         project: ProjectName,
         clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self::with_limits(engine, store, registry, project, clock, Limits::default())
+    }
+
+    /// The same with other limits.
+    pub fn with_limits(
+        engine: Engine,
+        store: Arc<S>,
+        registry: Arc<R>,
+        project: ProjectName,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
     ) -> Self {
         let busy = Mutex::new(HashSet::new());
         Self {
@@ -105,6 +143,7 @@ impl<S: OnlineStore, R: RegistryStore> Materializer<S, R> {
                 registry,
                 project,
                 clock,
+                limits,
                 busy,
             }),
         }
@@ -125,7 +164,7 @@ impl<S: OnlineStore, R: RegistryStore> Materializer<S, R> {
     }
 }
 
-impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
+impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
     async fn start(&self, request: &ViewRequest<'_>) -> Result<u64, MaterializeError> {
         let run = NewRun {
             kind: RunKind::Materialize,
@@ -200,56 +239,44 @@ impl<S: OnlineStore, R: RegistryStore> Inner<S, R> {
         request: ViewRequest<'_>,
         on_rows: OnRows<'_>,
     ) -> Result<Materialized, MaterializeError> {
-        let mut done = Materialized::default();
+        let slot = work.slot;
+        let record = self.store.loaded(slot, work.state.generation)?;
+        let start = work.before.as_ref().map(|(mark, _)| mark);
+        let mut loading = Loading::resume(record.as_deref(), start, chunk::version(&work.state), snapshot);
+        let target = Target {
+            slot,
+            generation: work.state.generation,
+            as_of: request.as_of,
+        };
+        let tally = Tally::after(loading.earlier());
+        let mut loader = Loader::new(Arc::clone(&self.store), target, self.limits, tally);
+        let files = loading.left(work.settled(snapshot));
+        let mut scan = Scan::start_behind(&self.engine, snapshot, reader, files);
         let mut chunk = Chunk::new(bound, &work.state);
-        let settled = work.settled(snapshot);
-        let mut scan = Scan::start(&self.engine, snapshot, reader, settled..snapshot.files.len());
-        while let Some(rows) = scan.next().await? {
-            done.rows_read += rows.heads.len() as u64;
-            done.rows_skipped += rows.skipped;
-            let wanted = new_rows(&rows, work.before.as_ref().map(|(mark, _)| mark));
-            done.rows_written += chunk.add(&rows, wanted, request.as_of)?;
-            if chunk.is_full() {
-                self.flush(&mut chunk, work, request.as_of)?;
+        let done = async {
+            let mut done = Materialized::default();
+            while let Some(rows) = scan.next().await? {
+                done.rows_read += rows.heads.len() as u64;
+                done.rows_skipped += rows.skipped;
+                let wanted = new_rows(&rows, start);
+                done.rows_written += chunk.add(&rows, wanted, request.as_of)?;
+                loading.note(&rows);
+                if chunk.is_full(self.limits.chunk_bytes) {
+                    loader.write(chunk.take(), loading.clone()).await?;
+                }
+                on_rows(request.view, done.rows_read);
+                // Lets whoever waits for an interrupt have its turn.
+                tokio::task::yield_now().await;
             }
-            on_rows(request.view, done.rows_read);
-            // Lets whoever waits for an interrupt have its turn.
-            tokio::task::yield_now().await;
+            loader.write(chunk.take(), loading.clone()).await?;
+            Ok::<_, MaterializeError>(done)
         }
-        self.flush(&mut chunk, work, request.as_of)?;
+        .await;
+        // Where the reading failed, too: nothing goes on writing after the run has ended.
+        let tally = loader.written().await;
+        let done = done?;
+        work.tally = tally?;
         Ok(done)
-    }
-
-    /// Writes a chunk and reads it back: a run is done only when its rows are seen to be there.
-    fn flush(&self, chunk: &mut Chunk, work: &mut Work, as_of: Timestamp) -> Result<(), MaterializeError> {
-        let rows = chunk.take();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let Work {
-            slot, state, tally, ..
-        } = work;
-        self.store.write(*slot, state.generation, as_of, &rows, None)?;
-        rows.iter().for_each(|row| tally.note(row, as_of));
-        for row in rows.iter().filter(|row| row.order.due() <= as_of) {
-            let mut stored = None;
-            self.store.read(
-                slot.entity,
-                &row.key,
-                &[(slot.view, state.generation)],
-                as_of,
-                &mut |_, found| {
-                    stored = found.winner.map(|winner| winner.order);
-                    Ok(())
-                },
-            )?;
-            if stored < Some(row.order) {
-                return Err(MaterializeError::NotReadBack {
-                    place: self.store.place(),
-                });
-            }
-        }
-        Ok(())
     }
 
     /// Counts what is there, moves the mark and the instant, in one write, and lets a new generation take

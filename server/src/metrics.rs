@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use asof_core::online::{OnlineStore, StoreError, ViewState};
 use asof_core::registry::Version;
+use asof_core::status::Status;
 use asof_core::time::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -133,21 +134,22 @@ impl Metrics {
     }
 
     /// Counts the values of an answer.
-    pub(crate) fn answered(&self, answer: &Answer, reads: impl Iterator<Item = usize>) {
-        for (column, read) in answer.columns.iter().zip(reads) {
-            let Some(view) = answer.views.get(read) else {
+    pub(crate) fn answered(&self, answer: &Answer) {
+        let prepared = &answer.prepared;
+        let counters = prepared.counters(|view| ValueCounters::of(&self.values, view));
+        let mut counts = vec![[0; STATUSES]; counters.len()];
+        for (at, column) in prepared.plan.columns.iter().enumerate() {
+            let Some(counts) = counts.get_mut(column.read) else {
                 continue;
             };
-            for status in asof_core::status::Status::ALL {
-                let count = column.statuses.iter().filter(|other| **other == status).count();
-                if count > 0 {
-                    let labels = ViewStatus {
-                        view: view.view.clone(),
-                        status: status.as_str(),
-                    };
-                    self.values.get_or_create(&labels).inc_by(count as u64);
+            for code in answer.packed.codes_of(at) {
+                if let Some(count) = counts.get_mut(usize::from(*code)) {
+                    *count += 1;
                 }
             }
+        }
+        for (counters, counts) in counters.iter().zip(counts) {
+            counters.add(counts);
         }
     }
 
@@ -188,6 +190,36 @@ impl Metrics {
         Ok(text)
     }
 }
+
+/// The counters of the values of one view, by status.
+#[derive(Debug)]
+pub(crate) struct ValueCounters(Vec<(Status, Counter)>);
+
+impl ValueCounters {
+    fn of(values: &Family<ViewStatus, Counter>, view: &str) -> Self {
+        let counter = |status: Status| {
+            let labels = ViewStatus {
+                view: view.to_owned(),
+                status: status.as_str(),
+            };
+            (status, values.get_or_create(&labels).clone())
+        };
+        Self(Status::ALL.map(counter).into())
+    }
+
+    /// Adds how many values have each status, by its number.
+    fn add(&self, counts: [u64; STATUSES]) {
+        for (status, counter) in &self.0 {
+            let count = counts.get(usize::from(status.code())).copied();
+            if let Some(count) = count.filter(|count| *count > 0) {
+                counter.inc_by(count);
+            }
+        }
+    }
+}
+
+/// One more than the greatest number of a status.
+const STATUSES: usize = Status::ALL.len() + 1;
 
 /// The instant up to which what is served is complete.
 pub(crate) fn materialized_to(state: &ViewState) -> Option<Timestamp> {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use asof_core::status::Status;
+use asof_proto::response::GetFeaturesResponse;
+use asof_proto::v1::GetFeaturesRequest;
 use asof_proto::v1::online_service_client::OnlineServiceClient;
-use asof_proto::v1::{FeatureStatus, GetFeaturesRequest};
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
@@ -74,10 +76,10 @@ pub async fn present(address: SocketAddr, requests: &Arc<[GetFeaturesRequest]>, 
     let mut client = Client::connect(address, Arc::clone(requests), 0).await?;
     let (mut present, mut all) = (0_u64, 0_u64);
     for _ in 0..most.min(requests.len()) {
-        for column in client.ask().await?.columns {
-            all += column.statuses.len() as u64;
-            let there = |status: &&u8| i32::from(**status) == FeatureStatus::Present as i32;
-            present += column.statuses.iter().filter(there).count() as u64;
+        for feature in client.ask().await?.features()? {
+            all += feature.statuses.len() as u64;
+            let there = |status: &&Status| **status == Status::Present;
+            present += feature.statuses.iter().filter(there).count() as u64;
         }
     }
     Ok(present as f64 / all.max(1) as f64)
@@ -144,7 +146,7 @@ impl Client {
         Ok((self, latencies))
     }
 
-    async fn ask(&mut self) -> Result<asof_proto::v1::GetFeaturesResponse> {
+    async fn ask(&mut self) -> Result<GetFeaturesResponse> {
         let request = self
             .requests
             .get(self.next)

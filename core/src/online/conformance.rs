@@ -10,6 +10,7 @@
 
 mod durability;
 mod generations;
+mod loading;
 mod newest_wins;
 mod pending;
 mod reading;
@@ -17,7 +18,7 @@ mod sample;
 mod serving;
 mod views;
 
-pub use sample::{Answer, address, key, nonce, order, read_one, row, schema, shape};
+pub use sample::{Answer, address, key, nonce, order, read_one, row, schema, shape, sorted};
 
 use super::OnlineStore;
 
@@ -38,6 +39,8 @@ pub fn run<S: OnlineStore>(fresh: &dyn Fn() -> S, reopen: &dyn Fn(S) -> S) {
     pending::a_clock_set_back_loses_nothing(&fresh());
     generations::a_generation_is_built_unseen_and_takes_over(&fresh());
     generations::a_generation_given_up_is_gone(&fresh());
+    loading::loads_and_writes_compete(&fresh());
+    loading::a_generation_is_loaded_unseen_and_goes_with_its_progress(&fresh());
     durability::rows_and_state_are_written_together(&fresh());
     views::changes_of_views_are_counted(&fresh());
     views::dropping_a_view_is_scoped(&fresh());

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{
-    Counts, Found, Generation, GenerationState, OnlineRow, OnlineStore, StoreError, ViewAddress, ViewSlot,
-    ViewState, newer_row,
+    Counts, Found, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows,
+    StoreError, ViewAddress, ViewSlot, ViewState, Visit, newer_row,
 };
 use crate::definition::StoredShape;
 use crate::key::EntityKey;
@@ -36,6 +36,8 @@ struct View {
     begun: u32,
     state: ViewState,
     cells: BTreeMap<(Generation, EntityKey), Cell>,
+    /// What the last load of a generation said of its progress.
+    loaded: BTreeMap<Generation, Vec<u8>>,
 }
 
 /// What there is of one key in one generation.
@@ -91,6 +93,7 @@ impl View {
 
     fn remove(&mut self, generation: Generation) {
         self.cells.retain(|(of, _), _| *of != generation);
+        self.loaded.remove(&generation);
     }
 }
 
@@ -159,6 +162,7 @@ impl OnlineStore for MemoryStore {
             begun: 0,
             state: ViewState::default(),
             cells: BTreeMap::new(),
+            loaded: BTreeMap::new(),
         };
         views.views.insert(slot.view, view);
         self.changed();
@@ -226,6 +230,32 @@ impl OnlineStore for MemoryStore {
         Ok(())
     }
 
+    fn load(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        rows: &SortedRows,
+        progress: &[u8],
+    ) -> Result<(), StoreError> {
+        let mut views = self.lock();
+        let view = views.live(slot, generation)?;
+        for (key, row) in rows.iter() {
+            let cell = view.cells.entry((generation, EntityKey::from_encoded(key)));
+            cell.or_default().compete(row.to_vec());
+        }
+        view.loaded.insert(generation, progress.to_vec());
+        Ok(())
+    }
+
+    fn loaded(&self, slot: ViewSlot, generation: Generation) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self
+            .lock()
+            .live(slot, generation)?
+            .loaded
+            .get(&generation)
+            .cloned())
+    }
+
     fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
         let mut views = self.lock();
         let view = views.live(slot, generation)?;
@@ -245,24 +275,16 @@ impl OnlineStore for MemoryStore {
             .sum())
     }
 
-    fn read(
-        &self,
-        entity: u32,
-        key: &EntityKey,
-        views: &[(u32, Generation)],
+    fn reader<'a>(
+        &'a self,
+        set: &'a ReadSet,
         at: Timestamp,
-        visit: &mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let mut store = self.lock();
-        for (place, (view, generation)) in views.iter().enumerate() {
-            let view = store.live(ViewSlot { entity, view: *view }, *generation)?;
-            let found = match view.cells.get(&(*generation, key.clone())) {
-                Some(cell) => cell.find(at)?,
-                None => Found::default(),
-            };
-            visit(place, found)?;
+    ) -> Result<Box<dyn OnlineReader + 'a>, StoreError> {
+        let mut views = self.lock();
+        for (view, generation) in set.views() {
+            views.live(slot(set, *view), *generation)?;
         }
-        Ok(())
+        Ok(Box::new(Reader { store: self, set, at }))
     }
 
     fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
@@ -300,6 +322,35 @@ impl OnlineStore for MemoryStore {
 
     fn changes(&self) -> Option<u64> {
         Some(self.changes.load(Ordering::Acquire))
+    }
+}
+
+struct Reader<'a> {
+    store: &'a MemoryStore,
+    set: &'a ReadSet,
+    at: Timestamp,
+}
+
+impl OnlineReader for Reader<'_> {
+    fn read(&mut self, key: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        let mut store = self.store.lock();
+        let key = EntityKey::from_encoded(key);
+        for (place, (view, generation)) in self.set.views().iter().enumerate() {
+            let view = store.live(slot(self.set, *view), *generation)?;
+            let found = match view.cells.get(&(*generation, key.clone())) {
+                Some(cell) => cell.find(self.at)?,
+                None => Found::default(),
+            };
+            visit(place, found)?;
+        }
+        Ok(())
+    }
+}
+
+fn slot(set: &ReadSet, view: u32) -> ViewSlot {
+    ViewSlot {
+        entity: set.entity(),
+        view,
     }
 }
 

@@ -1,18 +1,10 @@
-//! The bytes of stored rows to Arrow columns.
+//! The bytes of stored rows to packed columns.
 
-use std::sync::Arc;
-
-use arrow_array::builder::{BinaryBuilder, BooleanBuilder, PrimitiveBuilder, StringBuilder};
-use arrow_array::types::{
-    ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type,
-    TimestampMicrosecondType,
-};
-use arrow_array::{ArrayRef, FixedSizeListArray, ListArray, MapArray, StructArray};
-use arrow_buffer::{NullBufferBuilder, OffsetBuffer, ScalarBuffer};
-use arrow_schema::{DataType as ArrowType, FieldRef, Fields};
-
+use super::packed::{Layout, Packer, Slot};
+use super::take::{is_null, skip, take};
 use super::{RowCorrupt, RowSchema};
 use crate::data_type::DataType;
+use crate::status::Status;
 
 /// A stored field has another type than the one asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,19 +21,37 @@ pub struct SchemaMismatch {
 /// Reads the features that are asked for out of rows that one schema wrote.
 #[derive(Debug, Clone)]
 pub struct RowDecoder {
-    /// Per field of the writer: its type, and which of the wanted columns it fills.
-    fields: Vec<(DataType, Option<usize>)>,
-    /// Wanted columns that the writer did not have: null in its rows.
+    fields: Vec<Field>,
+    /// Columns of wanted fields that the writer did not have: null in its rows.
     absent: Vec<usize>,
 }
 
+/// A field of the writer, and the column that it fills.
+#[derive(Debug, Clone)]
+struct Field {
+    data_type: DataType,
+    target: Option<Target>,
+}
+
+#[derive(Debug, Clone)]
+struct Target {
+    column: usize,
+    slot: Slot,
+}
+
 impl RowDecoder {
-    /// A decoder of the rows of `written` into columns of `wanted`, matched by name.
-    pub fn try_new(written: &RowSchema, wanted: &RowSchema) -> Result<Self, SchemaMismatch> {
-        let place = |name: &str| wanted.fields.iter().position(|field| field.name == name);
+    /// A decoder of the rows of `written` into columns of a layout. Each field of `wanted`, matched by name,
+    /// goes into the column whose number stands at its place in `columns`.
+    pub fn try_new(
+        written: &RowSchema,
+        wanted: &RowSchema,
+        layout: &Layout,
+        columns: &[usize],
+    ) -> Result<Self, SchemaMismatch> {
         let mut fields = Vec::with_capacity(written.fields.len());
+        let mut filled = vec![false; wanted.fields.len()];
         for field in &written.fields {
-            let at = place(&field.name);
+            let at = wanted.fields.iter().position(|wanted| wanted.name == field.name);
             if let Some(wanted) = at.and_then(|at| wanted.fields.get(at))
                 && wanted.data_type != field.data_type
             {
@@ -51,33 +61,43 @@ impl RowDecoder {
                     wanted: wanted.data_type.clone(),
                 });
             }
-            fields.push((field.data_type.clone(), at));
+            let column = at.and_then(|at| columns.get(at)).copied();
+            let slot = column.and_then(|column| layout.slots().get(column));
+            fields.push(Field {
+                data_type: field.data_type.clone(),
+                target: column.zip(slot).map(|(column, slot)| Target {
+                    column,
+                    slot: slot.clone(),
+                }),
+            });
+            if let Some(filled) = at.and_then(|at| filled.get_mut(at)) {
+                *filled = true;
+            }
         }
-        let absent = (0..wanted.fields.len())
-            .filter(|at| !fields.iter().any(|(_, filled)| *filled == Some(*at)))
-            .collect();
-        Ok(Self { fields, absent })
+        let absent = columns.iter().zip(filled).filter(|(_, filled)| !filled);
+        Ok(Self {
+            fields,
+            absent: absent.map(|(column, _)| *column).collect(),
+        })
     }
 
-    /// Appends one value to each of `columns`, which stand for the wanted fields.
+    /// Takes the wanted values of a row in, for a position. Those of one column must come position by
+    /// position.
     ///
-    /// On an error some of the columns are one value longer than others: none of them is of use then.
-    pub fn decode(&self, body: &[u8], columns: &mut [ColumnBuilder]) -> Result<(), RowCorrupt> {
+    /// On an error some columns have the position and others do not: none of them is of use then.
+    pub fn decode(&self, body: &[u8], position: usize, packer: &mut Packer) -> Result<(), RowCorrupt> {
         let mut rest = body;
         let nulls = take(&mut rest, self.fields.len().div_ceil(8))?;
-        for (field, (data_type, wanted)) in self.fields.iter().enumerate() {
-            let column = wanted.and_then(|at| columns.get_mut(at));
-            match (is_null(nulls, field), column) {
-                (true, Some(column)) => column.push_null(),
+        for (at, field) in self.fields.iter().enumerate() {
+            match (is_null(nulls, at), &field.target) {
+                (false, Some(target)) => packer.push(&target.slot, position, &mut rest)?,
+                (true, Some(target)) => packer.pass(target.column, position, Status::Null),
+                (false, None) => skip(&field.data_type, &mut rest)?,
                 (true, None) => {}
-                (false, Some(column)) => column.push(&mut rest)?,
-                (false, None) => skip(data_type, &mut rest)?,
             }
         }
-        for at in &self.absent {
-            if let Some(column) = columns.get_mut(*at) {
-                column.push_null();
-            }
+        for column in &self.absent {
+            packer.pass(*column, position, Status::Null);
         }
         if rest.is_empty() {
             Ok(())
@@ -85,365 +105,4 @@ impl RowDecoder {
             Err(RowCorrupt::Body)
         }
     }
-}
-
-/// A column under construction, of the Arrow type of its [`DataType`].
-#[derive(Debug)]
-pub struct ColumnBuilder(Kind);
-
-#[derive(Debug)]
-enum Kind {
-    Bool(BooleanBuilder),
-    Int32(PrimitiveBuilder<Int32Type>),
-    Int64(PrimitiveBuilder<Int64Type>),
-    Float32(PrimitiveBuilder<Float32Type>),
-    Float64(PrimitiveBuilder<Float64Type>),
-    Date(PrimitiveBuilder<Date32Type>),
-    Timestamp(PrimitiveBuilder<TimestampMicrosecondType>),
-    Decimal(PrimitiveBuilder<Decimal128Type>),
-    String(StringBuilder),
-    Bytes(BinaryBuilder),
-    Embedding {
-        item: FieldRef,
-        len: usize,
-        values: PrimitiveBuilder<Float32Type>,
-        nulls: NullBufferBuilder,
-    },
-    List {
-        item: FieldRef,
-        offsets: Vec<i32>,
-        values: Box<ColumnBuilder>,
-        nulls: NullBufferBuilder,
-    },
-    Struct {
-        fields: Fields,
-        columns: Vec<ColumnBuilder>,
-        nulls: NullBufferBuilder,
-    },
-    Map(Box<MapBuilder>),
-}
-
-#[derive(Debug)]
-struct MapBuilder {
-    entries: FieldRef,
-    offsets: Vec<i32>,
-    keys: StringBuilder,
-    values: ColumnBuilder,
-    nulls: NullBufferBuilder,
-}
-
-impl ColumnBuilder {
-    /// An empty column of values of `data_type`.
-    pub fn new(data_type: &DataType) -> Self {
-        let nulls = || NullBufferBuilder::new(0);
-        Self(match (data_type, data_type.to_arrow()) {
-            (DataType::Bool, _) => Kind::Bool(BooleanBuilder::new()),
-            (DataType::Int32, _) => Kind::Int32(PrimitiveBuilder::new()),
-            (DataType::Int64, _) => Kind::Int64(PrimitiveBuilder::new()),
-            (DataType::Float32, _) => Kind::Float32(PrimitiveBuilder::new()),
-            (DataType::Float64, _) => Kind::Float64(PrimitiveBuilder::new()),
-            (DataType::Date, _) => Kind::Date(PrimitiveBuilder::new()),
-            (DataType::Timestamp, arrow) => Kind::Timestamp(PrimitiveBuilder::new().with_data_type(arrow)),
-            (DataType::Decimal { .. }, arrow) => Kind::Decimal(PrimitiveBuilder::new().with_data_type(arrow)),
-            (DataType::Bytes, _) => Kind::Bytes(BinaryBuilder::new()),
-            (DataType::Embedding(len), ArrowType::FixedSizeList(item, _)) => Kind::Embedding {
-                item,
-                len: usize::try_from(*len).unwrap_or(usize::MAX),
-                values: PrimitiveBuilder::new(),
-                nulls: nulls(),
-            },
-            (DataType::List(value), ArrowType::List(item)) => Kind::List {
-                item,
-                offsets: vec![0],
-                values: Box::new(Self::new(value)),
-                nulls: nulls(),
-            },
-            (DataType::Struct(types), ArrowType::Struct(fields)) => Kind::Struct {
-                fields,
-                columns: types.iter().map(|(_, field)| Self::new(field)).collect(),
-                nulls: nulls(),
-            },
-            (DataType::Map(value), ArrowType::Map(entries, _)) => Kind::Map(Box::new(MapBuilder {
-                entries,
-                offsets: vec![0],
-                keys: StringBuilder::new(),
-                values: Self::new(value),
-                nulls: nulls(),
-            })),
-            (
-                DataType::String
-                | DataType::Json
-                | DataType::Embedding(_)
-                | DataType::List(_)
-                | DataType::Struct(_)
-                | DataType::Map(_),
-                _,
-            ) => Kind::String(StringBuilder::new()),
-        })
-    }
-
-    /// Appends a null.
-    pub fn push_null(&mut self) {
-        match &mut self.0 {
-            Kind::Bool(builder) => builder.append_null(),
-            Kind::Int32(builder) => builder.append_null(),
-            Kind::Int64(builder) => builder.append_null(),
-            Kind::Float32(builder) => builder.append_null(),
-            Kind::Float64(builder) => builder.append_null(),
-            Kind::Date(builder) => builder.append_null(),
-            Kind::Timestamp(builder) => builder.append_null(),
-            Kind::Decimal(builder) => builder.append_null(),
-            Kind::String(builder) => builder.append_null(),
-            Kind::Bytes(builder) => builder.append_null(),
-            Kind::Embedding {
-                len, values, nulls, ..
-            } => {
-                values.append_value_n(0.0, *len);
-                nulls.append_null();
-            }
-            Kind::List { offsets, nulls, .. } => {
-                offsets.push(offsets.last().copied().unwrap_or(0));
-                nulls.append_null();
-            }
-            Kind::Struct { columns, nulls, .. } => {
-                columns.iter_mut().for_each(Self::push_null);
-                nulls.append_null();
-            }
-            Kind::Map(map) => {
-                map.offsets.push(map.offsets.last().copied().unwrap_or(0));
-                map.nulls.append_null();
-            }
-        }
-    }
-
-    /// Appends the value at the start of `rest` and moves `rest` past it.
-    fn push(&mut self, rest: &mut &[u8]) -> Result<(), RowCorrupt> {
-        match &mut self.0 {
-            Kind::Bool(builder) => builder.append_value(take_bool(rest)?),
-            Kind::Int32(builder) => push_number(builder, rest, i32::from_le_bytes)?,
-            Kind::Date(builder) => push_number(builder, rest, i32::from_le_bytes)?,
-            Kind::Float32(builder) => push_number(builder, rest, f32::from_le_bytes)?,
-            Kind::Int64(builder) => push_number(builder, rest, i64::from_le_bytes)?,
-            Kind::Timestamp(builder) => push_number(builder, rest, i64::from_le_bytes)?,
-            Kind::Float64(builder) => push_number(builder, rest, f64::from_le_bytes)?,
-            Kind::Decimal(builder) => push_number(builder, rest, i128::from_le_bytes)?,
-            Kind::String(builder) => builder.append_value(take_text(rest)?),
-            Kind::Bytes(builder) => builder.append_value(take_slice(rest)?),
-            Kind::Embedding {
-                len, values, nulls, ..
-            } => {
-                for _ in 0..*len {
-                    push_number(values, rest, f32::from_le_bytes)?;
-                }
-                nulls.append_non_null();
-            }
-            Kind::List {
-                offsets,
-                values,
-                nulls,
-                ..
-            } => {
-                let len = take_len(rest)?;
-                values.push_body(len, rest)?;
-                push_offset(offsets, len)?;
-                nulls.append_non_null();
-            }
-            Kind::Struct { columns, nulls, .. } => {
-                let bitmap = take(rest, columns.len().div_ceil(8))?;
-                for (field, column) in columns.iter_mut().enumerate() {
-                    column.push_or_null(is_null(bitmap, field), rest)?;
-                }
-                nulls.append_non_null();
-            }
-            Kind::Map(map) => {
-                let len = take_len(rest)?;
-                for _ in 0..len {
-                    map.keys.append_value(take_text(rest)?);
-                }
-                map.values.push_body(len, rest)?;
-                push_offset(&mut map.offsets, len)?;
-                map.nulls.append_non_null();
-            }
-        }
-        Ok(())
-    }
-
-    fn push_body(&mut self, len: usize, rest: &mut &[u8]) -> Result<(), RowCorrupt> {
-        let bitmap = take(rest, len.div_ceil(8))?;
-        (0..len).try_for_each(|item| self.push_or_null(is_null(bitmap, item), rest))
-    }
-
-    fn push_or_null(&mut self, null: bool, rest: &mut &[u8]) -> Result<(), RowCorrupt> {
-        if null {
-            self.push_null();
-            return Ok(());
-        }
-        self.push(rest)
-    }
-
-    /// The column as an array.
-    pub fn finish(self) -> Result<ArrayRef, RowCorrupt> {
-        Ok(match self.0 {
-            Kind::Bool(mut builder) => Arc::new(builder.finish()),
-            Kind::Int32(mut builder) => Arc::new(builder.finish()),
-            Kind::Int64(mut builder) => Arc::new(builder.finish()),
-            Kind::Float32(mut builder) => Arc::new(builder.finish()),
-            Kind::Float64(mut builder) => Arc::new(builder.finish()),
-            Kind::Date(mut builder) => Arc::new(builder.finish()),
-            Kind::Timestamp(mut builder) => Arc::new(builder.finish()),
-            Kind::Decimal(mut builder) => Arc::new(builder.finish()),
-            Kind::String(mut builder) => Arc::new(builder.finish()),
-            Kind::Bytes(mut builder) => Arc::new(builder.finish()),
-            Kind::Embedding {
-                item,
-                len,
-                mut values,
-                mut nulls,
-            } => Arc::new(
-                FixedSizeListArray::try_new(
-                    item,
-                    i32::try_from(len).map_err(|_| RowCorrupt::Body)?,
-                    Arc::new(values.finish()),
-                    nulls.finish(),
-                )
-                .map_err(|_| RowCorrupt::Body)?,
-            ),
-            Kind::List {
-                item,
-                offsets,
-                values,
-                mut nulls,
-            } => Arc::new(
-                ListArray::try_new(item, offset_buffer(offsets), values.finish()?, nulls.finish())
-                    .map_err(|_| RowCorrupt::Body)?,
-            ),
-            Kind::Struct {
-                fields,
-                columns,
-                mut nulls,
-            } => {
-                let columns = columns.into_iter().map(Self::finish).collect::<Result<_, _>>()?;
-                Arc::new(StructArray::try_new(fields, columns, nulls.finish()).map_err(|_| RowCorrupt::Body)?)
-            }
-            Kind::Map(map) => Arc::new(map.finish()?),
-        })
-    }
-}
-
-impl MapBuilder {
-    fn finish(mut self) -> Result<MapArray, RowCorrupt> {
-        let ArrowType::Struct(fields) = self.entries.data_type() else {
-            return Err(RowCorrupt::Body);
-        };
-        let columns: Vec<ArrayRef> = vec![Arc::new(self.keys.finish()), self.values.finish()?];
-        let entries = StructArray::try_new(fields.clone(), columns, None).map_err(|_| RowCorrupt::Body)?;
-        MapArray::try_new(
-            self.entries,
-            offset_buffer(self.offsets),
-            entries,
-            self.nulls.finish(),
-            false,
-        )
-        .map_err(|_| RowCorrupt::Body)
-    }
-}
-
-/// Offsets grow by construction, so the buffer's own check cannot fail.
-fn offset_buffer(offsets: Vec<i32>) -> OffsetBuffer<i32> {
-    OffsetBuffer::new(ScalarBuffer::from(offsets))
-}
-
-fn push_offset(offsets: &mut Vec<i32>, len: usize) -> Result<(), RowCorrupt> {
-    let last = offsets.last().copied().unwrap_or(0);
-    let next = i32::try_from(len)
-        .ok()
-        .and_then(|len| last.checked_add(len))
-        .ok_or(RowCorrupt::Body)?;
-    offsets.push(next);
-    Ok(())
-}
-
-fn push_number<T: ArrowPrimitiveType, const N: usize>(
-    builder: &mut PrimitiveBuilder<T>,
-    rest: &mut &[u8],
-    from_bytes: impl FnOnce([u8; N]) -> T::Native,
-) -> Result<(), RowCorrupt> {
-    let (head, tail) = rest.split_first_chunk::<N>().ok_or(RowCorrupt::Body)?;
-    *rest = tail;
-    builder.append_value(from_bytes(*head));
-    Ok(())
-}
-
-fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8], RowCorrupt> {
-    let (head, tail) = rest.split_at_checked(len).ok_or(RowCorrupt::Body)?;
-    *rest = tail;
-    Ok(head)
-}
-
-fn take_len(rest: &mut &[u8]) -> Result<usize, RowCorrupt> {
-    let (head, tail) = rest.split_first_chunk::<4>().ok_or(RowCorrupt::Body)?;
-    *rest = tail;
-    usize::try_from(u32::from_le_bytes(*head)).map_err(|_| RowCorrupt::Body)
-}
-
-fn take_slice<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], RowCorrupt> {
-    let len = take_len(rest)?;
-    take(rest, len)
-}
-
-fn take_text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, RowCorrupt> {
-    std::str::from_utf8(take_slice(rest)?).map_err(|_| RowCorrupt::Body)
-}
-
-fn take_bool(rest: &mut &[u8]) -> Result<bool, RowCorrupt> {
-    match take(rest, 1)? {
-        [0] => Ok(false),
-        [1] => Ok(true),
-        _ => Err(RowCorrupt::Body),
-    }
-}
-
-fn is_null(bitmap: &[u8], at: usize) -> bool {
-    bitmap.get(at / 8).is_some_and(|byte| byte & (1 << (at % 8)) != 0)
-}
-
-/// Moves `rest` past one value that is not wanted.
-fn skip(data_type: &DataType, rest: &mut &[u8]) -> Result<(), RowCorrupt> {
-    match data_type {
-        DataType::Bool => take(rest, 1).map(drop),
-        DataType::Int32 | DataType::Float32 | DataType::Date => take(rest, 4).map(drop),
-        DataType::Int64 | DataType::Float64 | DataType::Timestamp => take(rest, 8).map(drop),
-        DataType::Decimal { .. } => take(rest, 16).map(drop),
-        DataType::String | DataType::Bytes | DataType::Json => take_slice(rest).map(drop),
-        DataType::Embedding(len) => {
-            let len = usize::try_from(*len).map_err(|_| RowCorrupt::Body)?;
-            take(rest, len.checked_mul(4).ok_or(RowCorrupt::Body)?).map(drop)
-        }
-        DataType::List(item) => {
-            let len = take_len(rest)?;
-            skip_body(len, item, rest)
-        }
-        DataType::Struct(fields) => {
-            let bitmap = take(rest, fields.len().div_ceil(8))?;
-            fields
-                .iter()
-                .enumerate()
-                .filter(|(field, _)| !is_null(bitmap, *field))
-                .try_for_each(|(_, (_, data_type))| skip(data_type, rest))
-        }
-        DataType::Map(value) => {
-            let len = take_len(rest)?;
-            for _ in 0..len {
-                take_slice(rest)?;
-            }
-            skip_body(len, value, rest)
-        }
-    }
-}
-
-fn skip_body(len: usize, item: &DataType, rest: &mut &[u8]) -> Result<(), RowCorrupt> {
-    let bitmap = take(rest, len.div_ceil(8))?;
-    (0..len)
-        .filter(|at| !is_null(bitmap, *at))
-        .try_for_each(|_| skip(item, rest))
 }

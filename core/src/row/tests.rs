@@ -42,16 +42,19 @@ fn decode_all(
     wanted: &RowSchema,
     rows: &[Vec<u8>],
 ) -> Result<Vec<ArrayRef>, RowCorrupt> {
-    let decoder = RowDecoder::try_new(written, wanted).unwrap();
-    let mut columns: Vec<_> = wanted
-        .fields
-        .iter()
-        .map(|field| ColumnBuilder::new(&field.data_type))
-        .collect();
-    for row in rows {
-        decoder.decode(StoredRow::parse(row)?.body, &mut columns)?;
+    let layout = Layout::of(wanted.fields.iter().map(|field| &field.data_type));
+    let columns: Vec<_> = (0..wanted.fields.len()).collect();
+    let decoder = RowDecoder::try_new(written, wanted, &layout, &columns).unwrap();
+    let mut packer = Packer::new(&layout, rows.len());
+    for (position, row) in rows.iter().enumerate() {
+        decoder.decode(StoredRow::parse(row)?.body, position, &mut packer)?;
     }
-    columns.into_iter().map(ColumnBuilder::finish).collect()
+    let packed = packer.finish()?;
+    assert_eq!(packed.check(&layout), Ok(()));
+    columns
+        .into_iter()
+        .map(|column| packed.array(&layout, column))
+        .collect()
 }
 
 /// Every type, with values written by hand as JSON, which Arrow reads into its own arrays.
@@ -171,7 +174,9 @@ fn a_row_is_read_through_the_schema_that_wrote_it() {
     assert!(back[1].is_null(0));
     assert_eq!(back[2].as_primitive::<Int64Type>().value(0), 1);
 
-    let retyped = RowDecoder::try_new(&written, &schema(&[("a", "string")])).unwrap_err();
+    let text = schema(&[("a", "string")]);
+    let layout = Layout::of(text.fields.iter().map(|field| &field.data_type));
+    let retyped = RowDecoder::try_new(&written, &text, &layout, &[0]).unwrap_err();
     assert_eq!(
         retyped.to_string(),
         "feature \"a\" is stored as int64 and asked for as string"
@@ -217,11 +222,12 @@ proptest! {
     #[test]
     fn no_body_makes_the_decoder_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
         let (schema, _) = every_type();
-        let decoder = RowDecoder::try_new(&schema, &schema).unwrap();
-        let mut columns: Vec<_> =
-            schema.fields.iter().map(|field| ColumnBuilder::new(&field.data_type)).collect();
-        let _ = decoder.decode(&body, &mut columns);
-        let nothing = RowDecoder::try_new(&schema, &RowSchema::default()).unwrap();
-        let _ = nothing.decode(&body, &mut []);
+        let layout = Layout::of(schema.fields.iter().map(|field| &field.data_type));
+        let columns: Vec<_> = (0..schema.fields.len()).collect();
+        let decoder = RowDecoder::try_new(&schema, &schema, &layout, &columns).unwrap();
+        let mut packer = Packer::new(&layout, 1);
+        let _ = decoder.decode(&body, 0, &mut packer);
+        let nothing = RowDecoder::try_new(&schema, &RowSchema::default(), &Layout::default(), &[]).unwrap();
+        let _ = nothing.decode(&body, 0, &mut Packer::new(&Layout::default(), 1));
     }
 }

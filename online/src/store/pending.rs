@@ -8,7 +8,7 @@ use rocksdb::WriteBatch;
 
 use super::RocksStore;
 use crate::failure;
-use crate::keys::{DueKey, Family, RowKey};
+use crate::keys::{self, DueKey, Family, RowKey};
 use crate::options;
 
 /// How many pending rows are merged in one step.
@@ -50,7 +50,7 @@ impl RocksStore {
         let mut step = Step::default();
         let mut due = self.db.raw_iterator_cf_opt(due_family, options::scan(range));
         due.seek_to_first();
-        let mut seen = 0;
+        let (mut seen, mut keys) = (0, Vec::new());
         while let Some(key) = due.key() {
             if seen == STEP {
                 step.next = Some(key.to_vec());
@@ -65,6 +65,7 @@ impl RocksStore {
                 .map_err(|error| failure::of(&self.path, error))?;
             match row.as_deref().map(|row| self.parse(&cell, row).map(|_| row)) {
                 Some(Ok(row)) => {
+                    keys.push(keys::key_start(cell.entity, cell.key));
                     batch.merge_cf(row_family, RowKey::Row(cell).to_bytes(), row);
                     batch.delete_cf(row_family, &pending);
                     batch.delete_cf(due_family, key);
@@ -78,6 +79,7 @@ impl RocksStore {
         }
         due.status().map_err(|error| failure::of(&self.path, error))?;
         if !batch.is_empty() {
+            let _held = self.cache.hold(keys);
             self.commit(batch)?;
         }
         Ok(step)

@@ -1,123 +1,174 @@
-//! Reads of one key: one short iteration over all that there is of it.
+//! Reads of keys: one short iteration over all that there is of each, or what is cached of it.
 
-use asof_core::key::EntityKey;
-use asof_core::online::{Found, Generation, StoreError, ViewSlot, newer_row};
-use asof_core::row::StoredRow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use asof_core::online::{OnlineReader, ReadSet, StoreError, ViewSlot, Visit};
+use asof_core::row::RowCorrupt;
 use asof_core::time::Timestamp;
 use rocksdb::{DB, DBRawIteratorWithThreadMode};
 
 use super::RocksStore;
-use crate::failure;
+use crate::key_cache::{Cached, Taken};
+use crate::key_rows::KeyRows;
 use crate::keys::{self, Family, RowKey};
-use crate::options;
+use crate::{failure, options};
 
 impl RocksStore {
-    pub(super) fn read_key(
-        &self,
-        entity: u32,
-        key: &EntityKey,
-        views: &[(u32, Generation)],
+    pub(super) fn key_reader<'a>(
+        &'a self,
+        set: &'a ReadSet,
         at: Timestamp,
-        visit: &mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let range = keys::key_range(entity, key);
-        let rows = self.family(Family::Rows)?;
-        let mut rows = self.db.raw_iterator_cf_opt(rows, options::point_read(range));
-        // An iterator sees the store as it was when it was made, and rows are removed only after their
-        // generation is gone from the catalogue: what is live now is whole in it.
-        self.check_live(entity, views)?;
-
-        let mut places: Vec<_> = views.iter().copied().zip(0..).collect();
-        places.sort_unstable();
-        rows.seek_to_first();
-        let mut gathered = Gathered::default();
-        for same in places.chunk_by(|(a, _), (b, _)| a == b) {
-            let Some((wanted, _)) = same.first() else { continue };
-            self.gather(&mut rows, *wanted, at, &mut gathered)?;
-            for (_, place) in same {
-                visit(*place, gathered.found(self)?)?;
-            }
-        }
-        Ok(())
+    ) -> Result<Reader<'a>, StoreError> {
+        let changes = self.published.load(Ordering::Acquire);
+        // One more than the number of changes, as 0 says that nothing was noted; then whether all serve.
+        let noted = set.noted();
+        let serving = if noted >> 1 == changes + 1 {
+            noted & 1 == 1
+        } else {
+            let serving = self.look_at(set)?;
+            set.note((changes + 1) << 1 | u64::from(serving));
+            serving
+        };
+        Ok(Reader {
+            store: self,
+            set,
+            at,
+            changes,
+            serving,
+            rows: None,
+            start: Vec::new(),
+        })
     }
 
-    fn check_live(&self, entity: u32, views: &[(u32, Generation)]) -> Result<(), StoreError> {
+    /// Whether all of a set serve: only what serves is cached, as loads of what is being built do not care
+    /// for the cache.
+    fn look_at(&self, set: &ReadSet) -> Result<bool, StoreError> {
         let catalogue = self.catalogue();
-        for (view, generation) in views {
-            let slot = ViewSlot { entity, view: *view };
-            catalogue.live(slot, *generation)?;
+        let mut serving = true;
+        for (view, generation) in set.views() {
+            let slot = ViewSlot {
+                entity: set.entity(),
+                view: *view,
+            };
+            let state = &catalogue.live(slot, *generation)?.state;
+            serving &= state.serves(*generation);
+        }
+        Ok(serving)
+    }
+}
+
+/// See [`OnlineStore::reader`](asof_core::online::OnlineStore::reader).
+pub(super) struct Reader<'a> {
+    store: &'a RocksStore,
+    set: &'a ReadSet,
+    at: Timestamp,
+    changes: u64,
+    serving: bool,
+    /// Made for the first key that is not cached.
+    rows: Option<Snapshot<'a>>,
+    /// The start of all stored keys of the key that is read.
+    start: Vec<u8>,
+}
+
+/// An iteration over the rows of an entity as they were at one moment.
+struct Snapshot<'a> {
+    taken: Taken,
+    rows: DBRawIteratorWithThreadMode<'a, DB>,
+}
+
+impl OnlineReader for Reader<'_> {
+    fn read(&mut self, key: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        self.start.clear();
+        self.start.extend_from_slice(&self.set.entity().to_be_bytes());
+        self.start.extend_from_slice(key);
+        let cached = match self.cached() {
+            Some(cached) => cached,
+            None => self.fill()?,
+        };
+        let mut walk = cached.rows.walk(self.at);
+        let sorted = self.set.sorted();
+        for same in sorted.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            let Some((view, generation, _)) = same.first() else {
+                continue;
+            };
+            let found = walk.find(*view, *generation);
+            let found = found.map_err(|corrupt| self.damaged(key, (*view, *generation), corrupt))?;
+            for (_, _, place) in same {
+                visit(*place, found)?;
+            }
         }
         Ok(())
     }
+}
 
-    /// Gathers what there is of one view and generation. Rows before it are passed over, and the
-    /// iterator stays at the first row behind it.
-    fn gather(
-        &self,
-        rows: &mut DBRawIteratorWithThreadMode<'_, DB>,
-        wanted: (u32, Generation),
-        at: Timestamp,
-        gathered: &mut Gathered,
-    ) -> Result<(), StoreError> {
-        gathered.clear();
-        while let Some((key, bytes)) = rows.item() {
-            let row_key = RowKey::parse(key).ok_or_else(|| self.damaged_key(key))?;
-            let cell = row_key.cell();
-            let here = (cell.view, cell.generation);
-            if here > wanted {
-                return Ok(());
-            }
+impl<'a> Reader<'a> {
+    fn cached(&self) -> Option<Arc<Cached>> {
+        let cached = self
+            .store
+            .cache
+            .get(&self.start, self.changes)
+            .filter(|_| self.serving)?;
+        cached.rows.answers(self.at).then_some(cached)
+    }
+
+    /// Copies what there is of the key.
+    fn fill(&mut self) -> Result<Arc<Cached>, StoreError> {
+        let Self { store, start, at, .. } = self;
+        let (store, at) = (*store, *at);
+        let mut snapshot = match self.rows.take() {
+            Some(snapshot) => snapshot,
+            None => Snapshot::take(store, self.set)?,
+        };
+        let rows = &mut snapshot.rows;
+        let mut key_rows = KeyRows::default();
+        rows.seek(&start);
+        while let Some((key, row)) = rows.item().filter(|(key, _)| key.starts_with(start)) {
+            let row_key = RowKey::parse(key).ok_or_else(|| store.damaged_key(key))?;
             match row_key {
-                _ if here != wanted => {}
-                // Neither this one has happened, nor those behind it.
-                RowKey::Pending(_, order) if order.event_time > at => {
+                // Neither this one has happened, nor those of its view behind it.
+                RowKey::Pending(cell, order) if order.event_time > at => {
+                    key_rows.leave_out(order.event_time);
                     let end = cell.end();
                     rows.seek(end);
-                    continue;
                 }
-                RowKey::Pending(_, order) if order.due() > at => gathered.held_back = true,
                 RowKey::Row(_) | RowKey::Pending(..) => {
-                    self.parse(cell, bytes)?;
-                    gathered.compete(bytes);
+                    key_rows.push(&row_key, row);
+                    rows.next();
                 }
             }
-            rows.next();
         }
-        rows.status().map_err(|error| failure::of(&self.path, error))
-    }
-}
-
-/// What a read has found of one view.
-#[derive(Debug, Default)]
-struct Gathered {
-    winner: Vec<u8>,
-    held_back: bool,
-}
-
-impl Gathered {
-    fn clear(&mut self) {
-        self.winner.clear();
-        self.held_back = false;
+        rows.status().map_err(|error| failure::of(&store.path, error))?;
+        let cached = store.cache.insert(start, key_rows, snapshot.taken, self.changes);
+        self.rows = Some(snapshot);
+        Ok(cached)
     }
 
-    fn compete(&mut self, bytes: &[u8]) {
-        if newer_row(&self.winner, bytes) == bytes {
-            self.winner.clear();
-            self.winner.extend_from_slice(bytes);
-        }
-    }
-
-    fn found(&self, store: &RocksStore) -> Result<Found<'_>, StoreError> {
-        let winner = match self.winner.as_slice() {
-            [] => None,
-            bytes => Some(StoredRow::parse(bytes).map_err(|error| StoreError::Damaged {
-                place: store.path.display().to_string(),
-                reason: error.to_string(),
-            })?),
+    fn damaged(
+        &self,
+        key: &[u8],
+        (view, generation): (u32, asof_core::online::Generation),
+        corrupt: RowCorrupt,
+    ) -> StoreError {
+        let cell = keys::Cell {
+            entity: self.set.entity(),
+            key,
+            view,
+            generation,
         };
-        Ok(Found {
-            winner,
-            held_back: self.held_back || winner.is_some(),
-        })
+        self.store.damaged(&cell, &corrupt.to_string())
+    }
+}
+
+impl<'a> Snapshot<'a> {
+    fn take(store: &'a RocksStore, set: &ReadSet) -> Result<Self, StoreError> {
+        let taken = store.cache.before_snapshot();
+        let family = store.family(Family::Rows)?;
+        let range = keys::entity_range(set.entity());
+        let rows = store.db.raw_iterator_cf_opt(family, options::point_read(range));
+        // An iterator sees the store as it was when it was made, and rows are removed only after their
+        // generation is gone from the catalogue: what is live now is whole in it.
+        store.look_at(set)?;
+        Ok(Self { taken, rows })
     }
 }

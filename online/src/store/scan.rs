@@ -5,7 +5,7 @@ use rocksdb::WriteBatch;
 
 use super::RocksStore;
 use crate::failure;
-use crate::keys::{self, DueKey, Family, Removal, RowKey};
+use crate::keys::{self, DueKey, Family, LoadKey, Removal, RowKey};
 use crate::options;
 
 /// How many rows are removed in one step.
@@ -51,6 +51,8 @@ impl RocksStore {
         })?;
         let (start, end) = DueKey::generation_range(view, generation);
         batch.delete_range_cf(self.family(Family::Due)?, start, end);
+        let slot = ViewSlot { entity, view };
+        batch.delete_cf(rows, LoadKey { slot, generation }.to_bytes());
         self.commit(batch)?;
         Ok(keys)
     }

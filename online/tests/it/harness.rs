@@ -10,6 +10,7 @@ pub(crate) fn options() -> RocksOptions {
     RocksOptions {
         durability: Durability::Process,
         cache_bytes: 8 << 20,
+        row_cache_bytes: 1 << 20,
         write_buffer_bytes: 1 << 20,
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use asof_core::online::conformance::{address, key, order, read_one, row};
+use asof_core::online::conformance::{address, key, order, read_one, row, sorted};
 use asof_core::online::{Counts, OnlineStore};
 use asof_core::time::Timestamp;
 use asof_online::Recovery;
@@ -27,14 +27,14 @@ pub(crate) struct Child {
 }
 
 impl Child {
+    /// One that writes row by row.
     pub(crate) fn start(store: &Path) -> Self {
+        Self::run("kills::writes_until_it_is_killed", store)
+    }
+
+    fn run(test: &str, store: &Path) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "kills::writes_until_it_is_killed",
-                "--exact",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args([test, "--exact", "--ignored", "--nocapture"])
             .env(STORE, store)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -96,6 +96,74 @@ fn writes_until_it_is_killed() {
         writeln!(out, "acknowledged {n}").unwrap();
         out.flush().unwrap();
     }
+}
+
+/// Not a test of its own: the other side of [`acknowledged_loads_survive_kills`].
+#[test]
+#[ignore = "is started by other tests"]
+fn loads_until_it_is_killed() {
+    let Ok(path) = std::env::var(STORE) else { return };
+    let store = harness::open(Path::new(&path)).unwrap();
+    let slot = store.open_view(&address("a", "string", "v")).unwrap();
+    if store.view_state(slot).unwrap().serving.is_none() {
+        harness::serving(&store, "v");
+    }
+    let generation = store.view_state(slot).unwrap().serving.unwrap().generation;
+    let loaded = store.loaded(slot, generation).unwrap();
+    let mut out = std::io::stdout().lock();
+    for n in progress(&loaded.unwrap_or_default()) + 1.. {
+        // The n-th load: every key, and the number as progress.
+        let rows: Vec<_> = (0..KEYS)
+            .map(|k| row(&key(&k.to_string()), order(n as i64, 0, 1), n as i64))
+            .collect();
+        store
+            .load(slot, generation, &sorted(&rows), &n.to_be_bytes())
+            .unwrap();
+        writeln!(out, "acknowledged {n}").unwrap();
+        out.flush().unwrap();
+    }
+}
+
+#[test]
+fn acknowledged_loads_survive_kills() {
+    let seed = harness::seed();
+    let mut random = StdRng::seed_from_u64(seed);
+    let directory = tempfile::tempdir().unwrap();
+    let mut total = 0;
+    for kill in 0..harness::cases(10) {
+        let case = format!("kill {kill}, seed {seed}");
+        let mut child = Child::run("kills::loads_until_it_is_killed", directory.path());
+        let mut acknowledged = total;
+        for _ in 0..random.random_range(1..40) {
+            acknowledged = child.next_acknowledged().unwrap_or(acknowledged);
+        }
+        child.kill();
+        acknowledged = std::iter::from_fn(|| child.next_acknowledged())
+            .last()
+            .unwrap_or(acknowledged);
+        let store = harness::open(directory.path()).unwrap();
+        assert_eq!(store.recovery(), Recovery::Complete, "{case}");
+        let slot = store.open_view(&address("a", "string", "v")).unwrap();
+        let generation = store.view_state(slot).unwrap().serving.unwrap().generation;
+        let loaded = store.loaded(slot, generation).unwrap();
+        total = progress(&loaded.unwrap_or_default());
+        assert!(total >= acknowledged, "{total} of {acknowledged}, {case}");
+        // All of it or nothing: no key has another load's row.
+        for k in 0..KEYS {
+            let found = read_one(&store, slot, generation, &key(&k.to_string()), NOW.micros()).unwrap();
+            assert_eq!(
+                found.0,
+                (total > 0).then_some(total as i64),
+                "key {k} of {total}, {case}"
+            );
+        }
+        let left: Vec<_> = std::fs::read_dir(directory.path().join("asof.load"))
+            .into_iter()
+            .flatten()
+            .collect();
+        assert!(left.is_empty(), "{left:?}, {case}");
+    }
+    assert!(total > 50, "only {total} loads in all");
 }
 
 fn progress(bytes: &[u8]) -> u64 {

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 use asof_core::key::EntityKey;
-use asof_core::online::conformance::{key, nonce, order, read_one, row};
+use asof_core::online::conformance::{key, nonce, order, read_one, row, sorted};
 use asof_core::online::memory::MemoryStore;
 use asof_core::online::{OnlineRow, OnlineStore};
 use asof_core::time::Timestamp;
@@ -60,6 +60,15 @@ fn writers_in_any_order_leave_what_the_twin_has() {
                     let mut rows = random_rows(&mut random, keys, 250);
                     // The clock of a writer jumps.
                     let now = Timestamp::from_micros(NOW + random.random_range(-30..=0));
+                    if random.random_ratio(1, 20) {
+                        // Many at once, which are due whatever the clock says.
+                        rows.retain(|row| row.order.due() <= now);
+                        let loaded = sorted(&rows);
+                        twin.load(twin_slot, generation, &loaded, b"").unwrap();
+                        store.load(slot, generation, &loaded, b"").unwrap();
+                        written += rows.len();
+                        continue;
+                    }
                     twin.write(twin_slot, generation, now, &rows, None).unwrap();
                     rows.shuffle(&mut random);
                     store.write(slot, generation, now, &rows, None).unwrap();

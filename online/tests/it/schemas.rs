@@ -9,7 +9,7 @@ use asof_core::data_type::DataType;
 use asof_core::key::EntityKey;
 use asof_core::online::conformance::{address, key, order, shape};
 use asof_core::online::{Generation, OnlineRow, OnlineStore, ViewSlot};
-use asof_core::row::{ColumnBuilder, RowDecoder, RowEncoder, RowField, RowSchema};
+use asof_core::row::{Layout, Packer, RowDecoder, RowEncoder, RowField, RowSchema};
 use asof_core::time::Timestamp;
 
 use crate::harness;
@@ -51,13 +51,9 @@ fn read(
     wanted: &RowSchema,
 ) -> Vec<ArrayRef> {
     let schemas = store.view_state(slot).unwrap().serving.unwrap().schemas;
-    let builders = || {
-        wanted
-            .fields
-            .iter()
-            .map(|field| ColumnBuilder::new(&field.data_type))
-    };
-    let mut columns: Vec<_> = builders().collect();
+    let layout = Layout::of(wanted.fields.iter().map(|field| &field.data_type));
+    let columns: Vec<_> = (0..wanted.fields.len()).collect();
+    let mut packer = Packer::new(&layout, 1);
     store
         .read(
             slot.entity,
@@ -67,17 +63,18 @@ fn read(
             &mut |_, found| {
                 let row = found.winner.unwrap();
                 let written = &schemas[row.schema_version as usize];
-                RowDecoder::try_new(written, wanted)
+                RowDecoder::try_new(written, wanted, &layout, &columns)
                     .unwrap()
-                    .decode(row.body, &mut columns)
+                    .decode(row.body, 0, &mut packer)
                     .unwrap();
                 Ok(())
             },
         )
         .unwrap();
+    let packed = packer.finish().unwrap();
     columns
         .into_iter()
-        .map(|column| column.finish().unwrap())
+        .map(|column| packed.array(&layout, column).unwrap())
         .collect()
 }
 

@@ -42,6 +42,11 @@ fn generate(out: &Path) -> anyhow::Result<()> {
     tonic_prost_build::configure()
         .out_dir(out)
         .emit_rerun_if_changed(false)
+        // Written by hand, as buffers instead of lists of numbers.
+        .extern_path(
+            ".asof.v1.GetFeaturesResponse",
+            "crate::response::GetFeaturesResponse",
+        )
         .compile_fds(descriptors.clone())
         .context("cannot generate code")?;
     // Comments and positions were needed for the code's documentation only.

@@ -195,64 +195,41 @@ pub struct GetFeaturesRequest {
     #[prost(message, repeated, tag = "3")]
     pub keys: ::prost::alloc::vec::Vec<Column>,
 }
-/// The answer, column by column.
+/// What an answer has.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetFeaturesResponse {
-    /// How many positions there are: as many as in the request's keys.
-    #[prost(uint32, tag = "1")]
-    pub rows: u32,
+pub struct FeatureSchema {
     /// The features in the order of the service or of the request.
-    #[prost(message, repeated, tag = "2")]
-    pub columns: ::prost::alloc::vec::Vec<FeatureColumn>,
+    #[prost(message, repeated, tag = "1")]
+    pub features: ::prost::alloc::vec::Vec<FeatureField>,
     /// The views that were read, each under other keys or another prefix.
-    #[prost(message, repeated, tag = "3")]
-    pub views: ::prost::alloc::vec::Vec<ViewRead>,
-    /// The service that was asked for, or empty.
-    #[prost(string, tag = "4")]
-    pub service: ::prost::alloc::string::String,
-    /// The registry version that last changed the service's columns; 0 without a service.
-    #[prost(uint64, tag = "5")]
-    pub service_version: u64,
-    /// The registry version by whose definitions the answer was made.
-    #[prost(uint64, tag = "6")]
-    pub registry_version: u64,
-    /// The instant as of which the answer holds, in microseconds since 1970-01-01T00:00:00Z.
-    #[prost(sfixed64, tag = "7")]
-    pub as_of_micros: i64,
+    #[prost(message, repeated, tag = "2")]
+    pub views: ::prost::alloc::vec::Vec<ViewField>,
 }
 /// One feature.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct FeatureColumn {
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FeatureField {
     /// `view__feature`, or `prefix_view__feature`.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// One value for each position, null unless the status there is PRESENT.
-    #[prost(message, optional, tag = "2")]
-    pub values: ::core::option::Option<Values>,
-    /// One byte for each position: the number of a FeatureStatus.
-    #[prost(bytes = "vec", tag = "3")]
-    pub statuses: ::prost::alloc::vec::Vec<u8>,
+    /// Its type as in definition files, such as "float64" or "decimal(10,2)".
+    #[prost(string, tag = "2")]
+    pub r#type: ::prost::alloc::string::String,
+    /// How many elements of each position come before its own in the lane of its type.
+    #[prost(uint32, tag = "3")]
+    pub place: u32,
+    /// The number of its view in `views`.
+    #[prost(uint32, tag = "4")]
+    pub view: u32,
 }
 /// One view that was read.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ViewRead {
+pub struct ViewField {
     /// The view.
     #[prost(string, tag = "1")]
     pub view: ::prost::alloc::string::String,
     /// The prefix of its columns, or empty.
     #[prost(string, tag = "2")]
     pub prefix: ::prost::alloc::string::String,
-    /// The event time of each position's winning row in microseconds since 1970-01-01T00:00:00Z, that of an
-    /// expired row included. 0 where `absent` says that there is none.
-    #[prost(sfixed64, repeated, tag = "3")]
-    pub event_times_micros: ::prost::alloc::vec::Vec<i64>,
-    /// Which positions have no event time (NOT_FOUND or HELD_BACK): bit `i % 8` of byte `i / 8` is 1. Empty where
-    /// all have one.
-    #[prost(bytes = "vec", tag = "4")]
-    pub absent: ::prost::alloc::vec::Vec<u8>,
-    /// The instant up to which the view's rows are complete, in microseconds since 1970-01-01T00:00:00Z.
-    #[prost(sfixed64, tag = "5")]
-    pub materialized_to_micros: i64,
 }
 /// What there is to say about a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -402,7 +379,7 @@ pub mod online_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::GetFeaturesRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::GetFeaturesResponse>,
+            tonic::Response<crate::response::GetFeaturesResponse>,
             tonic::Status,
         > {
             self.inner
@@ -448,7 +425,7 @@ pub mod online_service_server {
             &self,
             request: tonic::Request<super::GetFeaturesRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::GetFeaturesResponse>,
+            tonic::Response<crate::response::GetFeaturesResponse>,
             tonic::Status,
         >;
     }
@@ -536,7 +513,7 @@ pub mod online_service_server {
                         T: OnlineService,
                     > tonic::server::UnaryService<super::GetFeaturesRequest>
                     for GetFeaturesSvc<T> {
-                        type Response = super::GetFeaturesResponse;
+                        type Response = crate::response::GetFeaturesResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,

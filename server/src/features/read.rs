@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow_array::{Array, ArrayRef};
 use asof_core::online::{Found, OnlineStore, StoreError};
-use asof_core::row::{ColumnBuilder, RowCorrupt};
+use asof_core::row::{Packer, RowCorrupt, StoredRow};
 use asof_core::status::Verdict;
 use asof_core::time::{Clock, Timestamp};
 
 use super::keys::Keys;
 use super::resolve::{Group, Resolved, ResolvedRead};
-use super::{Answer, AnswerColumn, AnswerView, Prepared};
+use super::{Answer, Prepared};
 use crate::error::{NotServed, ServerError};
 
 /// How often a read starts again because a generation was exchanged under it.
@@ -71,7 +70,7 @@ impl From<StoreError> for Miss {
 /// Reads `keys` as of the clock.
 pub(crate) fn read<S: OnlineStore + ?Sized>(
     store: &S,
-    prepared: &Prepared,
+    prepared: &Arc<Prepared>,
     keys: &Keys,
     clock: &dyn Clock,
     interest: &Interest,
@@ -79,8 +78,18 @@ pub(crate) fn read<S: OnlineStore + ?Sized>(
     let mut attempt = 1;
     loop {
         let now = clock.now();
-        let resolved = prepared.resolver.resolve(store, &prepared.plan, now)?;
-        match attempt_read(store, prepared, &resolved, keys, now, interest) {
+        let resolved = prepared
+            .resolver
+            .resolve(store, &prepared.plan, &prepared.layout, now)?;
+        let reading = Reading {
+            store,
+            prepared,
+            resolved: &resolved,
+            keys,
+            now,
+            interest,
+        };
+        match reading.read() {
             Ok(answer) => return Ok(answer),
             Err(Miss::Stale(_)) if attempt < ATTEMPTS => attempt += 1,
             Err(Miss::Stale(error) | Miss::Failed(error)) => return Err(error),
@@ -88,116 +97,26 @@ pub(crate) fn read<S: OnlineStore + ?Sized>(
     }
 }
 
-fn attempt_read<S: OnlineStore + ?Sized>(
-    store: &S,
-    prepared: &Prepared,
-    resolved: &Resolved,
-    keys: &Keys,
+/// One attempt.
+struct Reading<'a, S: ?Sized> {
+    store: &'a S,
+    prepared: &'a Arc<Prepared>,
+    resolved: &'a Resolved,
+    keys: &'a Keys,
     now: Timestamp,
-    interest: &Interest,
-) -> Result<Answer, Miss> {
-    let plan = &prepared.plan;
-    let mut parts: Vec<Part> = resolved
-        .reads
-        .iter()
-        .map(|read| Part::new(read, keys.rows()))
-        .collect();
-    for group in &resolved.groups {
-        read_group(store, prepared, resolved, group, keys, now, interest, &mut parts)?;
-    }
-    let mut finished = Vec::with_capacity(parts.len());
-    for (part, read) in parts.into_iter().zip(&plan.reads) {
-        if let Some(trouble) = part.trouble {
-            return Err(trouble.miss(store, read.bound.view.name.to_string(), now));
-        }
-        finished.push(part.finish(store)?);
-    }
-    let mut columns = Vec::with_capacity(plan.columns.len());
-    for column in &plan.columns {
-        let bug = || ServerError::Bug(format!("column {} was not read", column.name));
-        let (_, feature) = plan.feature(column).ok_or_else(bug)?;
-        let read = finished.get(column.read).ok_or_else(bug)?;
-        let values = read.columns.get(column.feature).ok_or_else(bug)?.clone();
-        let verdicts = read.verdicts.iter().enumerate();
-        let statuses = verdicts
-            .map(|(at, verdict)| verdict.status(values.is_null(at)))
-            .collect();
-        columns.push(AnswerColumn {
-            name: column.name.clone(),
-            data_type: feature.data_type.clone(),
-            values,
-            statuses,
-        });
-    }
-    let views = plan.reads.iter().zip(&resolved.reads).zip(finished);
-    let views = views.map(|((read, resolved), finished)| AnswerView {
-        view: read.bound.view.name.to_string(),
-        prefix: read.prefix.as_ref().map(ToString::to_string),
-        event_times: finished.event_times,
-        materialized_to: resolved.as_of,
-    });
-    Ok(Answer {
-        rows: keys.rows(),
-        as_of: now,
-        views: views.collect(),
-        columns,
-    })
+    interest: &'a Interest,
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of one read, which are together nowhere else"
-)]
-fn read_group<S: OnlineStore + ?Sized>(
-    store: &S,
-    prepared: &Prepared,
-    resolved: &Resolved,
-    group: &Group,
-    keys: &Keys,
-    now: Timestamp,
-    interest: &Interest,
-    parts: &mut [Part],
-) -> Result<(), ServerError> {
-    let columns = keys.of(&prepared.plan, &group.key_columns)?;
-    for row in 0..keys.rows() {
-        if interest.is_lost() {
-            return Err(ServerError::Bug("nobody waits for this answer".into()));
-        }
-        let Some(key) = columns.key(row) else {
-            for read in group.reads.iter().flatten() {
-                if let Some(part) = parts.get_mut(*read) {
-                    part.push_nothing(Verdict::NotFound, None);
-                }
-            }
-            continue;
-        };
-        store.read(group.entity, &key, &group.views, now, &mut |view, found| {
-            for read in group.reads.get(view).into_iter().flatten() {
-                let ttl = prepared
-                    .plan
-                    .reads
-                    .get(*read)
-                    .and_then(|read| read.bound.view.ttl);
-                if let (Some(part), Some(resolved)) = (parts.get_mut(*read), resolved.reads.get(*read)) {
-                    let verdict = Verdict::of(found.verdict_input(), found.held_back, ttl, now);
-                    part.push(store, resolved, verdict, found, now)?;
-                }
-            }
-            Ok(())
-        })?;
-    }
-    Ok(())
-}
-
-/// What was read of one view so far.
-struct Part {
-    builders: Vec<ColumnBuilder>,
-    verdicts: Vec<Verdict>,
+/// What was read so far.
+struct Gathered {
+    packer: Packer,
+    /// For each read and position.
     event_times: Vec<Option<Timestamp>>,
-    trouble: Option<Trouble>,
+    /// The first thing that makes all of it useless, and the read that met it.
+    trouble: Option<(usize, Trouble)>,
 }
 
-/// What makes a part useless.
+/// What makes an answer useless.
 enum Trouble {
     /// A row that was not due yet at the instant of the read.
     Ahead(Timestamp),
@@ -205,96 +124,126 @@ enum Trouble {
     UnknownSchema(u32),
 }
 
-impl Trouble {
-    fn miss<S: OnlineStore + ?Sized>(self, store: &S, view: String, now: Timestamp) -> Miss {
-        Miss::Stale(match self {
-            Self::Ahead(as_of) => NotServed::Later { view, as_of, now }.into(),
-            Self::UnknownSchema(version) => damaged(store, &RowCorrupt::UnknownSchema(version)).into(),
+impl<S: OnlineStore + ?Sized> Reading<'_, S> {
+    fn read(&self) -> Result<Answer, Miss> {
+        let (prepared, rows) = (self.prepared, self.keys.rows());
+        let mut gathered = Gathered {
+            packer: Packer::new(&prepared.layout, rows),
+            event_times: vec![None; prepared.plan.reads.len() * rows],
+            trouble: None,
+        };
+        for group in &self.resolved.groups {
+            self.read_group(group, &mut gathered)?;
+        }
+        if let Some((read, trouble)) = gathered.trouble {
+            return Err(self.miss(read, trouble));
+        }
+        let packed = gathered.packer.finish();
+        Ok(Answer {
+            prepared: Arc::clone(prepared),
+            as_of: self.now,
+            packed: packed.map_err(|corrupt| self.damaged(&corrupt))?,
+            event_times: gathered.event_times,
+            materialized_to: self.resolved.reads.iter().map(|read| read.as_of).collect(),
         })
     }
-}
 
-struct FinishedPart {
-    columns: Vec<ArrayRef>,
-    verdicts: Vec<Verdict>,
-    event_times: Vec<Option<Timestamp>>,
-}
-
-impl Part {
-    fn new(read: &ResolvedRead, rows: usize) -> Self {
-        let fields = read.schema.fields.iter();
-        Self {
-            builders: fields.map(|field| ColumnBuilder::new(&field.data_type)).collect(),
-            verdicts: Vec::with_capacity(rows),
-            event_times: Vec::with_capacity(rows),
-            trouble: None,
-        }
-    }
-
-    fn push_nothing(&mut self, verdict: Verdict, event_time: Option<Timestamp>) {
-        self.builders.iter_mut().for_each(ColumnBuilder::push_null);
-        self.verdicts.push(verdict);
-        self.event_times.push(event_time);
-    }
-
-    fn push<S: OnlineStore + ?Sized>(
-        &mut self,
-        store: &S,
-        read: &ResolvedRead,
-        verdict: Verdict,
-        found: Found<'_>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let Some(row) = found.winner else {
-            self.push_nothing(verdict, None);
-            return Ok(());
-        };
-        if row.order.due() > now {
-            self.trouble = Some(Trouble::Ahead(row.order.due()));
-        }
-        let event_time = Some(row.order.event_time);
-        match verdict {
-            Verdict::Fresh => {}
-            Verdict::Expired => {
-                self.push_nothing(verdict, event_time);
-                return Ok(());
+    fn read_group(&self, group: &Group, gathered: &mut Gathered) -> Result<(), ServerError> {
+        let columns = self.keys.of(&self.prepared.plan, &group.key_columns)?;
+        let mut reader = self.store.reader(&group.set, self.now)?;
+        let mut key = Vec::new();
+        for position in 0..self.keys.rows() {
+            if self.interest.is_lost() {
+                return Err(ServerError::Bug("nobody waits for this answer".into()));
             }
-            Verdict::NotFound | Verdict::HeldBack => {
-                self.push_nothing(verdict, None);
-                return Ok(());
+            key.clear();
+            if !columns.write(position, &mut key) {
+                for read in group.reads.iter().flatten() {
+                    self.take(*read, position, Found::default(), gathered)?;
+                }
+                continue;
             }
+            reader.read(&key, &mut |view, found| {
+                let mut reads = group.reads.get(view).into_iter().flatten();
+                reads.try_for_each(|read| self.take(*read, position, found, gathered))
+            })?;
         }
-        let version = usize::try_from(row.schema_version).ok();
-        let Some(decoder) = version.and_then(|version| read.decoders.get(version)) else {
-            self.trouble = Some(Trouble::UnknownSchema(row.schema_version));
-            return Ok(());
-        };
-        decoder
-            .decode(row.body, &mut self.builders)
-            .map_err(|corrupt| damaged(store, &corrupt))?;
-        self.verdicts.push(verdict);
-        self.event_times.push(event_time);
         Ok(())
     }
 
-    fn finish<S: OnlineStore + ?Sized>(self, store: &S) -> Result<FinishedPart, StoreError> {
-        let columns = self
-            .builders
-            .into_iter()
-            .map(ColumnBuilder::finish)
-            .collect::<Result<_, _>>()
-            .map_err(|corrupt| damaged(store, &corrupt))?;
-        Ok(FinishedPart {
-            columns,
-            verdicts: self.verdicts,
-            event_times: self.event_times,
+    /// Takes in what was found for a position of a read.
+    fn take(
+        &self,
+        number: usize,
+        position: usize,
+        found: Found<'_>,
+        gathered: &mut Gathered,
+    ) -> Result<(), StoreError> {
+        let Some(read) = self.resolved.reads.get(number) else {
+            return Ok(());
+        };
+        let verdict = Verdict::of(found.verdict_input(), found.held_back, read.ttl, self.now);
+        if let Some(row) = found.winner {
+            if row.order.due() > self.now {
+                gathered.trouble(number, Trouble::Ahead(row.order.due()));
+            }
+            let time = gathered.event_times.get_mut(number * self.keys.rows() + position);
+            if let (Verdict::Fresh | Verdict::Expired, Some(time)) = (verdict, time) {
+                *time = Some(row.order.event_time);
+            }
+            if verdict == Verdict::Fresh {
+                return self.decode(read, number, position, row, gathered);
+            }
+        }
+        for column in &read.columns {
+            gathered.packer.pass(*column, position, verdict.status(false));
+        }
+        Ok(())
+    }
+
+    fn decode(
+        &self,
+        read: &ResolvedRead,
+        number: usize,
+        position: usize,
+        row: StoredRow<'_>,
+        gathered: &mut Gathered,
+    ) -> Result<(), StoreError> {
+        let version = usize::try_from(row.schema_version).ok();
+        match version.and_then(|version| read.decoders.get(version)) {
+            None => {
+                gathered.trouble(number, Trouble::UnknownSchema(row.schema_version));
+                Ok(())
+            }
+            Some(decoder) => decoder
+                .decode(row.body, position, &mut gathered.packer)
+                .map_err(|corrupt| self.damaged(&corrupt)),
+        }
+    }
+
+    fn miss(&self, read: usize, trouble: Trouble) -> Miss {
+        let read = self.prepared.plan.reads.get(read);
+        Miss::Stale(match trouble {
+            Trouble::Ahead(as_of) => NotServed::Later {
+                view: read.map_or_else(String::new, |read| read.bound.view.name.to_string()),
+                as_of,
+                now: self.now,
+            }
+            .into(),
+            Trouble::UnknownSchema(version) => self.damaged(&RowCorrupt::UnknownSchema(version)).into(),
         })
+    }
+
+    fn damaged(&self, corrupt: &RowCorrupt) -> StoreError {
+        StoreError::Damaged {
+            place: self.store.place(),
+            reason: corrupt.to_string(),
+        }
     }
 }
 
-fn damaged<S: OnlineStore + ?Sized>(store: &S, corrupt: &RowCorrupt) -> StoreError {
-    StoreError::Damaged {
-        place: store.place(),
-        reason: corrupt.to_string(),
+impl Gathered {
+    fn trouble(&mut self, read: usize, trouble: Trouble) {
+        self.trouble.get_or_insert((read, trouble));
     }
 }

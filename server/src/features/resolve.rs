@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use asof_core::definition::{BoundView, StoredShape, ViewKind};
+use asof_core::definition::StoredShape;
+use asof_core::duration::Duration;
 use asof_core::name::ProjectName;
-use asof_core::online::{Generation, GenerationState, OnlineStore, ViewAddress, ViewSlot, ViewState};
-use asof_core::row::{RowDecoder, RowField, RowSchema};
-use asof_core::service::{ReadPlan, ViewRead};
+use asof_core::online::{
+    Generation, GenerationState, OnlineStore, ReadSet, ViewAddress, ViewSlot, ViewState,
+};
+use asof_core::row::{Layout, RowDecoder, RowField, RowSchema};
+use asof_core::service::ReadPlan;
 use asof_core::time::Timestamp;
 
 use crate::error::{NotServed, ServerError};
@@ -27,6 +30,9 @@ struct Need {
     /// The shape of the view with the features of this read and no others.
     shape: StoredShape,
     schema: RowSchema,
+    /// The columns of the plan for the fields of the schema.
+    columns: Vec<usize>,
+    ttl: Option<Duration>,
     key_columns: Vec<String>,
 }
 
@@ -42,26 +48,37 @@ pub(crate) struct Resolved {
 #[derive(Debug)]
 pub(crate) struct ResolvedRead {
     pub(crate) as_of: Timestamp,
+    pub(crate) ttl: Option<Duration>,
+    /// The columns of the plan that it fills.
+    pub(crate) columns: Vec<usize>,
     /// By schema version.
     pub(crate) decoders: Vec<RowDecoder>,
-    pub(crate) schema: RowSchema,
 }
 
 /// Views of one entity under one set of the caller's columns.
 #[derive(Debug)]
 pub(crate) struct Group {
-    pub(crate) entity: u32,
     pub(crate) key_columns: Vec<String>,
     /// Each view once.
-    pub(crate) views: Vec<(u32, Generation)>,
+    pub(crate) set: ReadSet,
     /// For each of the views, the reads that it answers.
     pub(crate) reads: Vec<Vec<usize>>,
+}
+
+/// A group while its views are gathered.
+struct Gathering<'a> {
+    entity: u32,
+    key_columns: &'a [String],
+    views: Vec<(u32, Generation)>,
+    reads: Vec<Vec<usize>>,
 }
 
 impl Resolver {
     pub(crate) fn new(project: &ProjectName, plan: &ReadPlan) -> Self {
         Self {
-            needs: plan.reads.iter().map(|read| Need::of(project, read)).collect(),
+            needs: (0..plan.reads.len())
+                .filter_map(|read| Need::of(project, plan, read))
+                .collect(),
             seen: RwLock::new(None),
         }
     }
@@ -71,6 +88,7 @@ impl Resolver {
         &self,
         store: &S,
         plan: &ReadPlan,
+        layout: &Layout,
         now: Timestamp,
     ) -> Result<Arc<Resolved>, ServerError> {
         // Taken before the state is read, so that a change in between is noticed next time.
@@ -78,7 +96,7 @@ impl Resolver {
         let resolved = match self.seen(changes) {
             Some(resolved) => resolved,
             None => {
-                let resolved = Arc::new(self.look(store, plan)?);
+                let resolved = Arc::new(self.look(store, plan, layout)?);
                 if let (Some(changes), Ok(mut seen)) = (changes, self.seen.write()) {
                     *seen = Some((changes, resolved.clone()));
                 }
@@ -104,21 +122,26 @@ impl Resolver {
         (Some(*at) == changes).then(|| resolved.clone())
     }
 
-    fn look<S: OnlineStore + ?Sized>(&self, store: &S, plan: &ReadPlan) -> Result<Resolved, ServerError> {
+    fn look<S: OnlineStore + ?Sized>(
+        &self,
+        store: &S,
+        plan: &ReadPlan,
+        layout: &Layout,
+    ) -> Result<Resolved, ServerError> {
         let views: HashMap<ViewAddress, (ViewSlot, ViewState)> = store
             .views()?
             .into_iter()
             .map(|(address, slot, state)| (address, (slot, state)))
             .collect();
         let mut reads = Vec::with_capacity(self.needs.len());
-        let mut groups: Vec<Group> = Vec::new();
+        let mut groups: Vec<Gathering<'_>> = Vec::new();
         for (at, (need, read)) in self.needs.iter().zip(&plan.reads).enumerate() {
             let view = read.bound.view.name.to_string();
             let (slot, state) = views
                 .get(&need.address)
                 .ok_or_else(|| NotServed::Never { view: view.clone() })?;
             let (serving, as_of) = serving(need, state, view)?;
-            reads.push(need.resolved(serving, as_of)?);
+            reads.push(need.resolved(serving, layout, as_of)?);
             add(
                 &mut groups,
                 need,
@@ -126,40 +149,66 @@ impl Resolver {
                 at,
             );
         }
+        let groups = groups.into_iter().map(Gathering::done).collect();
         Ok(Resolved { reads, groups })
     }
 }
 
 impl Need {
-    fn of(project: &ProjectName, read: &ViewRead) -> Self {
-        let mut only_these: BoundView = read.bound.clone();
-        only_these.view.kind = ViewKind::Features(read.features.clone());
+    fn of(project: &ProjectName, plan: &ReadPlan, number: usize) -> Option<Self> {
+        let read = plan.reads.get(number)?;
         let fields = read.features.iter().map(|feature| RowField {
             name: feature.name.to_string(),
             data_type: feature.data_type.clone(),
         });
-        Self {
+        // Every feature that is read has one column.
+        let mut columns: Vec<_> = plan
+            .columns
+            .iter()
+            .zip(0..)
+            .filter(|(column, _)| column.read == number)
+            .collect();
+        columns.sort_unstable_by_key(|(column, _)| column.feature);
+        Some(Self {
             address: ViewAddress::of(project, &read.bound),
-            shape: only_these.stored_shape(),
+            shape: read.narrowed().stored_shape(),
             schema: RowSchema {
                 fields: fields.collect(),
             },
+            columns: columns.into_iter().map(|(_, column)| column).collect(),
+            ttl: read.bound.view.ttl,
             key_columns: read.key_columns.clone(),
-        }
+        })
     }
 
-    fn resolved(&self, serving: &GenerationState, as_of: Timestamp) -> Result<ResolvedRead, ServerError> {
+    fn resolved(
+        &self,
+        serving: &GenerationState,
+        layout: &Layout,
+        as_of: Timestamp,
+    ) -> Result<ResolvedRead, ServerError> {
         let decoders = serving
             .schemas
             .iter()
-            .map(|written| RowDecoder::try_new(written, &self.schema))
+            .map(|written| RowDecoder::try_new(written, &self.schema, layout, &self.columns))
             .collect::<Result<_, _>>()
             .map_err(|mismatch| ServerError::Bug(mismatch.to_string()))?;
         Ok(ResolvedRead {
             as_of,
+            ttl: self.ttl,
+            columns: self.columns.clone(),
             decoders,
-            schema: self.schema.clone(),
         })
+    }
+}
+
+impl Gathering<'_> {
+    fn done(self) -> Group {
+        Group {
+            key_columns: self.key_columns.to_vec(),
+            set: ReadSet::new(self.entity, self.views),
+            reads: self.reads,
+        }
     }
 }
 
@@ -209,13 +258,13 @@ fn missing_feature(
     }
 }
 
-fn add(groups: &mut Vec<Group>, need: &Need, place: (u32, u32, Generation), read: usize) {
+fn add<'a>(groups: &mut Vec<Gathering<'a>>, need: &'a Need, place: (u32, u32, Generation), read: usize) {
     let (entity, view, generation) = place;
-    let same = |group: &&mut Group| group.entity == entity && group.key_columns == need.key_columns;
+    let same = |group: &&mut Gathering<'_>| group.entity == entity && group.key_columns == need.key_columns;
     let Some(group) = groups.iter_mut().find(same) else {
-        groups.push(Group {
+        groups.push(Gathering {
             entity,
-            key_columns: need.key_columns.clone(),
+            key_columns: &need.key_columns,
             views: vec![(view, generation)],
             reads: vec![vec![read]],
         });

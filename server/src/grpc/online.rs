@@ -5,7 +5,9 @@ use std::sync::Arc;
 use arrow_array::Array;
 use asof_core::online::OnlineStore;
 use asof_core::registry::RegistryStore;
-use asof_proto::convert::{bitmap, from_proto, to_proto};
+use asof_core::time::Timestamp;
+use asof_proto::convert::{bitmap, from_proto};
+use asof_proto::response::GetFeaturesResponse;
 use asof_proto::v1;
 use asof_proto::v1::online_service_server::OnlineService;
 use tonic::{Request, Response, Status};
@@ -13,7 +15,7 @@ use tonic::{Request, Response, Status};
 use crate::app::App;
 use crate::error::ServerError;
 use crate::features::keys::{Given, Keys, from_wire};
-use crate::features::{Answer, AnswerColumn, AnswerView, Prepared, Selection};
+use crate::features::{Answer, Prepared, Selection};
 use crate::jobs::Jobs;
 
 pub(crate) struct Online<S, R, J>(pub(crate) Arc<App<S, R, J>>);
@@ -28,7 +30,7 @@ where
     async fn get_features(
         &self,
         request: Request<v1::GetFeaturesRequest>,
-    ) -> Result<Response<v1::GetFeaturesResponse>, Status> {
+    ) -> Result<Response<GetFeaturesResponse>, Status> {
         let app = &self.0;
         let call = async {
             let v1::GetFeaturesRequest {
@@ -38,10 +40,9 @@ where
             } = request.into_inner();
             let prepared = app.reader.prepare(Selection::of(service, features)?)?;
             let keys = keys_of(&prepared, keys)?;
-            let answer = app.reader.read(prepared.clone(), keys).await?;
-            let reads = prepared.plan.columns.iter().map(|column| column.read);
-            app.metrics.answered(&answer, reads);
-            response(&prepared, answer)
+            let answer = app.reader.read(prepared, keys).await?;
+            app.metrics.answered(&answer);
+            response(answer)
         };
         app.call("asof.v1.OnlineService/GetFeatures", call).await
     }
@@ -65,37 +66,28 @@ fn keys_of(prepared: &Prepared, columns: Vec<v1::Column>) -> Result<Keys, Server
     Keys::collect(&prepared.plan, given, from_wire)
 }
 
-fn response(prepared: &Prepared, answer: Answer) -> Result<v1::GetFeaturesResponse, ServerError> {
-    let columns = answer.columns.into_iter().map(feature_column);
-    Ok(v1::GetFeaturesResponse {
-        rows: u32::try_from(answer.rows).unwrap_or(u32::MAX),
-        columns: columns.collect::<Result<_, _>>()?,
-        views: answer.views.into_iter().map(view_read).collect(),
+fn response(answer: Answer) -> Result<GetFeaturesResponse, ServerError> {
+    let Answer {
+        prepared,
+        as_of,
+        packed,
+        event_times,
+        materialized_to,
+    } = answer;
+    let times = event_times.iter();
+    let micros = |time: &Timestamp| time.micros().to_le_bytes();
+    Ok(GetFeaturesResponse {
+        schema: prepared.schema.clone(),
+        event_times_micros: times
+            .clone()
+            .flat_map(|time| time.as_ref().map_or([0; 8], micros))
+            .collect(),
+        absent: bitmap(times.map(Option::is_none)).into(),
+        materialized_to_micros: materialized_to.iter().flat_map(micros).collect(),
         service: prepared.service().to_owned(),
         service_version: prepared.service_version(),
         registry_version: prepared.version.number,
-        as_of_micros: answer.as_of.micros(),
+        as_of_micros: as_of.micros(),
+        ..GetFeaturesResponse::of(packed, &prepared.layout)?
     })
-}
-
-fn feature_column(column: AnswerColumn) -> Result<v1::FeatureColumn, ServerError> {
-    Ok(v1::FeatureColumn {
-        values: Some(to_proto(&column.data_type, &column.values)?),
-        name: column.name,
-        statuses: column.statuses.iter().map(|status| status.code()).collect(),
-    })
-}
-
-fn view_read(view: AnswerView) -> v1::ViewRead {
-    let times = view.event_times.iter();
-    v1::ViewRead {
-        view: view.view,
-        prefix: view.prefix.unwrap_or_default(),
-        event_times_micros: times
-            .clone()
-            .map(|time| time.map_or(0, |time| time.micros()))
-            .collect(),
-        absent: bitmap(times.map(Option::is_none)),
-        materialized_to_micros: view.materialized_to.micros(),
-    }
 }

@@ -14,7 +14,7 @@ use serde::ser::{Error, SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
 use crate::error::ServerError;
-use crate::features::{Answer, Prepared};
+use crate::features::Answer;
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -43,34 +43,44 @@ struct View<'a> {
 }
 
 /// The JSON of an answer.
-pub(crate) fn to_json(prepared: &Prepared, answer: &Answer) -> Result<Vec<u8>, ServerError> {
+pub(crate) fn to_json(answer: &Answer) -> Result<Vec<u8>, ServerError> {
+    let prepared = &answer.prepared;
+    let plan = &prepared.plan;
     let service = Some(prepared.service()).filter(|service| !service.is_empty());
-    let columns = answer.columns.iter().map(|column| Column {
+    let arrays = (0..plan.columns.len()).map(|column| answer.array(column));
+    let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
+    let slots = prepared.layout.slots().iter().zip(&arrays);
+    let columns = plan.columns.iter().zip(slots).enumerate();
+    let columns = columns.map(|(at, (column, (slot, array)))| Column {
         name: &column.name,
         values: Values {
-            data_type: &column.data_type,
-            array: &column.values,
+            data_type: &slot.data_type,
+            array,
             start: 0,
-            end: column.values.len(),
+            end: array.len(),
         },
-        statuses: column.statuses.iter().map(|status| status.as_str()).collect(),
+        statuses: answer
+            .statuses(at)
+            .map(asof_core::status::Status::as_str)
+            .collect(),
     });
-    let views = answer.views.iter().map(|view| View {
-        view: &view.view,
-        prefix: view.prefix.as_deref(),
-        event_times: view
-            .event_times
+    let views = plan.reads.iter().zip(&answer.materialized_to).enumerate();
+    let views = views.map(|(at, (read, materialized_to))| View {
+        view: read.bound.view.name.as_str(),
+        prefix: read.prefix.as_ref().map(|prefix| prefix.as_str()),
+        event_times: answer
+            .event_times_of(at)
             .iter()
             .map(|time| time.map(|time| time.to_string()))
             .collect(),
-        materialized_to: view.materialized_to.to_string(),
+        materialized_to: materialized_to.to_string(),
     });
     let body = Body {
         service,
         service_version: service.map(|_| prepared.service_version()),
         registry_version: prepared.version.number,
         as_of: answer.as_of.to_string(),
-        rows: answer.rows,
+        rows: answer.rows(),
         columns: columns.collect(),
         views: views.collect(),
     };

@@ -1,35 +1,36 @@
-//! Rows on their way to the store: encoded, and of several for one key only the newest that is due.
-
-use std::collections::HashMap;
+//! Rows on their way to the store: encoded, until there are enough of them to be written at once.
 
 use asof_core::definition::BoundView;
-use asof_core::key::EntityKey;
-use asof_core::online::{GenerationState, OnlineRow, row_schema};
+use asof_core::online::{GenerationState, LoadRows, OnlineRow, row_schema};
 use asof_core::row::{RowEncoder, RowSchema};
 use asof_core::time::Timestamp;
 use asof_offline::SourceRows;
 
 use super::MaterializeError;
 
-/// How many rows are written at once.
-const FULL: usize = 8_192;
+/// How many pending rows are written at once.
+const PENDING: usize = 8_192;
 
 /// Rows that wait to be written.
 pub(super) struct Chunk {
     schema: RowSchema,
     version: u32,
-    due: HashMap<EntityKey, OnlineRow>,
-    pending: Vec<OnlineRow>,
+    pub(super) rows: ChunkRows,
+}
+
+/// Those that are due, and those that will be.
+#[derive(Default)]
+pub(super) struct ChunkRows {
+    pub(super) due: LoadRows,
+    pub(super) pending: Vec<OnlineRow>,
 }
 
 impl Chunk {
     pub(super) fn new(bound: &BoundView, state: &GenerationState) -> Self {
-        let version = u32::try_from(state.schemas.len().saturating_sub(1)).unwrap_or(u32::MAX);
         Self {
             schema: row_schema(bound),
-            version,
-            due: HashMap::new(),
-            pending: Vec::new(),
+            version: version(state),
+            rows: ChunkRows::default(),
         }
     }
 
@@ -42,52 +43,40 @@ impl Chunk {
     ) -> Result<u64, MaterializeError> {
         let encoder = RowEncoder::try_new(&self.schema, self.version, &rows.features)?;
         let mut added = 0;
-        for place in places {
-            let Some(head) = rows.heads.get(place) else {
-                continue;
-            };
-            let Some(key) = rows.keys.key(head.row) else {
-                continue;
-            };
+        for head in places.filter_map(|place| rows.heads.get(place)) {
             added += 1;
-            let due = head.order.due() <= as_of;
-            if due
-                && self
-                    .due
-                    .get(&key)
-                    .is_some_and(|newest| newest.order >= head.order)
-            {
-                continue;
-            }
-            let mut bytes = Vec::new();
-            encoder.encode(head.row, head.order, head.deleted, &mut bytes);
-            let row = OnlineRow {
-                key: key.clone(),
-                order: head.order,
-                bytes,
-            };
-            if due {
-                self.due.insert(key, row);
-            } else {
-                self.pending.push(row);
+            if head.order.due() <= as_of {
+                self.rows.due.push(
+                    |bytes| {
+                        rows.keys.write(head.row, bytes);
+                    },
+                    |bytes| encoder.encode(head.row, head.order, head.deleted, bytes),
+                );
+            } else if let Some(key) = rows.keys.key(head.row) {
+                let mut bytes = Vec::new();
+                encoder.encode(head.row, head.order, head.deleted, &mut bytes);
+                self.rows.pending.push(OnlineRow {
+                    key,
+                    order: head.order,
+                    bytes,
+                });
             }
         }
         Ok(added)
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.due.len() + self.pending.len() >= FULL
+    /// Whether its rows are to be written now; those that are due take about `size` bytes then.
+    pub(super) fn is_full(&self, size: usize) -> bool {
+        self.rows.due.size() >= size || self.rows.pending.len() >= PENDING
     }
 
-    /// The rows, in order of their keys; the chunk is empty afterwards.
-    pub(super) fn take(&mut self) -> Vec<OnlineRow> {
-        let mut rows: Vec<OnlineRow> = self
-            .due
-            .drain()
-            .map(|(_, row)| row)
-            .chain(self.pending.drain(..))
-            .collect();
-        rows.sort_by(|a, b| (&a.key, a.order).cmp(&(&b.key, b.order)));
-        rows
+    /// Its rows; it is empty afterwards.
+    pub(super) fn take(&mut self) -> ChunkRows {
+        std::mem::take(&mut self.rows)
     }
+}
+
+/// The schema version of the rows that a run writes into a generation.
+pub(super) fn version(state: &GenerationState) -> u32 {
+    u32::try_from(state.schemas.len().saturating_sub(1)).unwrap_or(u32::MAX)
 }

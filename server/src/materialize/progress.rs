@@ -35,7 +35,7 @@ pub(super) struct Mark {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct FileMark {
+pub(super) struct FileMark {
     path: String,
     size: u64,
     modified: i128,
@@ -43,7 +43,7 @@ struct FileMark {
 }
 
 impl FileMark {
-    fn of(file: &SourceFile) -> Self {
+    pub(super) fn of(file: &SourceFile) -> Self {
         Self {
             path: file.path.clone(),
             size: file.size,
@@ -91,6 +91,15 @@ impl Mark {
                 .map(FileMark::of)
                 .collect(),
             reached: self.reached.max(as_of.micros()),
+            ..self.clone()
+        }
+    }
+
+    /// The part that changes only when a run ends: what is there whole.
+    pub(super) fn settled_part(&self) -> Self {
+        Self {
+            begun: Vec::new(),
+            reached: 0,
             ..self.clone()
         }
     }

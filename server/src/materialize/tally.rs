@@ -9,8 +9,10 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::RangeInclusive;
 
-use asof_core::online::{Counts, OnlineRow};
-use asof_core::time::Timestamp;
+use asof_core::key::EntityKey;
+use asof_core::online::Counts;
+use asof_core::order::RowOrder;
+use serde::{Deserialize, Serialize};
 
 /// So many different keys, and pending rows, are told apart by hashes of 16 bytes; of more than these only
 /// bounds are known, so that a run takes the same memory however much it writes.
@@ -24,12 +26,29 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn note(&mut self, row: &OnlineRow, as_of: Timestamp) {
-        if row.order.due() <= as_of {
-            self.keys.note(&row.key);
-        } else {
-            self.pending.note(&(&row.key, row.order));
+    /// Nothing yet, after runs that were cut short and wrote this many keys and pending rows.
+    pub(super) fn after((keys, pending): (Bounds, Bounds)) -> Self {
+        let after = |earlier| Distinct {
+            earlier,
+            ..Distinct::default()
+        };
+        Self {
+            keys: after(keys),
+            pending: after(pending),
         }
+    }
+
+    pub(super) fn note_key(&mut self, key: &[u8]) {
+        self.keys.note(&key);
+    }
+
+    pub(super) fn note_pending(&mut self, key: &EntityKey, order: RowOrder) {
+        self.pending.note(&(key, order));
+    }
+
+    /// How many keys and how many pending rows were written.
+    pub(super) fn bounds(&self) -> (Bounds, Bounds) {
+        (self.keys.bounds(), self.pending.bounds())
     }
 
     /// What a generation with these rows and no others holds.
@@ -119,9 +138,18 @@ fn shown(range: &RangeInclusive<u64>) -> String {
     }
 }
 
+/// How many different things there were, at least and at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Bounds {
+    least: u64,
+    most: u64,
+}
+
 /// How many different things there were.
 #[derive(Debug, Default)]
 struct Distinct {
+    /// Of runs before, which may have had the same things.
+    earlier: Bounds,
     hashes: HashSet<u128>,
     /// How many came after the first [`TOLD_APART`] that were not among them, each counted as it came.
     further: u64,
@@ -143,11 +171,19 @@ impl Distinct {
     }
 
     fn least(&self) -> u64 {
-        self.hashes.len() as u64 + u64::from(self.further > 0)
+        let here = self.hashes.len() as u64 + u64::from(self.further > 0);
+        here.max(self.earlier.least)
     }
 
     fn most(&self) -> u64 {
-        self.hashes.len() as u64 + self.further
+        (self.hashes.len() as u64 + self.further).saturating_add(self.earlier.most)
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            least: self.least(),
+            most: self.most(),
+        }
     }
 }
 
@@ -195,10 +231,24 @@ mod tests {
     fn of_more_than_are_told_apart_bounds_are_known() {
         let mut distinct = Distinct {
             hashes: (0..TOLD_APART as u128).collect(),
-            further: 0,
+            ..Distinct::default()
         };
         ["a", "b", "a"].iter().for_each(|thing| distinct.note(thing));
         let known = TOLD_APART as u64;
         assert_eq!((distinct.least(), distinct.most()), (known + 1, known + 3));
+    }
+
+    #[test]
+    fn what_a_run_before_wrote_may_be_the_same_or_not() {
+        let earlier = tally(&[1, 2], &[7]).bounds();
+        let mut resumed = Tally::after(earlier);
+        for key in [2, 3, 4] {
+            resumed.keys.note(&key);
+        }
+        assert_eq!(
+            resumed.alone().to_string(),
+            "3 to 5 keys and 1 pending rows",
+            "at least the greater number"
+        );
     }
 }

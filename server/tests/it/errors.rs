@@ -6,7 +6,7 @@ use arrow_array::{ArrayRef, Float64Array, Int64Array};
 use asof_proto::v1;
 use tonic::Code;
 
-use crate::harness::{DEFINITIONS, Server, column, of_features, of_service, row, text_column};
+use crate::harness::{DEFINITIONS, Server, codes, column, of_features, of_service, row, text_column};
 
 async fn check(server: &Server, request: v1::GetFeaturesRequest, code: Code, message: &str) {
     let error = server.online().await.get_features(request).await.unwrap_err();
@@ -143,8 +143,7 @@ async fn arguments_are_refused_with_their_field() {
             .await
             .unwrap()
             .into_inner()
-            .columns[0]
-            .statuses,
+            .statuses[..],
         [3]
     );
 }
@@ -218,7 +217,7 @@ async fn a_new_feature_waits_for_its_generation_and_the_old_ones_go_on() {
         .unwrap()
         .into_inner();
     assert_eq!(
-        (answer.columns[0].statuses.clone(), answer.registry_version),
+        (codes(&answer.features().unwrap()[0]), answer.registry_version),
         (vec![1], 2)
     );
     let moved = DEFINITIONS.replace("weather.parquet", "elsewhere.parquet");

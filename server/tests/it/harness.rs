@@ -359,9 +359,7 @@ pub(crate) fn of_service(service: &str, keys: Vec<v1::Column>) -> v1::GetFeature
     }
 }
 
-/// The array of a column of an answer.
-pub(crate) fn array(column: &v1::FeatureColumn) -> ArrayRef {
-    asof_proto::convert::from_proto(column.values.as_ref().unwrap())
-        .unwrap()
-        .array
+/// The numbers of a feature's statuses.
+pub(crate) fn codes(feature: &asof_proto::convert::Feature) -> Vec<u8> {
+    feature.statuses.iter().map(|status| status.code()).collect()
 }

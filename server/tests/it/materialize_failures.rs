@@ -152,7 +152,7 @@ async fn still_serves(project: &Project<Store>, view: &str, then: i64, told: &[T
         .answer(&project.store, &[&format!("{view}:*")], &keys, at)
         .await
         .unwrap();
-    let to = materialized.views[0].materialized_to.micros();
+    let to = materialized.materialized_to[0].micros();
     assert!(to == then || to == at, "materialized to {to}");
     // At its own instant it says what it said, or that it holds later rows: never anything else.
     match project.read(view, &keys, then).await {
@@ -191,6 +191,72 @@ async fn nothing_goes_back_behind_a_run_that_was_cut_short() {
         let told = project.read(view, &keys, at).await.unwrap();
         let expected: Vec<_> = keys.iter().map(|key| project.expected(view, key, at)).collect();
         assert_eq!(told, expected, "at {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_was_cut_short_goes_on_behind_its_last_chunk() {
+    for (view, grown) in [
+        (VIEWS[0], false),
+        (VIEWS[0], true),
+        (VIEWS[1], false),
+        (VIEWS[1], true),
+    ] {
+        let store = failing(i64::MAX, false);
+        let mut project = Project::new("p", store.clone(), [None, None]).await;
+        let (keys, mut random) = (keys(), Random::new(11));
+        let files = view == VIEWS[0];
+        let mut rows = 0;
+        for step in 0..3 {
+            let at = 100 + step;
+            let new = random.rows(40, at);
+            rows += new.len() as u64;
+            match files {
+                true => project.put_file(&format!("{step}.parquet"), &new),
+                false => project.ingest(&new).await,
+            }
+            // Into a new generation, or on with one that has the first rows.
+            if grown && step == 0 {
+                project.run(view, at, false).await.unwrap();
+                rows = 0;
+            }
+        }
+        let whole = project.over(Arc::new(MemoryStore::new()));
+        let whole = run(&whole, &project.definitions, view, 110, false).await.unwrap();
+        // What comes before the first rows, then loads and writes of some chunks.
+        let before = if grown { 2 } else { 3 };
+        let mut read = Vec::new();
+        for cut in 0..12 {
+            store.around.left.store(before + cut % 4, Ordering::SeqCst);
+            match project.run(view, 110, false).await {
+                Ok(done) => {
+                    read.push(done.rows_read);
+                    break;
+                }
+                Err(error) => assert_eq!(
+                    error.to_string(),
+                    "the online store at here failed: a wire was cut"
+                ),
+            }
+        }
+        store.around.left.store(i64::MAX, Ordering::SeqCst);
+        if read.is_empty() {
+            read.push(project.run(view, 110, false).await.unwrap().rows_read);
+        }
+        assert!(
+            read[0] * 2 < rows,
+            "{} of {rows} rows were read at last, {view}, grown {grown}",
+            read[0]
+        );
+        let told = project.read(view, &keys, 110).await.unwrap();
+        let expected: Vec<_> = keys.iter().map(|key| project.expected(view, key, 110)).collect();
+        assert_eq!(told, expected, "{view}, grown {grown}");
+        let (_, slot, state) = store.views().unwrap().remove(0);
+        let counts = store.count(slot, state.serving.unwrap().generation).unwrap();
+        assert_eq!(
+            (counts.keys, counts.pending),
+            (whole.counts.keys, whole.counts.pending)
+        );
     }
 }
 

@@ -25,7 +25,7 @@ use asof_registry::{Authored, AuthoredFile, MemoryRegistry, ProjectConfig, apply
 use asof_server::error::ServerError;
 use asof_server::features::keys::{Given, Keys};
 use asof_server::features::{Answer, FeatureReader, Selection};
-use asof_server::materialize::{MaterializeError, Materialized, Materializer, ViewRequest};
+use asof_server::materialize::{Limits, MaterializeError, Materialized, Materializer, ViewRequest};
 use asof_server::registry_watch::RegistryWatch;
 use parquet::arrow::ArrowWriter;
 
@@ -51,6 +51,12 @@ pub(crate) struct Told {
     pub(crate) values: Values,
     pub(crate) event_time: Option<i64>,
 }
+
+/// Chunks of some batches of three rows, of which those with rows of several keys are loaded.
+pub(crate) const LIMITS: Limits = Limits {
+    chunk_bytes: 600,
+    load_rows: 3,
+};
 
 pub(crate) const VIEWS: [&str; 2] = ["of_files", "of_table"];
 
@@ -128,12 +134,13 @@ impl<S: OnlineStore + 'static> Project<S> {
         };
         let engine = Engine::open(directory.path(), &PathBuf::from("tables"), &[], options).unwrap();
         let (registry, clock) = (Arc::new(MemoryRegistry::new()), Arc::new(HandClock::default()));
-        let materializer = Materializer::new(
+        let materializer = Materializer::with_limits(
             engine.clone(),
             store.clone(),
             registry.clone(),
             name.clone(),
             clock.clone(),
+            LIMITS,
         );
         let mut project = Self {
             definitions: Arc::new(Definitions::empty(name.clone())),
@@ -154,12 +161,13 @@ impl<S: OnlineStore + 'static> Project<S> {
 
     /// The same sources and definitions over another store.
     pub(crate) fn over<T: OnlineStore + 'static>(&self, store: Arc<T>) -> Materializer<T, MemoryRegistry> {
-        Materializer::new(
+        Materializer::with_limits(
             self.engine.clone(),
             store,
             self.registry.clone(),
             self.name.clone(),
             self.clock.clone(),
+            LIMITS,
         )
     }
 
@@ -290,7 +298,7 @@ impl<S: OnlineStore + 'static> Project<S> {
         at: i64,
     ) -> Result<Vec<Told>, ServerError> {
         let answer = self.answer(store, &[&format!("{view}:*")], keys, at).await?;
-        assert_eq!(answer.rows, keys.len());
+        assert_eq!(answer.rows(), keys.len());
         Ok((0..keys.len()).map(|row| told(&answer, row)).collect())
     }
 
@@ -343,8 +351,9 @@ pub(crate) async fn run<S: OnlineStore + 'static>(
 
 fn told(answer: &Answer, row: usize) -> Told {
     let column = |at: usize| {
-        let column = &answer.columns[at];
-        (column.statuses[row], &column.values, column.values.is_valid(row))
+        let (status, values) = (answer.statuses(at).nth(row), answer.array(at).unwrap());
+        let is_valid = values.is_valid(row);
+        (status.unwrap(), values, is_valid)
     };
     let (x, n, s) = (column(0), column(1), column(2));
     Told {
@@ -354,7 +363,7 @@ fn told(answer: &Answer, row: usize) -> Told {
             n.2.then(|| n.1.as_primitive::<Int64Type>().value(row)),
             s.2.then(|| s.1.as_string::<i32>().value(row).to_owned()),
         ),
-        event_time: answer.views[0].event_times[row].map(Timestamp::micros),
+        event_time: answer.event_times_of(0)[row].map(Timestamp::micros),
     }
 }
 

@@ -324,5 +324,5 @@ async fn old_serves(definitions: &Definitions, project: &Project<MemoryStore>) {
     let answer = project
         .answer(&project.store, &["of_files:x", "of_files:s"], &keys(), clock)
         .await;
-    assert_eq!(answer.unwrap().columns.len(), 2);
+    assert_eq!(answer.unwrap().prepared.plan.columns.len(), 2);
 }

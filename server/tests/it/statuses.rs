@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
-use crate::harness::{Row, Server, array, column, of_features, of_service, text_column, text_key};
+use crate::harness::{Row, Server, codes, column, of_features, of_service, text_column, text_key};
 
 const CASES: u32 = 300;
 const KEYS: [&str; 4] = ["", "1", "11", "never seen"];
@@ -129,13 +129,15 @@ async fn answers_equal_the_reference() {
             .into_inner();
         assert_eq!((answer.rows as usize, answer.as_of_micros), (asked.len(), now));
         let history = history(&case);
+        let features = answer.features().unwrap();
         for (place, ttl) in [Some("10us"), None].into_iter().enumerate() {
             let rules = Rules {
                 ttl: ttl.map(|ttl| Duration::parse(ttl).unwrap()),
                 as_corrected: false,
             };
-            let (column, view) = (&answer.columns[place], &answer.views[place]);
-            let values = array(column);
+            let (statuses, values) = (&features[place].statuses, &features[place].array);
+            assert_eq!(features[place].view, place);
+            let event_times: Vec<_> = answer.event_times(place).collect();
             for (at, key) in asked.iter().enumerate() {
                 let key = [key.map(|key| KeyValue::String(key.into()))];
                 let expected = as_of(&history, &key, Timestamp::from_micros(now), rules);
@@ -147,7 +149,7 @@ async fn answers_equal_the_reference() {
                 };
                 let status = expected.verdict.status(is_null);
                 let context = format!("case {number}, position {at}, view {place}: {case:?}");
-                assert_eq!(Status::from_code(column.statuses[at]), Some(status), "{context}");
+                assert_eq!(statuses[at], status, "{context}");
                 assert_eq!(values.is_null(at), status != Status::Present, "{context}");
                 seen[usize::from(status.code())] += 1;
                 if status == Status::Present && place == 0 {
@@ -166,15 +168,7 @@ async fn answers_equal_the_reference() {
                 }
                 let timed = matches!(expected.verdict, Verdict::Fresh | Verdict::Expired);
                 let event_time = timed.then(|| expected.winner.unwrap().event_time.unwrap().micros());
-                let absent = view
-                    .absent
-                    .get(at / 8)
-                    .is_some_and(|byte| byte >> (at % 8) & 1 == 1);
-                assert_eq!(
-                    (!absent).then_some(view.event_times_micros[at]),
-                    event_time,
-                    "{context}"
-                );
+                assert_eq!(event_times[at], event_time, "{context}");
             }
         }
     }
@@ -216,7 +210,7 @@ async fn position_i_answers_position_i() {
         .await
         .unwrap()
         .into_inner();
-    let codes = array(&answer.columns[0]);
+    let answers = answer.features().unwrap();
     let expected: ArrayRef = Arc::new(Int64Array::from(vec![
         Some(222),
         Some(111),
@@ -225,8 +219,8 @@ async fn position_i_answers_position_i() {
         Some(333),
         None,
     ]));
-    assert_eq!(&codes, &expected);
-    assert_eq!(answer.columns[0].statuses, [1, 1, 3, 1, 1, 3]);
+    assert_eq!(&answers[0].array, &expected);
+    assert_eq!(codes(&answers[0]), [1, 1, 3, 1, 1, 3]);
 }
 
 /// Large requests take another path through the server, and give the same answer.
@@ -251,7 +245,10 @@ async fn ten_thousand_positions_are_answered_in_order() {
     let expected = (0..10_000)
         .map(|at| Some(at * 7 % 130).filter(|code| *code < 100))
         .collect::<Int64Array>();
-    assert_eq!(&array(&answer.columns[0]), &(Arc::new(expected) as ArrayRef));
+    assert_eq!(
+        &answer.features().unwrap()[0].array,
+        &(Arc::new(expected) as ArrayRef)
+    );
 }
 
 #[tokio::test]
@@ -279,7 +276,8 @@ async fn a_service_answers_under_its_own_columns_and_says_its_versions() {
         .await
         .unwrap()
         .into_inner();
-    let names: Vec<_> = answer.columns.iter().map(|column| column.name.as_str()).collect();
+    let features = answer.features().unwrap();
+    let names: Vec<_> = features.iter().map(|feature| feature.name.as_str()).collect();
     assert_eq!(
         names,
         [
@@ -289,23 +287,23 @@ async fn a_service_answers_under_its_own_columns_and_says_its_versions() {
             "dest_lasting__code"
         ]
     );
-    let statuses: Vec<_> = answer
-        .columns
-        .iter()
-        .flat_map(|column| column.statuses.clone())
-        .collect();
+    let statuses: Vec<_> = features.iter().flat_map(codes).collect();
     // The first view's row is 15 µs old, and lives for 10.
     assert_eq!(statuses, [4, 4, 1, 1]);
-    assert_eq!(array(&answer.columns[3]).as_primitive::<Int64Type>().value(0), 9);
-    let views: Vec<_> = answer
+    assert_eq!(features[3].array.as_primitive::<Int64Type>().value(0), 9);
+    let schema = answer.schema().unwrap();
+    let views: Vec<_> = schema
         .views
         .iter()
-        .map(|view| {
+        .zip(answer.materialized_to())
+        .enumerate()
+        .map(|(at, (view, materialized_to))| {
+            let event_time = answer.event_times(at).next().unwrap().unwrap();
             (
                 view.view.as_str(),
                 view.prefix.as_str(),
-                view.event_times_micros[0],
-                view.materialized_to_micros,
+                event_time,
+                materialized_to,
             )
         })
         .collect();

@@ -3,8 +3,8 @@
 use asof_core::definition::StoredShape;
 use asof_core::key::EntityKey;
 use asof_core::online::{
-    Counts, Found, Generation, GenerationState, OnlineRow, OnlineStore, StoreError, ViewAddress, ViewSlot,
-    ViewState,
+    Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows,
+    StoreError, ViewAddress, ViewSlot, ViewState, Visit,
 };
 use asof_core::row::RowSchema;
 use asof_core::time::Timestamp;
@@ -69,6 +69,21 @@ impl<S: OnlineStore, A: Around> OnlineStore for Wrapped<S, A> {
             .change(|| self.inner.write(slot, generation, now, rows, state))
     }
 
+    fn load(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        rows: &SortedRows,
+        progress: &[u8],
+    ) -> Result<(), StoreError> {
+        self.around
+            .change(|| self.inner.load(slot, generation, rows, progress))
+    }
+
+    fn loaded(&self, slot: ViewSlot, generation: Generation) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.loaded(slot, generation)
+    }
+
     fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
         self.around.change(|| self.inner.serve(slot, generation))
     }
@@ -77,16 +92,15 @@ impl<S: OnlineStore, A: Around> OnlineStore for Wrapped<S, A> {
         self.around.change(|| self.inner.apply_due(slot, generation, now))
     }
 
-    fn read(
-        &self,
-        entity: u32,
-        key: &EntityKey,
-        views: &[(u32, Generation)],
+    fn reader<'a>(
+        &'a self,
+        set: &'a ReadSet,
         at: Timestamp,
-        visit: &mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.around.before_read(key)?;
-        self.inner.read(entity, key, views, at, visit)
+    ) -> Result<Box<dyn OnlineReader + 'a>, StoreError> {
+        Ok(Box::new(WrappedReader {
+            inner: self.inner.reader(set, at)?,
+            around: &self.around,
+        }))
     }
 
     fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
@@ -104,5 +118,17 @@ impl<S: OnlineStore, A: Around> OnlineStore for Wrapped<S, A> {
 
     fn changes(&self) -> Option<u64> {
         self.inner.changes()
+    }
+}
+
+struct WrappedReader<'a, A> {
+    inner: Box<dyn OnlineReader + 'a>,
+    around: &'a A,
+}
+
+impl<A: Around> OnlineReader for WrappedReader<'_, A> {
+    fn read(&mut self, key: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        self.around.before_read(&EntityKey::from_encoded(key))?;
+        self.inner.read(key, visit)
     }
 }

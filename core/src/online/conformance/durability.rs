@@ -2,7 +2,7 @@
 
 use super::sample::{NOTHING, NOW, address, evolved_state, key, order, row, schema, shape};
 use super::serving::Serving;
-use crate::online::{Counts, Generation, GenerationState, OnlineStore, StoreError};
+use crate::online::{Counts, Generation, GenerationState, OnlineStore, SortedRows, StoreError};
 
 pub(super) fn rows_and_state_are_written_together(store: &dyn OnlineStore) {
     let view = Serving::new(store, "a", "v");
@@ -44,6 +44,9 @@ pub(super) fn reopening_keeps_everything<S: OnlineStore>(store: S, reopen: &dyn 
     ];
     store.write(slot, generation, NOW, &rows, Some(&state)).unwrap();
     store.begin_generation(slot, shape("next"), schema()).unwrap();
+    store
+        .load(slot, generation, &SortedRows::default(), b"so far")
+        .unwrap();
     let (views, counts) = (store.views().unwrap(), store.count(slot, generation).unwrap());
     assert_eq!(views.len(), 1);
 
@@ -51,6 +54,8 @@ pub(super) fn reopening_keeps_everything<S: OnlineStore>(store: S, reopen: &dyn 
     assert_eq!(store.views().unwrap(), views);
     assert_eq!(store.view_state(slot).unwrap().serving, Some(state));
     assert_eq!(store.count(slot, generation).unwrap(), counts);
+    let loaded = store.loaded(slot, generation).unwrap();
+    assert_eq!(loaded.as_deref(), Some(&b"so far"[..]));
     let bytes: usize = rows
         .iter()
         .map(|row| row.key.as_bytes().len() + row.bytes.len())

@@ -8,7 +8,10 @@ use crate::data_type::{DataType, KeyType};
 use crate::definition::StoredShape;
 use crate::key::{EntityKey, KeyValue, encode};
 use crate::name::{EntityName, ProjectName, ViewName};
-use crate::online::{Generation, GenerationState, OnlineRow, OnlineStore, StoreError, ViewAddress, ViewSlot};
+use crate::online::{
+    Generation, GenerationState, LoadRows, OnlineRow, OnlineStore, SortedRows, StoreError, ViewAddress,
+    ViewSlot,
+};
 use crate::order::RowOrder;
 use crate::row::{RowEncoder, RowField, RowSchema};
 use crate::time::Timestamp;
@@ -70,6 +73,18 @@ pub fn row(key: &EntityKey, order: RowOrder, nonce: i64) -> OnlineRow {
         order,
         bytes,
     }
+}
+
+/// Rows to be loaded.
+pub fn sorted(rows: &[OnlineRow]) -> SortedRows {
+    let mut gathered = LoadRows::default();
+    for row in rows {
+        gathered.push(
+            |bytes| bytes.extend_from_slice(row.key.as_bytes()),
+            |bytes| bytes.extend_from_slice(&row.bytes),
+        );
+    }
+    gathered.sort()
 }
 
 /// The nonce in the body of a row that [`row`] made.

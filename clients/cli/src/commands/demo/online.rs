@@ -9,7 +9,8 @@ use asof_core::service::ReadPlan;
 use asof_core::status::Status;
 use asof_core::time::Timestamp;
 use asof_offline::EngineOptions;
-use asof_proto::convert::{from_proto, to_proto};
+use asof_proto::convert::{Feature, to_proto};
+use asof_proto::response::GetFeaturesResponse;
 use asof_proto::v1;
 use asof_proto::v1::online_service_client::OnlineServiceClient;
 use asof_registry::SqliteRegistry;
@@ -88,7 +89,7 @@ pub(super) async fn ask(
     let columns = plan
         .columns
         .iter()
-        .zip(answer.columns)
+        .zip(answer.features().map_err(|error| broken(&error.to_string()))?)
         .map(|(wanted, column)| served_column(plan, wanted, column))
         .collect::<Result<_, _>>()?;
     Ok(Served { columns, took })
@@ -97,7 +98,7 @@ pub(super) async fn ask(
 async fn call(
     url: &str,
     flights: &[ArrayRef],
-) -> Result<(v1::GetFeaturesResponse, std::time::Duration), Failure> {
+) -> Result<(GetFeaturesResponse, std::time::Duration), Failure> {
     let unreachable = |error: tonic::transport::Error| Failure::unavailable(format!("{url}: {error}"));
     let mut client = OnlineServiceClient::connect(url.to_owned())
         .await
@@ -127,26 +128,20 @@ async fn call(
 fn served_column(
     plan: &ReadPlan,
     wanted: &asof_core::service::OutputColumn,
-    column: v1::FeatureColumn,
+    feature: Feature,
 ) -> Result<ServedColumn, Failure> {
     let bug = |what: &str| Failure::new(Exit::Bug, format!("column {}: {what}", wanted.name));
-    if column.name != wanted.name {
-        return Err(bug(&format!("came as {}", column.name)));
+    if feature.name != wanted.name {
+        return Err(bug(&format!("came as {}", feature.name)));
     }
-    let values = column.values.ok_or_else(|| bug("came without values"))?;
-    let received = from_proto(&values).map_err(|error| bug(&error.to_string()))?;
-    let (_, feature) = plan.feature(wanted).ok_or_else(|| bug("is not in the plan"))?;
-    if received.array.data_type() != &feature.data_type.to_arrow() {
-        return Err(bug(&format!("came as {}", received.array.data_type())));
+    let (_, planned) = plan.feature(wanted).ok_or_else(|| bug("is not in the plan"))?;
+    if feature.data_type != planned.data_type {
+        return Err(bug(&format!("came as {}", feature.data_type)));
     }
-    let statuses = column.statuses.iter().map(|code| Status::from_code(*code));
-    let statuses = statuses
-        .collect::<Option<_>>()
-        .ok_or_else(|| bug("came with an unknown status"))?;
     Ok(ServedColumn {
-        name: column.name,
-        values: received.array,
-        statuses,
+        name: feature.name,
+        values: feature.array,
+        statuses: feature.statuses,
     })
 }
 

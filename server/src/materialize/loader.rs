@@ -1,0 +1,139 @@
+//! Chunks of rows to the store, one after the other, while the next one is gathered.
+
+use std::sync::Arc;
+
+use asof_core::key::EntityKey;
+use asof_core::online::{Generation, OnlineRow, OnlineStore, SortedRows, StoreError, ViewSlot};
+use asof_core::order::RowOrder;
+use asof_core::row::order_bytes;
+use asof_core::time::Timestamp;
+use tokio::task::JoinHandle;
+
+use super::chunk::ChunkRows;
+use super::resume::Loading;
+use super::tally::Tally;
+use super::{Limits, MaterializeError};
+
+/// How many rows of a chunk are read back one by one; of larger chunks so many, evenly spread.
+const READ_BACK: usize = 8_192;
+
+/// Where rows go, and as of when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    pub(super) slot: ViewSlot,
+    pub(super) generation: Generation,
+    pub(super) as_of: Timestamp,
+}
+
+/// Writes chunks, each on a thread of its own beside whoever gathers the next one.
+pub(super) struct Loader<S> {
+    store: Arc<S>,
+    target: Target,
+    limits: Limits,
+    tally: Option<Tally>,
+    under_way: Option<JoinHandle<Result<Tally, MaterializeError>>>,
+}
+
+impl<S: OnlineStore + 'static> Loader<S> {
+    pub(super) fn new(store: Arc<S>, target: Target, limits: Limits, tally: Tally) -> Self {
+        Self {
+            store,
+            target,
+            limits,
+            tally: Some(tally),
+            under_way: None,
+        }
+    }
+
+    /// Writes a chunk, once the one before it is written. `loading` says how far all of them have come.
+    pub(super) async fn write(&mut self, rows: ChunkRows, loading: Loading) -> Result<(), MaterializeError> {
+        let mut tally = self.written().await?;
+        let (store, target, limits) = (Arc::clone(&self.store), self.target, self.limits);
+        self.under_way = Some(tokio::task::spawn_blocking(move || {
+            write(&*store, target, limits, rows, loading, &mut tally)?;
+            Ok(tally)
+        }));
+        Ok(())
+    }
+
+    /// Waits until all chunks are written; returns what they held.
+    pub(super) async fn written(&mut self) -> Result<Tally, MaterializeError> {
+        let before = self.tally.take().unwrap_or_default();
+        match self.under_way.take() {
+            None => Ok(before),
+            Some(writing) => writing.await.map_err(|error| {
+                MaterializeError::Bug(format!("the writing of rows ended early: {error}"))
+            })?,
+        }
+    }
+}
+
+/// Writes a chunk and reads it back: a run is done only when its rows are seen to be there.
+fn write<S: OnlineStore>(
+    store: &S,
+    target: Target,
+    limits: Limits,
+    rows: ChunkRows,
+    loading: Loading,
+    tally: &mut Tally,
+) -> Result<(), MaterializeError> {
+    let Target {
+        slot,
+        generation,
+        as_of,
+    } = target;
+    let ChunkRows { due, mut pending } = rows;
+    // Before those that are due: with these, what is said of how far the loading has come is true.
+    if !pending.is_empty() {
+        pending.sort_unstable_by(|a, b| (&a.key, a.order).cmp(&(&b.key, b.order)));
+        store.write(slot, generation, as_of, &pending, None)?;
+        pending
+            .iter()
+            .for_each(|row| tally.note_pending(&row.key, row.order));
+    }
+    let due = due.sort();
+    due.iter().for_each(|(key, _)| tally.note_key(key));
+    if due.len() >= limits.load_rows {
+        store.load(slot, generation, &due, &loading.to_bytes(tally))?;
+    } else if !due.is_empty() {
+        let rows: Vec<OnlineRow> = due.iter().map(|(key, bytes)| online_row(key, bytes)).collect();
+        store.write(slot, generation, as_of, &rows, None)?;
+    }
+    read_back(store, target, &due)
+}
+
+fn read_back<S: OnlineStore>(store: &S, target: Target, rows: &SortedRows) -> Result<(), MaterializeError> {
+    let step = rows.len().div_ceil(READ_BACK).max(1);
+    for (key, bytes) in rows.iter().step_by(step) {
+        let row = online_row(key, &[]);
+        let mut stored = None;
+        store.read(
+            target.slot.entity,
+            &row.key,
+            &[(target.slot.view, target.generation)],
+            target.as_of,
+            &mut |_, found| {
+                stored = found.winner.map(|winner| winner.order);
+                Ok::<_, StoreError>(())
+            },
+        )?;
+        if stored < Some(order(bytes)) {
+            return Err(MaterializeError::NotReadBack { place: store.place() });
+        }
+    }
+    Ok(())
+}
+
+fn online_row(key: &[u8], bytes: &[u8]) -> OnlineRow {
+    OnlineRow {
+        key: EntityKey::from_encoded(key),
+        order: order(bytes),
+        bytes: bytes.to_vec(),
+    }
+}
+
+/// The order of a row that was encoded here, and so begins with it.
+fn order(bytes: &[u8]) -> RowOrder {
+    let order = order_bytes(bytes).first_chunk().copied();
+    RowOrder::from_bytes(order.unwrap_or_default())
+}
