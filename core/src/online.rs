@@ -20,6 +20,8 @@
 //!   process. The store holds bytes for progress and does not look into them.
 //! - A **load** writes many rows at once, under the same rules: newest wins against whatever else is
 //!   written meanwhile, and reads go on.
+//! - A store may **reclaim** rows, pending ones excepted, that have an event time before the
+//!   [`reclaimed`](GenerationState::reclaimed) instant of their generation: a read finds nothing then.
 //! - Damage is an error that names the place, for the calls that need what is damaged: never "nothing
 //!   there", and never for other calls.
 
@@ -33,11 +35,12 @@ use std::sync::atomic::{AtomicU64, Ordering as MemoryOrdering};
 
 use crate::data_type::KeyType;
 use crate::definition::{BoundView, StoredShape};
+use crate::duration::Duration;
 use crate::key::EntityKey;
 use crate::name::{EntityName, ProjectName, ViewName};
 use crate::order::RowOrder;
 use crate::row::{RowField, RowSchema, StoredRow, order_bytes};
-use crate::status::Winner;
+use crate::status::{Winner, fresh_from};
 use crate::time::Timestamp;
 
 pub use load::{LoadRows, SortedRows};
@@ -98,6 +101,18 @@ pub struct GenerationState {
     pub as_of: Option<Timestamp>,
     /// How far the writer has come, in bytes that only the writer reads.
     pub progress: Vec<u8>,
+    /// Rows with an event time before it may be gone: they expired long ago, and the store may give their room
+    /// back. `None` where no row expires.
+    pub reclaimed: Option<Timestamp>,
+}
+
+impl GenerationState {
+    /// Whether it has every row that is fresh at an instant by a ttl: with a longer one than it was written
+    /// under, rows may be gone that would be fresh.
+    pub fn has_fresh(&self, ttl: Option<Duration>, at: Timestamp) -> bool {
+        self.reclaimed
+            .is_none_or(|reclaimed| reclaimed <= fresh_from(ttl, at))
+    }
 }
 
 /// The generations of a view.
@@ -203,6 +218,8 @@ pub struct Counts {
     pub pending: u64,
     /// Bytes of the entity keys and stored rows of both, uncompressed.
     pub bytes: u64,
+    /// Of the keys, those whose row has an event time before the one that was asked for.
+    pub earlier: u64,
 }
 
 /// Why a store did not do as asked.
@@ -409,8 +426,15 @@ pub trait OnlineStore: Send + Sync {
         self.reader(&set, at)?.read(key.as_bytes(), visit)
     }
 
-    /// Counts the rows of a generation by reading all of them, checksums included.
-    fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError>;
+    /// Counts the rows of some generations by reading all of them, checksums included; of each those with an
+    /// event time before an instant, too.
+    fn survey(&self, generations: &[(ViewSlot, Generation, Timestamp)]) -> Result<Vec<Counts>, StoreError>;
+
+    /// Counts the rows of one generation.
+    fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
+        let counts = self.survey(&[(slot, generation, Timestamp::MIN)])?;
+        Ok(counts.first().copied().unwrap_or_default())
+    }
 
     /// Removes a view with all of its generations, and nothing else; returns how many keys it had in
     /// the generation that served.

@@ -117,6 +117,21 @@ pub fn is_expired(event_time: Timestamp, ttl: Option<Duration>, at: Timestamp) -
     ttl.is_some_and(|ttl| age > i128::from(ttl.micros()))
 }
 
+/// The event times from which on rows are fresh at `at`: earlier ones have expired.
+pub fn fresh_from(ttl: Option<Duration>, at: Timestamp) -> Timestamp {
+    let from = ttl.map(|ttl| at.micros().saturating_sub(ttl.micros()));
+    from.map_or(Timestamp::MIN, Timestamp::from_micros)
+}
+
+/// The event times before which rows have expired so long ago, as of `at`, that a store may give their room
+/// back: for as long as they lived, and seven days at least. Reads find nothing then where they found what
+/// had expired.
+pub fn reclaimable_before(ttl: Duration, at: Timestamp) -> Timestamp {
+    const LEAST: i64 = 7 * 24 * 3_600 * 1_000_000;
+    let before = at.micros().saturating_sub(ttl.micros());
+    Timestamp::from_micros(before.saturating_sub(ttl.micros().max(LEAST)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +144,24 @@ mod tests {
         assert!(is_expired(event, ttl, Timestamp::from_micros(1_000_006)));
         assert!(!is_expired(event, None, Timestamp::MAX));
         assert!(is_expired(Timestamp::MIN, ttl, Timestamp::MAX));
+    }
+
+    #[test]
+    fn what_is_reclaimed_has_expired_for_long() {
+        let at = Timestamp::from_micros(1_000_000_000_000_000);
+        let days = |days: i64| 86_400_000_000 * days;
+        for (ttl, expired_for) in [("1h", days(7)), ("7d", days(7)), ("30d", days(30))] {
+            let ttl = Duration::parse(ttl).unwrap();
+            let before = reclaimable_before(ttl, at);
+            assert_eq!(fresh_from(Some(ttl), at).micros() - before.micros(), expired_for);
+            assert!(!is_expired(fresh_from(Some(ttl), at), Some(ttl), at));
+        }
+        assert_eq!(fresh_from(None, at), Timestamp::MIN);
+        let longest = Duration::from_micros(i64::MAX).unwrap();
+        assert_eq!(
+            reclaimable_before(longest, Timestamp::from_micros(-5)),
+            Timestamp::MIN
+        );
     }
 
     #[test]

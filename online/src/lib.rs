@@ -3,12 +3,14 @@
 //! - [`RocksStore`] implements [`OnlineStore`](asof_core::online::OnlineStore).
 //! - `keys` says which bytes stand for what, `catalogue` what the store knows of its views.
 //! - `key_rows` is what a read finds of a key, `key_cache` keeps it for the next read.
+//! - `expiry` gives the room of rows back that expired long ago.
 //! - `directory` and `mark` keep the files beside RocksDB's own; `failure` names what went wrong.
 //!
 //! Nothing outside this crate knows RocksDB.
 
 mod catalogue;
 mod directory;
+mod expiry;
 mod failure;
 mod key_cache;
 mod key_rows;

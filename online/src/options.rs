@@ -5,6 +5,7 @@ use rocksdb::{
     ReadOptions, WriteOptions,
 };
 
+use crate::expiry::Expiry;
 use crate::keys::Family;
 use crate::merge;
 
@@ -42,6 +43,9 @@ impl Default for RocksOptions {
     }
 }
 
+/// After so many seconds at the latest a file of rows is compacted, so that what expired in it goes: a week.
+const PERIOD: u64 = 7 * 24 * 3_600;
+
 /// Options of the whole database.
 pub(crate) fn database(options: &RocksOptions, create: bool) -> Options {
     let mut database = Options::default();
@@ -73,14 +77,18 @@ pub(crate) fn database(options: &RocksOptions, create: bool) -> Options {
 ///
 /// There is no prefix extractor: a read is one iteration between two bounds, which is always in total
 /// order, and an iterator cannot miss a key for want of a prefix.
-pub(crate) fn families(options: &RocksOptions) -> Vec<ColumnFamilyDescriptor> {
+pub(crate) fn families(options: &RocksOptions, expiry: &Expiry) -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(options.cache_bytes);
-    Family::ALL
-        .into_iter()
-        .map(|family| {
-            ColumnFamilyDescriptor::new(family.name(), family_options(family, options, Some(&cache)))
-        })
-        .collect()
+    let family_of = |family: Family| {
+        let mut set = family_options(family, options, Some(&cache));
+        if family == Family::Rows {
+            set.set_compaction_filter_factory(expiry.clone());
+            // Files that nothing is written over are looked at, too.
+            set.set_periodic_compaction_seconds(PERIOD);
+        }
+        ColumnFamilyDescriptor::new(family.name(), set)
+    };
+    Family::ALL.into_iter().map(family_of).collect()
 }
 
 /// For table files of rows that are written outside the database.

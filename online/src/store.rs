@@ -18,10 +18,11 @@ use asof_core::online::{
 };
 use asof_core::row::{RowSchema, StoredRow};
 use asof_core::time::Timestamp;
-use rocksdb::{ColumnFamily, DB, WriteBatch};
+use rocksdb::{BottommostLevelCompaction, ColumnFamily, CompactOptions, DB, WriteBatch};
 
 use crate::catalogue::Catalogue;
 use crate::directory::{self, Contents};
+use crate::expiry::Expiry;
 use crate::failure;
 use crate::key_cache::KeyCache;
 use crate::keys::{self, Cell, DueKey, Family, RowKey};
@@ -43,6 +44,7 @@ pub struct RocksStore {
     /// Raised after each change of `catalogue`, before its lock is given back.
     published: AtomicU64,
     cache: KeyCache,
+    expiry: Expiry,
     /// How many loads there were.
     loads: AtomicU64,
 }
@@ -72,10 +74,12 @@ impl RocksStore {
         let left = mark::left(path).map_err(|error| failure::of_io(&path.join(mark::NAME), &error))?;
         // RocksDB deletes what is not listed when it opens.
         check_list(path, left)?;
-        let db = open_database(path, options, contents)?;
+        let expiry = Expiry::default();
+        let db = open_database(path, options, contents, &expiry)?;
         directory::hold(path)?;
         load::remove_leftovers(path)?;
         let catalogue = load_catalogue(&db, path)?;
+        expiry.set(&catalogue);
         let recovery = check_mark(&db, path, left, options.durability, &catalogue)?;
         let mark = Mark::start(path, db.latest_sequence_number())
             .map_err(|error| failure::of_io(&path.join(mark::NAME), &error))?;
@@ -89,6 +93,7 @@ impl RocksStore {
             changes: RwLock::new(()),
             published: AtomicU64::new(0),
             cache: KeyCache::new(options.row_cache_bytes),
+            expiry,
             loads: AtomicU64::new(0),
         };
         store.remove_given_up();
@@ -98,6 +103,17 @@ impl RocksStore {
     /// What opening it found of the writes that were acknowledged before.
     pub fn recovery(&self) -> Recovery {
         self.recovery
+    }
+
+    /// Compacts all rows, so that the room of what expired long ago is given back now rather than by and by.
+    pub fn reclaim(&self) -> Result<(), StoreError> {
+        let rows = self.family(Family::Rows)?;
+        let mut options = CompactOptions::default();
+        // The bottommost files, too, though nothing lies over them.
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        self.db
+            .compact_range_cf_opt(rows, None::<&[u8]>, None::<&[u8]>, &options);
+        Ok(())
     }
 
     /// The directory it is in.
@@ -265,8 +281,8 @@ impl OnlineStore for RocksStore {
         Ok(Box::new(self.key_reader(set, at)?))
     }
 
-    fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
-        self.count_rows(slot, generation)
+    fn survey(&self, generations: &[(ViewSlot, Generation, Timestamp)]) -> Result<Vec<Counts>, StoreError> {
+        self.count_rows(generations)
     }
 
     fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError> {
@@ -292,9 +308,14 @@ impl fmt::Debug for RocksStore {
     }
 }
 
-fn open_database(path: &Path, options: &RocksOptions, contents: Contents) -> Result<DB, StoreError> {
+fn open_database(
+    path: &Path,
+    options: &RocksOptions,
+    contents: Contents,
+    expiry: &Expiry,
+) -> Result<DB, StoreError> {
     let database = options::database(options, contents == Contents::New);
-    DB::open_cf_descriptors(&database, path, options::families(options)).map_err(|error| {
+    DB::open_cf_descriptors(&database, path, options::families(options, expiry)).map_err(|error| {
         if failure::is_lock(&error) {
             return StoreError::Held {
                 place: path.display().to_string(),

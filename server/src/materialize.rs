@@ -30,6 +30,7 @@ use asof_core::definition::{BoundView, Definitions};
 use asof_core::name::ProjectName;
 use asof_core::online::{Counts, OnlineStore};
 use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
+use asof_core::status::reclaimable_before;
 use asof_core::time::{Clock, Timestamp};
 use asof_offline::{Engine, RowReader, Scan, Snapshot, SourceRows};
 use async_trait::async_trait;
@@ -247,6 +248,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             slot,
             generation: work.state.generation,
             as_of: request.as_of,
+            reclaimed: work.state.reclaimed,
         };
         let tally = Tally::after(loading.earlier());
         let mut loader = Loader::new(Arc::clone(&self.store), target, self.limits, tally);
@@ -295,9 +297,14 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             slot,
             state,
             building,
+            ttl,
             ..
         } = work;
         state.as_of = Some(as_of);
+        // By the lower of both, so that a clock that jumped ahead gives nothing up.
+        let known = as_of.min(self.clock.now());
+        let reclaimed = ttl.map(|ttl| reclaimable_before(ttl, known));
+        state.reclaimed = state.reclaimed.max(reclaimed);
         state.progress = mark.to_bytes();
         self.store
             .write(*slot, state.generation, as_of, &[], Some(state))?;

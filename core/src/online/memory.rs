@@ -197,6 +197,7 @@ impl OnlineStore for MemoryStore {
             schemas: vec![schema],
             as_of: None,
             progress: Vec::new(),
+            reclaimed: None,
         };
         if let Some(given_up) = view.state.building.replace(begun) {
             view.remove(given_up.generation);
@@ -287,18 +288,24 @@ impl OnlineStore for MemoryStore {
         Ok(Box::new(Reader { store: self, set, at }))
     }
 
-    fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
+    fn survey(&self, generations: &[(ViewSlot, Generation, Timestamp)]) -> Result<Vec<Counts>, StoreError> {
         let mut views = self.lock();
-        let mut counts = Counts::default();
-        for (key, cell) in views.live(slot, generation)?.cells_of(generation) {
-            for bytes in cell.pending.values().chain(&cell.row) {
-                parse(bytes)?;
-                counts.bytes += (key.as_bytes().len() + bytes.len()) as u64;
+        let counts = generations.iter().map(|(slot, generation, from)| {
+            let mut counts = Counts::default();
+            for (key, cell) in views.live(*slot, *generation)?.cells_of(*generation) {
+                for bytes in cell.pending.values().chain(&cell.row) {
+                    parse(bytes)?;
+                    counts.bytes += (key.as_bytes().len() + bytes.len()) as u64;
+                }
+                if let Some(row) = &cell.row {
+                    counts.keys += 1;
+                    counts.earlier += u64::from(parse(row)?.order.event_time < *from);
+                }
+                counts.pending += cell.pending.len() as u64;
             }
-            counts.keys += u64::from(cell.row.is_some());
-            counts.pending += cell.pending.len() as u64;
-        }
-        Ok(counts)
+            Ok(counts)
+        });
+        counts.collect()
     }
 
     fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError> {

@@ -48,6 +48,9 @@ struct DiskGeneration {
     schemas: Vec<Vec<DiskField>>,
     as_of_micros: Option<i64>,
     progress: Vec<u8>,
+    /// Since format 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reclaimed_micros: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -153,6 +156,7 @@ fn to_disk_generation(state: &GenerationState) -> DiskGeneration {
         schemas: state.schemas.iter().map(to_disk_schema).collect(),
         as_of_micros: state.as_of.map(Timestamp::micros),
         progress: state.progress.clone(),
+        reclaimed_micros: state.reclaimed.map(Timestamp::micros),
     }
 }
 
@@ -170,6 +174,7 @@ fn from_disk_generation(disk: DiskGeneration) -> Result<GenerationState, String>
             .collect::<Result<_, _>>()?,
         as_of: disk.as_of_micros.map(Timestamp::from_micros),
         progress: disk.progress,
+        reclaimed: disk.reclaimed_micros.map(Timestamp::from_micros),
     })
 }
 

@@ -71,6 +71,7 @@ impl RocksStore {
             schemas: vec![schema],
             as_of: None,
             progress: Vec::new(),
+            reclaimed: None,
         });
         let given_up = given_up.map(|state| state.generation);
         self.commit_view(WriteBatch::default(), view, given_up)?;
@@ -196,6 +197,7 @@ impl RocksStore {
     fn publish(&self, change: impl FnOnce(&mut Catalogue)) {
         let mut catalogue = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut catalogue);
+        self.expiry.set(&catalogue);
         self.published.fetch_add(1, Ordering::Release);
     }
 }

@@ -12,6 +12,7 @@
 mod conformance;
 mod corruption;
 mod directory;
+mod expiry;
 mod harness;
 mod kills;
 mod newest_wins;

@@ -230,7 +230,10 @@ fn serving<'a>(
     if !serving.shape.serves(&need.shape) {
         return Err(missing_feature(need, serving, state.building.as_ref(), view));
     }
-    let as_of = serving.as_of.ok_or(NotServed::Never { view })?;
+    let as_of = serving.as_of.ok_or(NotServed::Never { view: view.clone() })?;
+    if !serving.has_fresh(need.ttl, as_of) {
+        return Err(NotServed::Redefined { view });
+    }
     Ok((serving, as_of))
 }
 

@@ -89,13 +89,14 @@ where
         _request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let call = async {
-            let app = &self.0;
-            status(
-                &*app.store,
-                app.watch.project(),
-                &app.watch.current(),
-                app.clock.now(),
-            )
+            let app = Arc::clone(&self.0);
+            let counting = tokio::task::spawn_blocking(move || {
+                let version = app.watch.current();
+                status(&*app.store, app.watch.project(), &version, app.clock.now())
+            });
+            counting
+                .await
+                .map_err(|error| ServerError::Bug(format!("a count ended early: {error}")))?
         };
         self.0.call("asof.v1.JobService/GetStatus", call).await
     }

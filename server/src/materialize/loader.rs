@@ -23,6 +23,15 @@ pub(super) struct Target {
     pub(super) slot: ViewSlot,
     pub(super) generation: Generation,
     pub(super) as_of: Timestamp,
+    /// See [`GenerationState::reclaimed`](asof_core::online::GenerationState::reclaimed).
+    pub(super) reclaimed: Option<Timestamp>,
+}
+
+impl Target {
+    /// Whether a row may be gone as soon as it is written.
+    fn may_be_gone(&self, row: &[u8]) -> bool {
+        Some(order(row).event_time) < self.reclaimed
+    }
 }
 
 /// Writes chunks, each on a thread of its own beside whoever gathers the next one.
@@ -81,6 +90,7 @@ fn write<S: OnlineStore>(
         slot,
         generation,
         as_of,
+        ..
     } = target;
     let ChunkRows { due, mut pending } = rows;
     // Before those that are due: with these, what is said of how far the loading has come is true.
@@ -92,7 +102,8 @@ fn write<S: OnlineStore>(
             .for_each(|row| tally.note_pending(&row.key, row.order));
     }
     let due = due.sort();
-    due.iter().for_each(|(key, _)| tally.note_key(key));
+    due.iter()
+        .for_each(|(key, row)| tally.note_key(key, target.may_be_gone(row)));
     if due.len() >= limits.load_rows {
         store.load(slot, generation, &due, &loading.to_bytes(tally))?;
     } else if !due.is_empty() {
@@ -117,7 +128,7 @@ fn read_back<S: OnlineStore>(store: &S, target: Target, rows: &SortedRows) -> Re
                 Ok::<_, StoreError>(())
             },
         )?;
-        if stored < Some(order(bytes)) {
+        if stored < Some(order(bytes)) && !target.may_be_gone(bytes) {
             return Err(MaterializeError::NotReadBack { place: store.place() });
         }
     }

@@ -22,6 +22,8 @@ const TOLD_APART: usize = 900_000;
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     keys: Distinct,
+    /// How many keys were noted with a row that may be gone already, as it expired long ago.
+    may_be_gone: u64,
     pending: Distinct,
 }
 
@@ -34,12 +36,19 @@ impl Tally {
         };
         Self {
             keys: after(keys),
+            may_be_gone: 0,
             pending: after(pending),
         }
     }
 
-    pub(super) fn note_key(&mut self, key: &[u8]) {
+    pub(super) fn note_key(&mut self, key: &[u8], may_be_gone: bool) {
         self.keys.note(&key);
+        self.may_be_gone += u64::from(may_be_gone);
+    }
+
+    /// How many of the keys there are at least.
+    fn least_keys(&self) -> u64 {
+        self.keys.least().saturating_sub(self.may_be_gone)
     }
 
     pub(super) fn note_pending(&mut self, key: &EntityKey, order: RowOrder) {
@@ -54,23 +63,25 @@ impl Tally {
     /// What a generation with these rows and no others holds.
     pub(super) fn alone(&self) -> Expected {
         Expected {
-            keys: self.keys.least()..=self.keys.most(),
+            keys: self.least_keys()..=self.keys.most(),
             pending: self.pending.least()..=self.pending.most(),
         }
     }
 
-    /// What a generation with these rows holds that held `before`, where that is known.
-    pub(super) fn beside(&self, before: Option<Held>) -> Expected {
+    /// What a generation with these rows holds that held `before`, where that is known, and of which rows may
+    /// be gone since.
+    pub(super) fn beside(&self, before: Option<Held>, reclaims: bool) -> Expected {
         let Some(before) = before else {
             return Expected {
-                keys: self.keys.least()..=u64::MAX,
+                keys: self.least_keys()..=u64::MAX,
                 pending: self.pending.least()..=u64::MAX,
             };
         };
         let most_pending = before.pending.saturating_add(self.pending.most());
         let most_keys = before.keys.saturating_add(self.keys.most());
+        let kept = if reclaims { 0 } else { before.keys };
         Expected {
-            keys: self.keys.least().max(before.keys)..=most_keys.saturating_add(most_pending),
+            keys: self.least_keys().max(kept)..=most_keys.saturating_add(most_pending),
             pending: self.pending.least()..=most_pending,
         }
     }
@@ -106,10 +117,11 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    /// What it held before, and nothing else.
-    pub(super) fn unchanged(held: Held) -> Self {
+    /// What it held before, and nothing else; rows of it may be gone since.
+    pub(super) fn unchanged(held: Held, reclaims: bool) -> Self {
+        let kept = if reclaims { 0 } else { held.keys };
         Self {
-            keys: held.keys..=held.keys,
+            keys: kept..=held.keys,
             pending: held.pending..=held.pending,
         }
     }
@@ -215,16 +227,30 @@ mod tests {
     #[test]
     fn one_that_goes_on_keeps_its_keys_and_gains_no_more_than_there_are() {
         // Two keys of three may have been there; two pending rows may each be the row of a further key now.
-        let expected = tally(&[1, 2, 3], &[9]).beside(Some(held(2, 1)));
+        let expected = tally(&[1, 2, 3], &[9]).beside(Some(held(2, 1)), false);
         assert_eq!(expected.to_string(), "3 to 7 keys and 1 to 2 pending rows");
         assert_eq!(
-            tally(&[1], &[]).beside(Some(held(4, 0))).to_string(),
+            tally(&[1], &[]).beside(Some(held(4, 0)), false).to_string(),
             "4 to 5 keys and 0 pending rows"
         );
         assert_eq!(
-            tally(&[1], &[]).beside(None).to_string(),
+            tally(&[1], &[]).beside(None, false).to_string(),
             "1 or more keys and 0 or more pending rows"
         );
+    }
+
+    #[test]
+    fn what_may_be_gone_is_not_missed() {
+        let mut tally = tally(&[1, 2], &[]);
+        tally.note_key(b"3", true);
+        assert_eq!(tally.alone().to_string(), "2 to 3 keys and 0 pending rows");
+        assert_eq!(
+            tally.beside(Some(held(9, 0)), true).to_string(),
+            "2 to 12 keys and 0 pending rows"
+        );
+        assert!(Expected::unchanged(held(9, 1), true).admits(held(0, 1)));
+        assert!(!Expected::unchanged(held(9, 1), true).admits(held(10, 1)));
+        assert!(!Expected::unchanged(held(9, 1), false).admits(held(8, 1)));
     }
 
     #[test]

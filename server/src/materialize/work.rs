@@ -1,6 +1,7 @@
 //! What a run has to do: into which generation its rows go, and which of them are new to it.
 
 use asof_core::definition::{BoundView, StoredShape};
+use asof_core::duration::Duration;
 use asof_core::name::ProjectName;
 use asof_core::online::{GenerationState, OnlineStore, ViewAddress, ViewSlot, ViewState, row_schema};
 use asof_core::row::RowSchema;
@@ -18,6 +19,7 @@ pub(super) struct Work {
     /// What the generation that serves has, and as of when, where the rows go into it.
     pub(super) before: Option<(Mark, Timestamp)>,
     pub(super) building: bool,
+    pub(super) ttl: Option<Duration>,
     /// What was written.
     pub(super) tally: Tally,
 }
@@ -36,14 +38,16 @@ impl Work {
         let ViewState { serving, building } = store.view_state(slot)?;
         if let Some(serving) = serving.filter(|_| !request.full) {
             let (mark, as_of) = reached(&serving, request)?;
-            if serving.shape.serves(&shape) && mark.grew_into(snapshot) {
-                return Ok(Self::onward(slot, serving, (mark, as_of), shape, schema));
+            let whole = serving.has_fresh(bound.view.ttl, request.as_of);
+            if whole && serving.shape.serves(&shape) && mark.grew_into(snapshot) {
+                let before = (mark, as_of);
+                return Ok(Self::onward(slot, bound, serving, before, shape, schema));
             }
         }
         if let Some(building) = building.filter(|_| !request.full)
             && resumes(&building, &shape, &schema, snapshot, request.as_of)
         {
-            return Ok(Self::anew(slot, building));
+            return Ok(Self::anew(slot, bound, building));
         }
         let generation = store.begin_generation(slot, shape.clone(), schema.clone())?;
         let state = GenerationState {
@@ -52,13 +56,15 @@ impl Work {
             schemas: vec![schema],
             as_of: None,
             progress: Mark::of(snapshot, request.as_of).to_bytes(),
+            reclaimed: None,
         };
-        Ok(Self::anew(slot, state))
+        Ok(Self::anew(slot, bound, state))
     }
 
     /// On with the generation that serves.
     fn onward(
         slot: ViewSlot,
+        bound: &BoundView,
         serving: GenerationState,
         before: (Mark, Timestamp),
         shape: StoredShape,
@@ -73,16 +79,18 @@ impl Work {
             state,
             before: Some(before),
             building: false,
+            ttl: bound.view.ttl,
             tally: Tally::default(),
         }
     }
 
-    fn anew(slot: ViewSlot, state: GenerationState) -> Self {
+    fn anew(slot: ViewSlot, bound: &BoundView, state: GenerationState) -> Self {
         Self {
             slot,
             state,
             before: None,
             building: true,
+            ttl: bound.view.ttl,
             tally: Tally::default(),
         }
     }
@@ -90,15 +98,23 @@ impl Work {
     /// What the generation must be counted to hold after what was written.
     pub(super) fn expected(&self) -> Expected {
         match &self.before {
-            Some((mark, _)) => self.tally.beside(mark.held()),
+            Some((mark, _)) => self.tally.beside(mark.held(), self.reclaims()),
             None => self.tally.alone(),
         }
+    }
+
+    /// Whether rows that were there may be gone, as they expired long ago.
+    fn reclaims(&self) -> bool {
+        self.state.reclaimed.is_some()
     }
 
     /// What it must be counted to hold where nothing had to be written.
     pub(super) fn expected_unchanged(&self) -> Expected {
         let held = self.before.as_ref().and_then(|(mark, _)| mark.held());
-        held.map_or_else(|| self.expected(), Expected::unchanged)
+        held.map_or_else(
+            || self.expected(),
+            |held| Expected::unchanged(held, self.reclaims()),
+        )
     }
 
     /// Whether the generation that serves has all of the snapshot as of that very instant.

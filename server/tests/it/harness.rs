@@ -287,6 +287,7 @@ impl Server {
             schemas: vec![schema.clone()],
             as_of: Some(Timestamp::from_micros(as_of)),
             progress: Vec::new(),
+            reclaimed: None,
         };
         let rows = stored(&schema, rows);
         let now = Timestamp::from_micros(as_of);

@@ -14,6 +14,7 @@ mod abuse;
 mod errors;
 mod harness;
 mod json;
+mod materialize_expiry;
 mod materialize_failures;
 mod materialize_project;
 mod materialize_reference;

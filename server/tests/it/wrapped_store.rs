@@ -103,9 +103,9 @@ impl<S: OnlineStore, A: Around> OnlineStore for Wrapped<S, A> {
         }))
     }
 
-    fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
-        let counts = self.inner.count(slot, generation)?;
-        Ok(self.around.counted(counts))
+    fn survey(&self, generations: &[(ViewSlot, Generation, Timestamp)]) -> Result<Vec<Counts>, StoreError> {
+        let counts = self.inner.survey(generations)?.into_iter();
+        Ok(counts.map(|counts| self.around.counted(counts)).collect())
     }
 
     fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError> {

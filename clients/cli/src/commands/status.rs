@@ -49,10 +49,23 @@ fn print(status: &v1::GetStatusResponse) {
             advice(view),
             view.materialized_to_micros.map(time).unwrap_or_default(),
             view.lag_micros.map(lag).unwrap_or_default(),
+            (view.rows - view.expired_rows.min(view.rows)).to_string(),
+            view.expired_rows.to_string(),
+            view.pending_rows.to_string(),
+            size(view.bytes),
         ]
     };
     output::table(
-        &["view", "state", "materialized to", "behind"],
+        &[
+            "view",
+            "state",
+            "materialized to",
+            "behind",
+            "live",
+            "expired",
+            "pending",
+            "size",
+        ],
         status.views.iter().map(row).collect(),
     );
 }
@@ -66,6 +79,21 @@ fn advice(view: &v1::ViewStatus) -> String {
         (_, _, false) => format!("redefined since: asof materialize {name}"),
         (_, building, true) if building != 0 => "serving, a new generation is being built".to_owned(),
         (_, _, true) => "serving".to_owned(),
+    }
+}
+
+/// A number of bytes in the greatest unit that it fills.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let unit = bytes
+        .checked_ilog2()
+        .map_or(0, |log| (log / 10) as usize)
+        .min(UNITS.len() - 1);
+    let name = UNITS.get(unit).copied().unwrap_or_default();
+    let scale = 1_u64 << (10 * unit);
+    match unit {
+        0 => format!("{bytes} {name}"),
+        _ => format!("{}.{} {name}", bytes / scale, bytes % scale * 10 / scale),
     }
 }
 
@@ -92,6 +120,8 @@ fn to_json(status: &v1::GetStatusResponse) -> Value {
                 "view": view.view, "serving_generation": view.serving_generation,
                 "building_generation": view.building_generation, "current": view.current,
                 "materialized_to": view.materialized_to_micros.map(time), "lag_micros": view.lag_micros,
+                "rows": view.rows, "expired_rows": view.expired_rows, "pending_rows": view.pending_rows,
+                "bytes": view.bytes,
             })
         })
         .collect();

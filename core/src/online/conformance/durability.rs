@@ -66,7 +66,8 @@ pub(super) fn reopening_keeps_everything<S: OnlineStore>(store: S, reopen: &dyn 
         Counts {
             keys: 1,
             pending: 1,
-            bytes: (bytes - lost) as u64
+            bytes: (bytes - lost) as u64,
+            earlier: 0,
         }
     );
     assert_eq!(store.open_view(&address("a", "string", "v")), Ok(slot));

@@ -1,0 +1,77 @@
+//! The room of rows that expired long ago, given back when RocksDB compacts.
+//!
+//! RocksDB shows a compaction filter only rows that have no others of their key beneath them. What a filter
+//! removes does not come back, and is not removed where somebody reads it at the time.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use asof_core::online::Generation;
+use asof_core::row::StoredRow;
+use asof_core::time::Timestamp;
+use rocksdb::CompactionDecision;
+use rocksdb::compaction_filter::CompactionFilter;
+use rocksdb::compaction_filter_factory::{CompactionFilterContext, CompactionFilterFactory};
+
+use crate::catalogue::Catalogue;
+use crate::keys::RowKey;
+
+/// The name of the factory and of its filters; RocksDB only logs it.
+const NAME: &CStr = c"asof.expiry";
+
+type Instants = HashMap<(u32, Generation), Timestamp>;
+
+/// The instant of each generation that serves before which its rows are reclaimed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Expiry(Arc<RwLock<Arc<Instants>>>);
+
+impl Expiry {
+    /// Takes the instants over from a catalogue.
+    pub(crate) fn set(&self, catalogue: &Catalogue) {
+        let serving = catalogue.views.values().filter_map(|view| {
+            let serving = view.state.serving.as_ref()?;
+            Some(((view.slot.view, serving.generation), serving.reclaimed?))
+        });
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(serving.collect());
+    }
+}
+
+impl CompactionFilterFactory for Expiry {
+    type Filter = Filter;
+
+    fn create(&mut self, _: CompactionFilterContext) -> Filter {
+        Filter(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn name(&self) -> &CStr {
+        NAME
+    }
+}
+
+/// The filter of one compaction.
+pub(crate) struct Filter(Arc<Instants>);
+
+impl Filter {
+    /// Whether a stored value is a whole row that may go; never a pending one, and nothing else.
+    fn is_reclaimed(&self, key: &[u8], value: &[u8]) -> bool {
+        let Some(RowKey::Row(cell)) = RowKey::parse(key) else {
+            return false;
+        };
+        let before = self.0.get(&(cell.view, cell.generation));
+        before.is_some_and(|before| StoredRow::parse(value).is_ok_and(|row| row.order.event_time < *before))
+    }
+}
+
+impl CompactionFilter for Filter {
+    fn filter(&mut self, _: u32, key: &[u8], value: &[u8]) -> CompactionDecision {
+        match !self.0.is_empty() && self.is_reclaimed(key, value) {
+            true => CompactionDecision::Remove,
+            false => CompactionDecision::Keep,
+        }
+    }
+
+    fn name(&self) -> &CStr {
+        NAME
+    }
+}
