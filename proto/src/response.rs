@@ -230,3 +230,6 @@ impl GetFeaturesResponse {
         times.iter().map(|time| i64::from_le_bytes(*time))
     }
 }
+
+#[cfg(test)]
+mod tests;

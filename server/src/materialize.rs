@@ -80,7 +80,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            chunk_bytes: 128 << 20,
+            chunk_bytes: 256 << 20,
             load_rows: 16_384,
         }
     }

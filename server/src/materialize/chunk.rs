@@ -47,6 +47,7 @@ impl Chunk {
             added += 1;
             if head.order.due() <= as_of {
                 self.rows.due.push(
+                    head.order,
                     |bytes| {
                         rows.keys.write(head.row, bytes);
                     },

@@ -14,8 +14,8 @@ use super::resume::Loading;
 use super::tally::Tally;
 use super::{Limits, MaterializeError};
 
-/// How many rows of a chunk are read back one by one; of larger chunks so many, evenly spread.
-const READ_BACK: usize = 8_192;
+/// How many rows of a load are read back one by one, evenly spread; those of a smaller chunk all are.
+const READ_BACK: usize = 1_024;
 
 /// Where rows go, and as of when.
 #[derive(Debug, Clone, Copy)]
@@ -110,11 +110,19 @@ fn write<S: OnlineStore>(
         let rows: Vec<OnlineRow> = due.iter().map(|(key, bytes)| online_row(key, bytes)).collect();
         store.write(slot, generation, as_of, &rows, None)?;
     }
-    read_back(store, target, &due)
+    let step = match due.len() >= limits.load_rows {
+        true => due.len().div_ceil(READ_BACK),
+        false => 1,
+    };
+    read_back(store, target, &due, step)
 }
 
-fn read_back<S: OnlineStore>(store: &S, target: Target, rows: &SortedRows) -> Result<(), MaterializeError> {
-    let step = rows.len().div_ceil(READ_BACK).max(1);
+fn read_back<S: OnlineStore>(
+    store: &S,
+    target: Target,
+    rows: &SortedRows,
+    step: usize,
+) -> Result<(), MaterializeError> {
     for (key, bytes) in rows.iter().step_by(step) {
         let row = online_row(key, &[]);
         let mut stored = None;

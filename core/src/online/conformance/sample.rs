@@ -80,6 +80,7 @@ pub fn sorted(rows: &[OnlineRow]) -> SortedRows {
     let mut gathered = LoadRows::default();
     for row in rows {
         gathered.push(
+            row.order,
             |bytes| bytes.extend_from_slice(row.key.as_bytes()),
             |bytes| bytes.extend_from_slice(&row.bytes),
         );
