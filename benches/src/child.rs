@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::machine;
-use crate::stage::{Task, extract, floor, ingest, materialize, serve};
+use crate::stage::{Task, echo, extract, floor, ingest, materialize, serve};
 
 /// The subcommand that [`main`] stands behind.
 pub const COMMAND: &str = "child";
@@ -41,6 +41,7 @@ pub fn main(task: &str) -> Result<()> {
             Task::Ingest(workload) => say(&Done::now(ingest::run(&workload).await?)),
             Task::Floor(floor) => say(&Done::now(floor::run(&floor)?)),
             Task::Materialize(workload) => say(&Done::now(materialize::run(&workload).await?)),
+            Task::Echo(echo) => echo::run(&echo, |address| say(&address), parent_gone()).await,
             Task::Serve(workload) => serve::run(&workload, |address| say(&address), parent_gone()).await,
         }
     })

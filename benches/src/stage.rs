@@ -1,5 +1,6 @@
 //! The stages, one module each, and what a child process is asked to do of them.
 
+pub mod echo;
 pub mod extract;
 pub mod floor;
 pub mod ingest;
@@ -11,6 +12,7 @@ pub mod serve;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::stage::echo::Echo;
 use crate::stage::floor::Floor;
 use crate::stage::ingest::Ingest;
 use crate::workload::Workload;
@@ -42,6 +44,8 @@ pub enum Task {
     Materialize(Workload),
     /// A server on what was materialized, until its standard input ends.
     Serve(Workload),
+    /// A server that gives one answer, until its standard input ends.
+    Echo(Echo),
     /// The files of a project into its managed tables.
     Ingest(Ingest),
     /// What no extract can do without.
@@ -55,6 +59,7 @@ impl Task {
             Self::Extract(workload) | Self::Materialize(workload) | Self::Serve(workload) => workload.threads,
             Self::Ingest(ingest) => ingest.workload.threads,
             Self::Floor(floor) => Some(floor.threads),
+            Self::Echo(_) => None,
         }
     }
 }

@@ -2,12 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use asof_proto::v1::GetFeaturesRequest;
-use tokio::runtime::Runtime;
 
 use crate::child::{self, Done, Server};
 use crate::compare::{self, Case, Comparing, Peers};
@@ -16,6 +13,7 @@ use crate::machine;
 use crate::report::{Figure, Report, number};
 use crate::sets::{self, Set};
 use crate::spread::Spread;
+use crate::stage::echo::Echo;
 use crate::stage::extract::Extracted;
 use crate::stage::load::{self, Load, Loaded};
 use crate::stage::materialize::Materialized;
@@ -97,6 +95,15 @@ impl Suite {
             })?);
         }
         Ok(report)
+    }
+
+    fn load(&self, connections: usize) -> Load {
+        let measured = Duration::from_secs_f64(self.seconds);
+        Load {
+            connections,
+            measured,
+            warm_up: measured.mul_f64(WARM_UP),
+        }
     }
 
     fn method(&self) -> String {
@@ -217,36 +224,38 @@ impl On<'_> {
         let mut clients = vec![1, self.suite.connections];
         clients.dedup();
         for (entities, requests) in [(1, callers.requests(1)?), (MANY, many)] {
+            let answer = runtime.block_on(load::first(server.address, &requests))?;
+            let echo = Echo::keep(&answer, &self.workload.scratch.join("answer.pb"))?;
+            let echo = Server::start(&Task::Echo(echo))?;
             for connections in &clients {
-                self.load(&runtime, &server, &requests, entities, *connections)?;
+                let what = format!(
+                    "{}, {}",
+                    counted(entities, "entity", "entities"),
+                    counted(*connections, "connection", "connections")
+                );
+                // One after the other, so that both meet the machine as it is then.
+                let (mut served, mut echoed) = (Vec::new(), Vec::new());
+                for run in 1..=self.suite.runs {
+                    self.say(&format!(
+                        "GetFeatures and echo, {what}, run {run} of {}",
+                        self.suite.runs
+                    ));
+                    let load = self.suite.load(*connections);
+                    served.push(runtime.block_on(load::run(server.address, &requests, load))?);
+                    echoed.push(runtime.block_on(load::run(echo.address, &requests, load))?);
+                }
+                self.loads(&format!("GetFeatures, {what}"), &served);
+                self.loads(&format!("echo of the same size, {what}"), &echoed);
+                let pairs = served.iter().zip(&echoed);
+                let shares = pairs.map(|(served, echoed)| served.per_second / echoed.per_second);
+                self.figure(&format!("GetFeatures / echo, {what}"), "×", shares);
             }
         }
         Ok(())
     }
 
-    fn load(
-        &mut self,
-        runtime: &Runtime,
-        server: &Server,
-        requests: &Arc<[GetFeaturesRequest]>,
-        entities: usize,
-        connections: usize,
-    ) -> Result<()> {
-        let measured = Duration::from_secs_f64(self.suite.seconds);
-        let load = Load {
-            connections,
-            measured,
-            warm_up: measured.mul_f64(WARM_UP),
-        };
-        let what = format!(
-            "GetFeatures, {}, {}",
-            counted(entities, "entity", "entities"),
-            counted(connections, "connection", "connections")
-        );
-        let runs: Vec<Loaded> = self.repeat(&what, || {
-            runtime.block_on(load::run(server.address, requests, load))
-        })?;
-        self.figure(&what, "requests/s", runs.iter().map(|run| run.per_second));
+    fn loads(&mut self, what: &str, runs: &[Loaded]) {
+        self.figure(what, "requests/s", runs.iter().map(|run| run.per_second));
         self.figure(
             &format!("{what}, p50"),
             "µs",
@@ -257,7 +266,6 @@ impl On<'_> {
             "µs",
             runs.iter().map(|run| run.p99_micros),
         );
-        Ok(())
     }
 
     fn repeat<T>(&self, what: &str, run: impl Fn() -> Result<T>) -> Result<Vec<T>> {

@@ -53,13 +53,15 @@ impl CompactionFilterFactory for Expiry {
 pub(crate) struct Filter(Arc<Instants>);
 
 impl Filter {
-    /// Whether a stored value is a whole row that may go; never a pending one, and nothing else.
+    /// Whether a stored value is a whole row that may go; never a pending one, nor one that says "deleted",
+    /// without which an older row that comes late would be seen.
     fn is_reclaimed(&self, key: &[u8], value: &[u8]) -> bool {
         let Some(RowKey::Row(cell)) = RowKey::parse(key) else {
             return false;
         };
         let before = self.0.get(&(cell.view, cell.generation));
-        before.is_some_and(|before| StoredRow::parse(value).is_ok_and(|row| row.order.event_time < *before))
+        let is_gone = |row: StoredRow<'_>, before: Timestamp| row.order.event_time < before && !row.deleted;
+        before.is_some_and(|before| StoredRow::parse(value).is_ok_and(|row| is_gone(row, *before)))
     }
 }
 

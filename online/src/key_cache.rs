@@ -79,7 +79,7 @@ impl KeyCache {
     }
 
     fn shard(&self, key: &[u8]) -> Option<&AtomicU64> {
-        self.shards.get(crc32c::crc32c(key) as usize % SHARDS)
+        self.shards.get(place(key))
     }
 
     /// `None` while a write is under way.
@@ -123,14 +123,28 @@ impl KeyCache {
 
     /// Holds the shards of keys while they are written, until dropped.
     pub(crate) fn hold<'a, K: AsRef<[u8]>>(&'a self, keys: impl IntoIterator<Item = K>) -> Hold<'a> {
-        let shards = keys.into_iter().filter_map(|key| self.shard(key.as_ref()));
-        Hold::new(self, shards.collect())
+        let mut shards: Vec<_> = keys.into_iter().map(|key| place(key.as_ref())).collect();
+        // Each once: the count of writes under way has room for so many writes, not for so many keys.
+        shards.sort_unstable();
+        shards.dedup();
+        Hold::new(
+            self,
+            shards
+                .into_iter()
+                .filter_map(|place| self.shards.get(place))
+                .collect(),
+        )
     }
 
     /// Holds all shards.
     pub(crate) fn hold_all(&self) -> Hold<'_> {
         Hold::new(self, vec![&self.all])
     }
+}
+
+/// The shard of a key.
+fn place(key: &[u8]) -> usize {
+    crc32c::crc32c(key) as usize % SHARDS
 }
 
 /// A write that is under way.

@@ -1,6 +1,7 @@
 //! All that there is of one entity key, copied out of the store in one pass.
 
 use asof_core::online::{Found, Generation, newer_row};
+use asof_core::order::RowOrder;
 use asof_core::row::{RowCorrupt, StoredRow};
 use asof_core::time::Timestamp;
 
@@ -19,7 +20,8 @@ pub(crate) struct KeyRows {
 struct Entry {
     view: u32,
     generation: Generation,
-    pending: bool,
+    /// Of a pending row, as its key says.
+    pending: Option<RowOrder>,
     start: usize,
     end: usize,
     /// What is wrong with the row: an error for those who need it, and for nobody else.
@@ -35,7 +37,10 @@ impl KeyRows {
         self.entries.push(Entry {
             view: cell.view,
             generation: cell.generation,
-            pending: matches!(key, RowKey::Pending(..)),
+            pending: match key {
+                RowKey::Pending(_, order) => Some(*order),
+                RowKey::Row(_) => None,
+            },
             start,
             end: self.bytes.len(),
             corrupt: StoredRow::parse(row).err(),
@@ -97,12 +102,9 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let row = self.rows.bytes.get(entry.start..entry.end).unwrap_or_default();
-            if entry.pending {
-                let order = StoredRow::parse_checked(row)?.order;
-                if order.due() > self.at {
-                    held_back |= order.event_time <= self.at;
-                    continue;
-                }
+            if let Some(order) = entry.pending.filter(|order| order.due() > self.at) {
+                held_back |= order.event_time <= self.at;
+                continue;
             }
             if let Some(corrupt) = entry.corrupt {
                 return Err(corrupt);

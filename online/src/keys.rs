@@ -288,10 +288,14 @@ pub(crate) fn key_start(entity: u32, key: &[u8]) -> Vec<u8> {
     [&entity.to_be_bytes()[..], key].concat()
 }
 
+/// The range of all that has one start.
+pub(crate) fn range_of(start: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+    (start.clone(), successor(start))
+}
+
 /// The range of all that there is of one entity.
 pub(crate) fn entity_range(entity: u32) -> (Vec<u8>, Vec<u8>) {
-    let start = entity.to_be_bytes().to_vec();
-    (start.clone(), successor(start))
+    range_of(entity.to_be_bytes().to_vec())
 }
 
 fn generation_start(view: u32, generation: Generation) -> Vec<u8> {
@@ -383,7 +387,7 @@ mod tests {
                 let bytes = row_key.to_bytes();
                 prop_assert_eq!(within(&bytes, &entity_range(b.0)), *entity == b.0);
                 let start = key_start(b.0, b.1.as_bytes());
-                prop_assert_eq!(bytes.starts_with(&start), *entity == b.0 && *key == b.1);
+                prop_assert_eq!(within(&bytes, &range_of(start)), *entity == b.0 && *key == b.1);
                 let at = |other: (u32, &EntityKey, u32, u32)| (other.0, other.1.as_bytes().to_vec(), other.2, other.3);
                 let other = Cell { entity: b.0, key: b.1.as_bytes(), view: b.2, generation: Generation(b.3) };
                 let before = at((*entity, key, *view, generation.0)) <= at((b.0, &b.1, b.2, b.3));

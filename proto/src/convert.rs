@@ -84,8 +84,8 @@ pub enum Problem {
     /// A name that is not one of a type, or values that are not of it.
     #[error("is of no known type, or its values are not")]
     Type,
-    /// Another place than the types before it make.
-    #[error("is another place than that behind the features before")]
+    /// Another place than the types before it make, or a view that there is not.
+    #[error("is not where the features before it say, or is of no view of the answer")]
     Place,
     /// No fields, or two of one name.
     #[error("needs at least one field, and no name twice")]

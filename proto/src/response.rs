@@ -158,6 +158,12 @@ impl GetFeaturesResponse {
         let types = types.collect::<Result<Vec<_>, _>>()?;
         let layout = Layout::of(&types);
         for (at, (slot, field)) in layout.slots().iter().zip(&schema.features).enumerate() {
+            if field.view as usize >= schema.views.len() {
+                return Err(WireError::of(
+                    &format!("schema.features[{at}].view"),
+                    Problem::Place,
+                ));
+            }
             if usize::try_from(field.place) != Ok(slot.place) {
                 return Err(WireError::of(
                     &format!("schema.features[{at}].place"),
@@ -182,17 +188,10 @@ impl GetFeaturesResponse {
 
     fn packed(&self, layout: &Layout) -> Result<Packed, WireError> {
         let positions = self.rows as usize;
-        let statuses = match self.statuses.len() {
-            0 => vec![
-                asof_core::status::Status::Present.code();
-                layout.slots().len().saturating_mul(positions)
-            ],
-            _ => self.statuses.to_vec(),
-        };
         let nested = self.nested.iter().map(|values| Ok(from_proto(values)?.array));
-        let packed = Packed {
+        let mut packed = Packed {
             positions,
-            statuses,
+            statuses: self.statuses.to_vec(),
             numbers: [
                 &self.bools,
                 &self.int32s,

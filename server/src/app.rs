@@ -84,11 +84,7 @@ where
     let metrics = app.metrics.clone();
     let (routes, health) = grpc::routes(&app).await;
     let router = routes.merge(http::routes(app));
-    let router = http::with_fallback(router);
-    let router = router.layer(axum::middleware::from_fn_with_state(
-        limits.deadline,
-        deadline::enforce,
-    ));
+    let router = in_time(http::with_fallback(router), &limits);
     let shutdown = async {
         shutdown.await;
         stopping.cancel();
@@ -99,4 +95,24 @@ where
         drained = serving => Ok(drained),
         () = watch.poll() => Ok(Drained::default()),
     }
+}
+
+/// Serves other routes on the same terms, until `shutdown` is ready.
+pub async fn serve_routes(
+    routes: axum::Router,
+    listening: Listening,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Drained {
+    let metrics = Arc::new(Metrics::new());
+    listening
+        .serve(in_time(routes, &limits), limits, metrics, shutdown)
+        .await
+}
+
+fn in_time(routes: axum::Router, limits: &Limits) -> axum::Router {
+    routes.layer(axum::middleware::from_fn_with_state(
+        limits.deadline,
+        deadline::enforce,
+    ))
 }

@@ -22,6 +22,6 @@ mod deadline;
 mod grpc;
 mod http;
 
-pub use app::{ServeParts, serve};
+pub use app::{ServeParts, serve, serve_routes};
 pub use http::{get_features_json, keys_of_text, value_json};
 pub use lifecycle::{BindError, Drained, Limits, Listening};

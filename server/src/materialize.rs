@@ -104,7 +104,7 @@ pub struct ViewRequest<'a> {
 pub struct Materialized {
     /// Rows read from the source.
     pub rows_read: u64,
-    /// Rows written: new ones, and those that fell due.
+    /// Rows taken over: all that are new, also those that a newer row of their key overtakes.
     pub rows_written: u64,
     /// Rows skipped because their key or event time is null.
     pub rows_skipped: u64,
@@ -301,7 +301,8 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             ..
         } = work;
         state.as_of = Some(as_of);
-        // By the lower of both, so that a clock that jumped ahead gives nothing up.
+        // By the lower of both: neither an instant ahead of the clock nor a clock ahead of the run's instant
+        // gives anything up.
         let known = as_of.min(self.clock.now());
         let reclaimed = ttl.map(|ttl| reclaimable_before(ttl, known));
         state.reclaimed = state.reclaimed.max(reclaimed);

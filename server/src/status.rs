@@ -2,7 +2,7 @@
 
 use asof_core::definition::BoundView;
 use asof_core::name::ProjectName;
-use asof_core::online::{Counts, OnlineStore, ViewAddress, ViewSlot, ViewState};
+use asof_core::online::{Counts, OnlineStore, StoreError, ViewAddress, ViewSlot, ViewState};
 use asof_core::registry::Version;
 use asof_core::status::fresh_from;
 use asof_core::time::Timestamp;
@@ -11,7 +11,11 @@ use asof_proto::v1;
 use crate::error::ServerError;
 use crate::metrics::materialized_to;
 
-/// Every view of a registry version as it stands in a store at `now`, its rows counted by reading all of them.
+/// How often the views are looked at again, as a generation was exchanged while they were counted.
+const ATTEMPTS: usize = 5;
+
+/// Every view of a registry version as it stands in a store at `now`, its rows counted by reading all of
+/// them; where that fails, without their numbers.
 ///
 /// # Errors
 ///
@@ -22,6 +26,28 @@ pub fn status<S: OnlineStore>(
     version: &Version,
     now: Timestamp,
 ) -> Result<v1::GetStatusResponse, ServerError> {
+    let mut attempt = 1;
+    let views = loop {
+        match views(store, project, version, now) {
+            // A generation was exchanged while its rows were counted.
+            Err(StoreError::NoGeneration { .. }) if attempt < ATTEMPTS => attempt += 1,
+            views => break views?,
+        }
+    };
+    Ok(v1::GetStatusResponse {
+        project: project.to_string(),
+        registry_version: version.number,
+        now_micros: now.micros(),
+        views,
+    })
+}
+
+fn views<S: OnlineStore>(
+    store: &S,
+    project: &ProjectName,
+    version: &Version,
+    now: Timestamp,
+) -> Result<Vec<v1::ViewStatus>, StoreError> {
     let states = store.views()?;
     let mut views = Vec::new();
     for name in version.definitions.views.keys() {
@@ -42,21 +68,31 @@ pub fn status<S: OnlineStore>(
     };
     let asked: Vec<_> = views.iter().filter_map(serving).collect();
     // In one pass, however many views there are.
-    let mut counted = store.survey(&asked)?.into_iter();
+    let mut counted = match store.survey(&asked) {
+        Ok(counts) => Some(counts.into_iter()),
+        Err(gone @ StoreError::NoGeneration { .. }) => return Err(gone),
+        Err(error) => {
+            tracing::warn!(%error, "the rows of the views could not be counted");
+            None
+        }
+    };
     let views = views.iter().map(|view| {
-        let counts = serving(view).and_then(|_| counted.next());
-        view_status(&view.0, &view.2, counts.unwrap_or_default(), now)
+        let counts = match (&mut counted, serving(view)) {
+            (None, _) => None,
+            (Some(_), None) => Some(Counts::default()),
+            (Some(counts), Some(_)) => counts.next(),
+        };
+        view_status(&view.0, &view.2, counts, now)
     });
-    let views = views.collect();
-    Ok(v1::GetStatusResponse {
-        project: project.to_string(),
-        registry_version: version.number,
-        now_micros: now.micros(),
-        views,
-    })
+    Ok(views.collect())
 }
 
-fn view_status(bound: &BoundView, state: &ViewState, counts: Counts, now: Timestamp) -> v1::ViewStatus {
+fn view_status(
+    bound: &BoundView,
+    state: &ViewState,
+    counts: Option<Counts>,
+    now: Timestamp,
+) -> v1::ViewStatus {
     let shape = bound.stored_shape();
     let to = materialized_to(state);
     v1::ViewStatus {
@@ -72,9 +108,9 @@ fn view_status(bound: &BoundView, state: &ViewState, counts: Counts, now: Timest
             .serving
             .as_ref()
             .is_some_and(|serving| serving.shape.serves(&shape)),
-        rows: counts.keys,
-        expired_rows: counts.earlier,
-        pending_rows: counts.pending,
-        bytes: counts.bytes,
+        rows: counts.map(|counts| counts.keys),
+        expired_rows: counts.map(|counts| counts.earlier),
+        pending_rows: counts.map(|counts| counts.pending),
+        bytes: counts.map(|counts| counts.bytes),
     }
 }

@@ -85,6 +85,18 @@ pub async fn present(address: SocketAddr, requests: &Arc<[GetFeaturesRequest]>, 
     Ok(present as f64 / all.max(1) as f64)
 }
 
+/// The answer to the first of the requests.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn first(address: SocketAddr, requests: &Arc<[GetFeaturesRequest]>) -> Result<GetFeaturesResponse> {
+    Client::connect(address, Arc::clone(requests), 0)
+        .await?
+        .ask()
+        .await
+}
+
 struct Phase {
     clients: Vec<Client>,
     latencies: Histogram<u64>,

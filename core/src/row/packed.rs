@@ -64,12 +64,13 @@ impl Packed {
         self.statuses.get(start..end).unwrap_or_default()
     }
 
-    /// Checks that the buffers are as long as a layout says, and that every status is one.
+    /// Checks that the buffers of values are as long as a layout says, and then that every value has a status.
+    /// No statuses at all are as many as there must be, all PRESENT.
     ///
     /// # Errors
     ///
     /// The first that is not.
-    pub fn check(&self, layout: &Layout) -> Result<(), PackedMismatch> {
+    pub fn check(&mut self, layout: &Layout) -> Result<(), PackedMismatch> {
         let same = |lane: &'static str, expected: usize, found: usize| {
             let mismatch = PackedMismatch {
                 lane,
@@ -79,12 +80,6 @@ impl Packed {
             if expected == found { Ok(()) } else { Err(mismatch) }
         };
         let times = |places: usize| places.saturating_mul(self.positions);
-        same("statuses", times(layout.slots().len()), self.statuses.len())?;
-        let known = self
-            .statuses
-            .iter()
-            .filter(|code| Status::from_code(**code).is_some());
-        same("statuses", self.statuses.len(), known.count())?;
         for (number, values) in self.numbers.iter().enumerate() {
             let Some(lane) = Lane::number(number) else {
                 continue;
@@ -107,6 +102,17 @@ impl Packed {
         same("nested", layout.places(Lane::Nested), self.nested.len())?;
         self.nested
             .iter()
-            .try_for_each(|array| same("nested", self.positions, array.len()))
+            .try_for_each(|array| same("nested", self.positions, array.len()))?;
+        // Not before: now there are no more positions than values.
+        let codes = times(layout.slots().len());
+        if self.statuses.is_empty() {
+            self.statuses = vec![Status::Present.code(); codes];
+        }
+        same("statuses", codes, self.statuses.len())?;
+        let known = self
+            .statuses
+            .iter()
+            .filter(|code| Status::from_code(**code).is_some());
+        same("statuses", self.statuses.len(), known.count())
     }
 }

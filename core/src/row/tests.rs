@@ -49,7 +49,7 @@ fn decode_all(
     for (position, row) in rows.iter().enumerate() {
         decoder.decode(StoredRow::parse(row)?.body, position, &mut packer)?;
     }
-    let packed = packer.finish()?;
+    let mut packed = packer.finish()?;
     assert_eq!(packed.check(&layout), Ok(()));
     columns
         .into_iter()

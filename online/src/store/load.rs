@@ -36,6 +36,10 @@ impl RocksStore {
         let serves = self.catalogue().live(slot, generation)?.state.serves(generation);
         // What is being built is not cached, and does not begin to serve while `changes` is shared.
         let _held = serves.then(|| self.cache.hold_all());
+        // What is taken in outlives a power cut: so must all that it builds on, its generation first of all.
+        self.db
+            .flush_wal(true)
+            .map_err(|error| failure::of(&self.path, error))?;
         let mut ingest = IngestExternalFileOptions::default();
         // They are on the same disk: a rename instead of a copy.
         ingest.set_move_files(true);
@@ -81,7 +85,8 @@ impl RocksStore {
         next(&writer)?;
         let key = LoadKey { slot, generation }.to_bytes();
         writer.put(key, progress).map_err(failed)?;
-        let mut written = 0;
+        // In a file of its own, so that those of rows reach no further than their keys.
+        let mut written = usize::MAX;
         let mut stored_key = Vec::new();
         for (key, row) in rows.iter() {
             if written > FILE_BYTES {

@@ -6,10 +6,9 @@ use std::sync::atomic::Ordering;
 use asof_core::online::{OnlineReader, ReadSet, StoreError, ViewSlot, Visit};
 use asof_core::row::RowCorrupt;
 use asof_core::time::Timestamp;
-use rocksdb::{DB, DBRawIteratorWithThreadMode};
 
 use super::RocksStore;
-use crate::key_cache::{Cached, Taken};
+use crate::key_cache::Cached;
 use crate::key_rows::KeyRows;
 use crate::keys::{self, Family, RowKey};
 use crate::{failure, options};
@@ -36,7 +35,6 @@ impl RocksStore {
             at,
             changes,
             serving,
-            rows: None,
             start: Vec::new(),
         })
     }
@@ -65,16 +63,8 @@ pub(super) struct Reader<'a> {
     at: Timestamp,
     changes: u64,
     serving: bool,
-    /// Made for the first key that is not cached.
-    rows: Option<Snapshot<'a>>,
     /// The start of all stored keys of the key that is read.
     start: Vec<u8>,
-}
-
-/// An iteration over the rows of an entity as they were at one moment.
-struct Snapshot<'a> {
-    taken: Taken,
-    rows: DBRawIteratorWithThreadMode<'a, DB>,
 }
 
 impl OnlineReader for Reader<'_> {
@@ -102,7 +92,7 @@ impl OnlineReader for Reader<'_> {
     }
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     fn cached(&self) -> Option<Arc<Cached>> {
         let cached = self
             .store
@@ -113,17 +103,23 @@ impl<'a> Reader<'a> {
     }
 
     /// Copies what there is of the key.
-    fn fill(&mut self) -> Result<Arc<Cached>, StoreError> {
-        let Self { store, start, at, .. } = self;
-        let (store, at) = (*store, *at);
-        let mut snapshot = match self.rows.take() {
-            Some(snapshot) => snapshot,
-            None => Snapshot::take(store, self.set)?,
-        };
-        let rows = &mut snapshot.rows;
+    ///
+    /// Each key has an iteration of its own, between two bounds: it never looks at what is another key's, and
+    /// never at an older state than a key before it was read in.
+    fn fill(&self) -> Result<Arc<Cached>, StoreError> {
+        let Self { store, at, .. } = *self;
+        let taken = store.cache.before_snapshot();
+        let family = store.family(Family::Rows)?;
+        let range = keys::range_of(self.start.clone());
+        let mut rows = store.db.raw_iterator_cf_opt(family, options::point_read(range));
+        // An iterator sees the store as it was when it was made, and rows are removed only after their
+        // generation is gone from the catalogue: what is live now is whole in it.
+        if store.published.load(Ordering::Acquire) != self.changes {
+            store.look_at(self.set)?;
+        }
         let mut key_rows = KeyRows::default();
-        rows.seek(&start);
-        while let Some((key, row)) = rows.item().filter(|(key, _)| key.starts_with(start)) {
+        rows.seek_to_first();
+        while let Some((key, row)) = rows.item() {
             let row_key = RowKey::parse(key).ok_or_else(|| store.damaged_key(key))?;
             match row_key {
                 // Neither this one has happened, nor those of its view behind it.
@@ -139,9 +135,7 @@ impl<'a> Reader<'a> {
             }
         }
         rows.status().map_err(|error| failure::of(&store.path, error))?;
-        let cached = store.cache.insert(start, key_rows, snapshot.taken, self.changes);
-        self.rows = Some(snapshot);
-        Ok(cached)
+        Ok(store.cache.insert(&self.start, key_rows, taken, self.changes))
     }
 
     fn damaged(
@@ -157,18 +151,5 @@ impl<'a> Reader<'a> {
             generation,
         };
         self.store.damaged(&cell, &corrupt.to_string())
-    }
-}
-
-impl<'a> Snapshot<'a> {
-    fn take(store: &'a RocksStore, set: &ReadSet) -> Result<Self, StoreError> {
-        let taken = store.cache.before_snapshot();
-        let family = store.family(Family::Rows)?;
-        let range = keys::entity_range(set.entity());
-        let rows = store.db.raw_iterator_cf_opt(family, options::point_read(range));
-        // An iterator sees the store as it was when it was made, and rows are removed only after their
-        // generation is gone from the catalogue: what is live now is whole in it.
-        store.look_at(set)?;
-        Ok(Self { taken, rows })
     }
 }

@@ -1786,18 +1786,19 @@ pub struct ViewStatus {
     /// Whether the generation that serves has every feature as it is defined today.
     #[prost(bool, tag = "6")]
     pub current: bool,
-    /// How many keys it has a row of, expired ones included.
-    #[prost(uint64, tag = "7")]
-    pub rows: u64,
+    /// How many keys it has a row of, expired ones included; this and what follows is absent where the rows could
+    /// not be counted, which the server's log says.
+    #[prost(uint64, optional, tag = "7")]
+    pub rows: ::core::option::Option<u64>,
     /// How many of these rows have expired, and not been removed yet.
-    #[prost(uint64, tag = "8")]
-    pub expired_rows: u64,
-    /// How many rows wait for their event or created time.
-    #[prost(uint64, tag = "9")]
-    pub pending_rows: u64,
+    #[prost(uint64, optional, tag = "8")]
+    pub expired_rows: ::core::option::Option<u64>,
+    /// How many rows wait for their event or created time, or to be merged now that it has come.
+    #[prost(uint64, optional, tag = "9")]
+    pub pending_rows: ::core::option::Option<u64>,
     /// Bytes of the keys and rows of all of them, uncompressed.
-    #[prost(uint64, tag = "10")]
-    pub bytes: u64,
+    #[prost(uint64, optional, tag = "10")]
+    pub bytes: ::core::option::Option<u64>,
 }
 /// What a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

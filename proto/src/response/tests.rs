@@ -107,3 +107,73 @@ fn answers_are_what_the_proto_says() {
         assert_eq!(&feature.array, array);
     }
 }
+
+#[test]
+fn what_does_not_fit_is_refused_and_takes_no_room() {
+    let answer = |types: &[&str]| {
+        let types: Vec<_> = types.iter().map(|name| DataType::parse(name).unwrap()).collect();
+        let layout = Layout::of(&types);
+        let names: Vec<_> = (0..types.len()).map(|at| format!("f{at}")).collect();
+        let views = std::iter::once(crate::v1::ViewField::default());
+        GetFeaturesResponse {
+            schema: schema(&layout, names.iter().map(|name| (name.as_str(), 0)), views),
+            ..GetFeaturesResponse::default()
+        }
+    };
+    let refused = |answer: GetFeaturesResponse| answer.features().unwrap_err().to_string();
+    // As many rows as there can be, and nothing of them.
+    let many = ["bool", "float64", "string", "list<int64>"].repeat(250);
+    let huge = GetFeaturesResponse {
+        rows: u32::MAX,
+        ..answer(&many)
+    };
+    assert_eq!(
+        refused(huge),
+        "bools: has 0 elements or bytes where 1073741823750 are expected"
+    );
+    let short = GetFeaturesResponse {
+        rows: 1,
+        float64s: vec![0; 7].into(),
+        ..answer(&["float64"])
+    };
+    assert_eq!(
+        refused(short),
+        "float64s: has 7 elements or bytes where 8 are expected"
+    );
+    let unknown = GetFeaturesResponse {
+        rows: 1,
+        float64s: vec![0; 8].into(),
+        statuses: vec![9].into(),
+        ..answer(&["float64"])
+    };
+    assert_eq!(
+        refused(unknown),
+        "statuses: has 0 elements or bytes where 1 are expected"
+    );
+    let not_utf8 = GetFeaturesResponse {
+        rows: 1,
+        lengths: 1_u32.to_le_bytes().to_vec().into(),
+        data: vec![0xff].into(),
+        ..answer(&["string"])
+    };
+    assert_eq!(
+        refused(not_utf8),
+        "f0: is of no known type, or its values are not"
+    );
+    let no_view = GetFeaturesResponse {
+        schema: crate::v1::FeatureSchema {
+            features: vec![crate::v1::FeatureField {
+                r#type: "bool".into(),
+                ..Default::default()
+            }],
+            views: Vec::new(),
+        }
+        .encode_to_vec()
+        .into(),
+        ..GetFeaturesResponse::default()
+    };
+    assert_eq!(
+        refused(no_view),
+        "schema.features[0].view: is not where the features before it say, or is of no view of the answer"
+    );
+}

@@ -104,6 +104,7 @@ fn write<S: OnlineStore>(
     let due = due.sort();
     due.iter()
         .for_each(|(key, row)| tally.note_key(key, target.may_be_gone(row)));
+    tally.were_different(due.len() as u64);
     if due.len() >= limits.load_rows {
         store.load(slot, generation, &due, &loading.to_bytes(tally))?;
     } else if !due.is_empty() {

@@ -34,7 +34,7 @@ pub(super) struct Mark {
     held: Option<(u64, u64)>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct FileMark {
     path: String,
     size: u64,

@@ -3,6 +3,8 @@
 //! The record lies in the store beside the rows that it speaks of and is written with them. It is good for
 //! runs that start from the same mark, with rows of the same schema; for others everything is read.
 
+use std::collections::HashMap;
+
 use asof_offline::{Snapshot, SourceRows};
 use serde::{Deserialize, Serialize};
 
@@ -67,11 +69,13 @@ impl Loading {
             (record.format, &record.start, record.schema) == (FORMAT, &loading.start, loading.schema)
         };
         if let Some(record) = record.filter(fits) {
+            let known: HashMap<&FileMark, Read> =
+                record.files.iter().map(|(file, read)| (file, *read)).collect();
             for (read, file) in loading.read.iter_mut().zip(&loading.files) {
-                let known = record.files.iter().find(|(known, _)| known == file);
-                *read = known.map_or(Read::Nothing, |(_, read)| *read);
+                *read = known.get(file).copied().unwrap_or_default();
             }
-            loading.earlier = (record.keys, record.pending);
+            // Pending rows may have fallen due since, each of them as the row of a further key.
+            loading.earlier = (record.keys.and_up_to(record.pending), record.pending.or_none());
         }
         loading
     }

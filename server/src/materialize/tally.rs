@@ -46,6 +46,11 @@ impl Tally {
         self.may_be_gone += u64::from(may_be_gone);
     }
 
+    /// Says that so many different keys were noted one after the other.
+    pub(super) fn were_different(&mut self, keys: u64) {
+        self.keys.earlier.least = self.keys.earlier.least.max(keys);
+    }
+
     /// How many of the keys there are at least.
     fn least_keys(&self) -> u64 {
         self.keys.least().saturating_sub(self.may_be_gone)
@@ -57,7 +62,11 @@ impl Tally {
 
     /// How many keys and how many pending rows were written.
     pub(super) fn bounds(&self) -> (Bounds, Bounds) {
-        (self.keys.bounds(), self.pending.bounds())
+        let keys = Bounds {
+            least: self.least_keys(),
+            ..self.keys.bounds()
+        };
+        (keys, self.pending.bounds())
     }
 
     /// What a generation with these rows and no others holds.
@@ -157,10 +166,25 @@ pub(super) struct Bounds {
     most: u64,
 }
 
+impl Bounds {
+    /// At most so many more.
+    pub(super) fn and_up_to(self, more: Self) -> Self {
+        Self {
+            least: self.least,
+            most: self.most.saturating_add(more.most),
+        }
+    }
+
+    /// The same, or fewer.
+    pub(super) fn or_none(self) -> Self {
+        Self { least: 0, ..self }
+    }
+}
+
 /// How many different things there were.
 #[derive(Debug, Default)]
 struct Distinct {
-    /// Of runs before, which may have had the same things.
+    /// Of runs before, which may have had the same things; at least as many as were once seen together.
     earlier: Bounds,
     hashes: HashSet<u128>,
     /// How many came after the first [`TOLD_APART`] that were not among them, each counted as it came.

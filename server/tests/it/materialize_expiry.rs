@@ -39,7 +39,8 @@ async fn counts(project: &Project<RocksStore>, at: i64) -> (u64, u64, u64) {
     let at = asof_core::time::Timestamp::from_micros(at);
     let told = status(&*project.store, &project.name, &version, at).unwrap();
     let view = told.views.into_iter().find(|view| view.view == VIEWS[0]).unwrap();
-    (view.rows, view.expired_rows, view.pending_rows)
+    let counts = (view.rows, view.expired_rows, view.pending_rows);
+    (counts.0.unwrap(), counts.1.unwrap(), counts.2.unwrap())
 }
 
 #[tokio::test]

@@ -222,13 +222,14 @@ async fn a_run_that_was_cut_short_goes_on_behind_its_last_chunk() {
             }
         }
         let whole = project.over(Arc::new(MemoryStore::new()));
-        let whole = run(&whole, &project.definitions, view, 110, false).await.unwrap();
+        let whole = run(&whole, &project.definitions, view, 120, false).await.unwrap();
         // What comes before the first rows, then loads and writes of some chunks.
         let before = if grown { 2 } else { 3 };
         let mut read = Vec::new();
         for cut in 0..12 {
             store.around.left.store(before + cut % 4, Ordering::SeqCst);
-            match project.run(view, 110, false).await {
+            // Later from run to run, so that pending rows fall due in between.
+            match project.run(view, 103 + cut, false).await {
                 Ok(done) => {
                     read.push(done.rows_read);
                     break;
@@ -241,15 +242,16 @@ async fn a_run_that_was_cut_short_goes_on_behind_its_last_chunk() {
         }
         store.around.left.store(i64::MAX, Ordering::SeqCst);
         if read.is_empty() {
-            read.push(project.run(view, 110, false).await.unwrap().rows_read);
+            read.push(project.run(view, 120, false).await.unwrap().rows_read);
         }
         assert!(
             read[0] * 2 < rows,
             "{} of {rows} rows were read at last, {view}, grown {grown}",
             read[0]
         );
-        let told = project.read(view, &keys, 110).await.unwrap();
-        let expected: Vec<_> = keys.iter().map(|key| project.expected(view, key, 110)).collect();
+        project.run(view, 120, false).await.unwrap();
+        let told = project.read(view, &keys, 120).await.unwrap();
+        let expected: Vec<_> = keys.iter().map(|key| project.expected(view, key, 120)).collect();
         assert_eq!(told, expected, "{view}, grown {grown}");
         let (_, slot, state) = store.views().unwrap().remove(0);
         let counts = store.count(slot, state.serving.unwrap().generation).unwrap();

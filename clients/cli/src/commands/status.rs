@@ -49,10 +49,14 @@ fn print(status: &v1::GetStatusResponse) {
             advice(view),
             view.materialized_to_micros.map(time).unwrap_or_default(),
             view.lag_micros.map(lag).unwrap_or_default(),
-            (view.rows - view.expired_rows.min(view.rows)).to_string(),
-            view.expired_rows.to_string(),
-            view.pending_rows.to_string(),
-            size(view.bytes),
+            count(
+                view.rows
+                    .zip(view.expired_rows)
+                    .map(|(rows, expired)| rows.saturating_sub(expired)),
+            ),
+            count(view.expired_rows),
+            count(view.pending_rows),
+            view.bytes.map_or_else(unknown, size),
         ]
     };
     output::table(
@@ -80,6 +84,15 @@ fn advice(view: &v1::ViewStatus) -> String {
         (_, building, true) if building != 0 => "serving, a new generation is being built".to_owned(),
         (_, _, true) => "serving".to_owned(),
     }
+}
+
+/// What stands for a number that could not be counted.
+fn unknown() -> String {
+    "?".to_owned()
+}
+
+fn count(rows: Option<u64>) -> String {
+    rows.map_or_else(unknown, |rows| rows.to_string())
 }
 
 /// A number of bytes in the greatest unit that it fills.

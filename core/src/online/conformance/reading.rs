@@ -93,6 +93,16 @@ pub(super) fn damage_is_named_where_it_is_needed(store: &dyn OnlineStore) {
         "the same key of another view"
     );
 
+    // A pending row is due when its key says so, whatever has become of the row.
+    let later = key("later");
+    let mut flipped = row(&later, order(2_000, 1, 1), 2);
+    *flipped.bytes.first_mut().unwrap() ^= 0x40;
+    sound.write(1_000, &[row(&later, order(1, 1, 1), 1)]);
+    sound.write(1_000, &[flipped]);
+    assert_eq!(sound.read(&later, 1_999), (Some(1), true));
+    let refused = read_one(store, sound.slot, sound.generation, &later, 2_000);
+    assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{refused:?}");
+
     // Bytes that are not a row at all lose to any row.
     let short = OnlineRow {
         bytes: vec![0xff; 5],

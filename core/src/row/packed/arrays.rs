@@ -75,7 +75,12 @@ impl Packed {
             }
             DataType::List(_) | DataType::Struct(_) | DataType::Map(_) => {
                 let array = self.nested.get(slot.place).ok_or(RowCorrupt::Body)?;
-                let fits = array.len() == self.positions && *array.data_type() == slot.data_type.to_arrow();
+                // A value is there just where its status says so.
+                let there = |nulls: Option<NullBuffer>, length| {
+                    nulls.unwrap_or_else(|| NullBuffer::new_valid(length))
+                };
+                let as_told = there(array.logical_nulls(), array.len()) == there(nulls, self.positions);
+                let fits = as_told && *array.data_type() == slot.data_type.to_arrow();
                 fits.then(|| Arc::clone(array)).ok_or(RowCorrupt::Body)
             }
         }
