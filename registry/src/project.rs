@@ -33,8 +33,22 @@ pub struct ProjectConfig {
     pub offline_allow: Vec<String>,
     /// Where the online store is: `rocksdb://` and a path.
     pub online_url: String,
+    /// What a write to the online store survives that was acknowledged.
+    pub online_durability: OnlineDurability,
+    /// Bytes of memory for what was read of the online store lately.
+    pub online_memory: u64,
     /// Where the server listens: a loopback address.
     pub listen: SocketAddr,
+}
+
+/// What a write to the online store survives that was acknowledged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnlineDurability {
+    /// The death of the process, not that of the machine.
+    #[default]
+    Process,
+    /// A power cut.
+    Sync,
 }
 
 impl ProjectConfig {
@@ -47,6 +61,8 @@ impl ProjectConfig {
             offline_root: ".asof/offline".into(),
             offline_allow: Vec::new(),
             online_url: "rocksdb://.asof/online".into(),
+            online_durability: OnlineDurability::default(),
+            online_memory: 512 << 20,
             listen: listen::DEFAULT,
         }
     }

@@ -7,8 +7,8 @@ use asof_core::name::ProjectName;
 use asof_core::registry::{RegistryStore, Version};
 use asof_core::time::{Clock, FixedClock, Timestamp};
 use asof_offline::{Engine, EngineOptions, Origin};
-use asof_online::{Recovery, RocksOptions, RocksStore};
-use asof_registry::{AuthoredFile, ProjectConfig, SqliteRegistry};
+use asof_online::{Durability, Recovery, RocksOptions, RocksStore};
+use asof_registry::{AuthoredFile, OnlineDurability, ProjectConfig, SqliteRegistry};
 use asof_server::clock::SystemClock;
 use serde::{Deserialize, Serialize};
 
@@ -76,7 +76,17 @@ impl Project {
 
     /// Its online store, for this process alone.
     pub fn store(&self) -> Result<Arc<RocksStore>, Failure> {
-        let store = RocksStore::open(&self.config.online_path(), &RocksOptions::default())?;
+        let memory = usize::try_from(self.config.online_memory).unwrap_or(usize::MAX);
+        let options = RocksOptions {
+            durability: match self.config.online_durability {
+                OnlineDurability::Process => Durability::Process,
+                OnlineDurability::Sync => Durability::Sync,
+            },
+            cache_bytes: memory / 2,
+            row_cache_bytes: memory / 2,
+            ..RocksOptions::default()
+        };
+        let store = RocksStore::open(&self.config.online_path(), &options)?;
         match store.recovery() {
             Recovery::Complete => {}
             Recovery::Lost(changes) => output::note(&format!(

@@ -4,9 +4,12 @@ use std::path::Path;
 
 use asof_core::name::ProjectName;
 
-use super::{CONFIG_FILE, ProjectConfig, parse_listen};
+use super::{CONFIG_FILE, OnlineDurability, ProjectConfig, parse_listen};
 use crate::document::{Document, Table, Value};
 use crate::problem::{Place, Problem, Problems, shown};
+
+/// The least that the online store may be given.
+const LEAST_MEMORY: u64 = 16 << 20;
 
 /// A setting, resolved where it refers to the environment.
 struct Setting {
@@ -60,13 +63,15 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
         let name = self.project(&root);
         let registry = self.section(&root, "registry", &["url"]);
         let offline = self.section(&root, "offline", &["root", "allow"]);
-        let online = self.section(&root, "online", &["url"]);
+        let online = self.section(&root, "online", &["url", "durability", "memory"]);
         let serve = self.section(&root, "serve", &["listen"]);
 
         let registry_url = self.url(registry.as_ref(), "sqlite://");
         let offline_root = self.offline_root(offline.as_ref());
         let offline_allow = self.allow(offline.as_ref());
         let online_url = self.url(online.as_ref(), "rocksdb://");
+        let online_durability = self.durability(online.as_ref());
+        let online_memory = self.memory(online.as_ref());
         let listen = self.listen(serve.as_ref());
 
         let defaults = ProjectConfig::new(directory, name?);
@@ -75,6 +80,8 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
             offline_root: offline_root.unwrap_or(defaults.offline_root),
             offline_allow,
             online_url: online_url.unwrap_or(defaults.online_url),
+            online_durability: online_durability.unwrap_or(defaults.online_durability),
+            online_memory: online_memory.unwrap_or(defaults.online_memory),
             listen: listen.unwrap_or(defaults.listen),
             directory: defaults.directory,
             project: defaults.project,
@@ -147,6 +154,38 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
         self.problems
             .push(Problem::new(setting.place, what, "expected a directory"));
         None
+    }
+
+    fn durability(&mut self, section: Option<&Table<'_>>) -> Option<OnlineDurability> {
+        let setting = self.setting(section?, "durability")?;
+        match setting.value.as_str() {
+            "process" => Some(OnlineDurability::Process),
+            "sync" => Some(OnlineDurability::Sync),
+            _ => {
+                let what = format!("{} is not a durability", setting.shown());
+                let help =
+                    "expected \"process\", which survives kill -9, or \"sync\", which survives a power cut";
+                self.problems.push(Problem::new(setting.place, what, help));
+                None
+            }
+        }
+    }
+
+    /// An amount of memory: an integer and MiB or GiB.
+    fn memory(&mut self, section: Option<&Table<'_>>) -> Option<u64> {
+        let setting = self.setting(section?, "memory")?;
+        let units = [("MiB", 1_u64 << 20), ("GiB", 1 << 30)];
+        let bytes = units.iter().find_map(|(unit, scale)| {
+            let number = setting.value.strip_suffix(unit)?.trim_end();
+            number.parse::<u64>().ok()?.checked_mul(*scale)
+        });
+        if bytes.is_none_or(|bytes| bytes < LEAST_MEMORY) {
+            let what = format!("{} is not an amount of memory", setting.shown());
+            let help = "expected an integer and MiB or GiB, such as \"512 MiB\", and 16 MiB or more";
+            self.problems.push(Problem::new(setting.place, what, help));
+            return None;
+        }
+        bytes
     }
 
     fn listen(&mut self, section: Option<&Table<'_>>) -> Option<std::net::SocketAddr> {

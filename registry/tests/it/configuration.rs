@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use asof_registry::{load, parse_listen};
+use asof_registry::{OnlineDurability, load, parse_listen};
 
 fn env(name: &str) -> Option<String> {
     match name {
@@ -39,6 +39,8 @@ fn only_the_name_is_required() {
     assert_eq!(config.offline_allow, Vec::<String>::new());
     assert_eq!(config.online_url, "rocksdb://.asof/online");
     assert_eq!(config.online_path(), folder.path().join(".asof/online"));
+    assert_eq!(config.online_durability, OnlineDurability::Process);
+    assert_eq!(config.online_memory, 512 << 20);
     assert_eq!(config.listen, "127.0.0.1:2763".parse::<SocketAddr>().unwrap());
     assert_eq!(files, []);
 }
@@ -47,13 +49,15 @@ fn only_the_name_is_required() {
 fn every_setting_is_read_and_references_are_resolved() {
     let folder = write(
         b"\xef\xbb\xbfproject = \"flights\"\r\n[registry]\r\nurl = \"env:REGISTRY\"\r\n[offline]\r\nroot = \"tables\"\r\n\
-          allow = [\"/srv/data\", \"../shared\"]\r\n[online]\r\nurl = \"rocksdb://o\"\r\n[serve]\r\nlisten = \"[::1]:0\"\r\n",
+          allow = [\"/srv/data\", \"../shared\"]\r\n[online]\r\nurl = \"rocksdb://o\"\r\ndurability = \"sync\"\r\nmemory = \"2 GiB\"\r\n[serve]\r\nlisten = \"[::1]:0\"\r\n",
     );
     let (config, _) = load(folder.path(), env).unwrap();
     assert_eq!(config.registry_path(), Path::new("/var/asof/registry.db"));
     assert_eq!(config.offline_root, "tables");
     assert_eq!(config.offline_allow, ["/srv/data", "../shared"]);
     assert_eq!(config.online_url, "rocksdb://o");
+    assert_eq!(config.online_durability, OnlineDurability::Sync);
+    assert_eq!(config.online_memory, 2 << 30);
     assert_eq!(config.listen, "[::1]:0".parse::<SocketAddr>().unwrap());
 }
 
@@ -83,6 +87,30 @@ fn unknown_keys_name_the_nearest() {
         "project = \"p\"\ntelemetry = true",
         "asof.toml:2:1: unknown key \"telemetry\" in the file; expected one of project, registry, offline, online, serve",
     );
+}
+
+#[test]
+fn the_online_store_is_set_up_in_words() {
+    check(
+        "project = \"p\"\n[online]\ndurability = \"fsync\"",
+        "asof.toml:3:14: \"fsync\" is not a durability; expected \"process\", which survives kill -9, or \"sync\", which survives a power cut",
+    );
+    for memory in [
+        "512",
+        "0 MiB",
+        "15MiB",
+        "-1 GiB",
+        "1.5 GiB",
+        "99999999999999 GiB",
+        "2 GB",
+    ] {
+        check(
+            &format!("project = \"p\"\n[online]\nmemory = {memory:?}"),
+            &format!(
+                "asof.toml:3:10: {memory:?} is not an amount of memory; expected an integer and MiB or GiB, such as \"512 MiB\", and 16 MiB or more"
+            ),
+        );
+    }
 }
 
 #[test]
