@@ -13,6 +13,7 @@ mod conformance;
 mod corruption;
 mod directory;
 mod expiry;
+mod formats;
 mod harness;
 mod kills;
 mod newest_wins;
