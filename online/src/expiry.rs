@@ -1,7 +1,7 @@
 //! The room of rows that expired long ago, given back when RocksDB compacts.
 //!
-//! RocksDB shows a compaction filter only rows that have no others of their key beneath them. What a filter
-//! removes does not come back, and is not removed where somebody reads it at the time.
+//! RocksDB shows a compaction filter only rows that were merged before, with no others of their key beneath
+//! them. What a filter removes does not come back, and is not removed where somebody reads it at the time.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
