@@ -56,7 +56,7 @@ fn print(status: &v1::GetStatusResponse) {
             ),
             count(view.expired_rows),
             count(view.pending_rows),
-            view.bytes.map_or_else(unknown, size),
+            view.bytes.map_or_else(unknown, output::bytes),
         ]
     };
     output::table(
@@ -93,21 +93,6 @@ fn unknown() -> String {
 
 fn count(rows: Option<u64>) -> String {
     rows.map_or_else(unknown, |rows| rows.to_string())
-}
-
-/// A number of bytes in the greatest unit that it fills.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let unit = bytes
-        .checked_ilog2()
-        .map_or(0, |log| (log / 10) as usize)
-        .min(UNITS.len() - 1);
-    let name = UNITS.get(unit).copied().unwrap_or_default();
-    let scale = 1_u64 << (10 * unit);
-    match unit {
-        0 => format!("{bytes} {name}"),
-        _ => format!("{}.{} {name}", bytes / scale, bytes % scale * 10 / scale),
-    }
 }
 
 /// A length of time in its two greatest units.
