@@ -105,15 +105,15 @@ fn write<S: OnlineStore>(
     due.iter()
         .for_each(|(key, row)| tally.note_key(key, target.may_be_gone(row)));
     tally.were_different(due.len() as u64);
-    if due.len() >= limits.load_rows {
+    let step = if due.len() >= limits.load_rows {
         store.load(slot, generation, &due, &loading.to_bytes(tally))?;
-    } else if !due.is_empty() {
+        due.len().div_ceil(READ_BACK).max(1)
+    } else {
         let rows: Vec<OnlineRow> = due.iter().map(|(key, bytes)| online_row(key, bytes)).collect();
-        store.write(slot, generation, as_of, &rows, None)?;
-    }
-    let step = match due.len() >= limits.load_rows {
-        true => due.len().div_ceil(READ_BACK),
-        false => 1,
+        if !rows.is_empty() {
+            store.write(slot, generation, as_of, &rows, None)?;
+        }
+        1
     };
     read_back(store, target, &due, step)
 }
