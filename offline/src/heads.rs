@@ -100,11 +100,6 @@ impl HeadColumns {
             .collect()
     }
 
-    /// How many columns that is.
-    pub(crate) fn len(&self) -> usize {
-        1 + usize::from(self.created_time.is_some()) + usize::from(self.has_deleted)
-    }
-
     /// The columns to read past `sql`, before any others.
     pub(crate) fn hidden(&self) -> Vec<String> {
         if self.managed {

@@ -13,7 +13,7 @@
 //!    └─ SortExec
 //!       └─ MergeJoinExec            by sorting both sides, where neither fits
 //!          ├─ SortExec ─ RepartitionExec ─ QuestionsExec ─ SpineExec
-//!          └─ SortExec ─ RepartitionExec ─ SourceExec
+//!          └─ SortExec ─ RepartitionExec ─ SourceExec    one scan of a source for all views of it
 //! ```
 
 mod answers;
@@ -24,6 +24,7 @@ mod logical;
 mod merge;
 mod planner;
 mod questions;
+mod shared;
 mod source;
 mod spec;
 mod spine;

@@ -1,5 +1,7 @@
 //! The rows of a source as the contract sees them: key, place in the total order, features.
 
+use std::ops::Range;
+
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use futures::{Stream, StreamExt};
 
@@ -13,12 +15,12 @@ use crate::columns::{Selected, Selection, SourceColumns};
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
 use crate::events::{EventId, Repeats};
-use crate::heads::{HeadColumns, Stand, row_of_file};
+use crate::heads::{HeadColumns, Heads, Stand, row_of_file};
 use crate::parquet_file::RowNumbers;
 use crate::places::ViewPlaces;
 use crate::snapshot::Snapshot;
 
-/// A batch of a source's rows.
+/// A batch of a source's rows, as one view has them.
 #[derive(Debug, Clone)]
 pub struct SourceRows {
     /// Which of the snapshot's files they come from.
@@ -62,29 +64,58 @@ pub struct RowHead {
     pub deleted: bool,
 }
 
-/// Reads the rows of one view out of a snapshot of its source.
+/// Reads the rows of views out of a snapshot of the source that they share.
 #[derive(Debug)]
 pub struct RowReader {
-    bound: BoundView,
+    views: Vec<ViewColumns>,
     heads: HeadColumns,
     selection: Selection,
     event_id: Option<EventId>,
 }
 
+/// Where the columns of a view stand among the selected ones.
+#[derive(Debug)]
+struct ViewColumns {
+    bound: BoundView,
+    keys: Range<usize>,
+    features: Range<usize>,
+}
+
 impl RowReader {
     /// Binds a view to the schema of its source; whatever does not fit is found here.
     pub fn bind(bound: &BoundView, snapshot: &Snapshot) -> Result<Self> {
-        let columns = SourceColumns::bind(&bound.source, snapshot)?;
-        let places = ViewPlaces::find(bound, snapshot, &columns.schema())?;
-        let heads = HeadColumns::of(bound, snapshot);
-        let event_id = EventId::of(&bound.source)?;
-        let mut wanted = HeadColumns::places(&places);
-        wanted.extend(&places.keys);
-        wanted.extend(&places.features);
+        Self::bind_all(&[bound], snapshot)
+    }
+
+    /// The same for views of one source, at least one.
+    pub(crate) fn bind_all(views: &[&BoundView], snapshot: &Snapshot) -> Result<Self> {
+        let none = || OfflineError::Internal("no view to read".into());
+        let first = views.first().ok_or_else(none)?;
+        let columns = SourceColumns::bind(&first.source, snapshot)?;
+        let heads = HeadColumns::of(first, snapshot);
+        let event_id = EventId::of(&first.source)?;
         let mut hidden = heads.hidden();
         hidden.extend(event_id.iter().map(|id| id.name.clone()));
+        let mut wanted = Vec::new();
+        let mut bound = Vec::with_capacity(views.len());
+        for view in views {
+            let places = ViewPlaces::find(view, snapshot, &columns.schema())?;
+            if wanted.is_empty() {
+                wanted = HeadColumns::places(&places);
+            }
+            let mut select = |places: &[usize]| {
+                let start = wanted.len();
+                wanted.extend(places);
+                start..wanted.len()
+            };
+            bound.push(ViewColumns {
+                bound: (*view).clone(),
+                keys: select(&places.keys),
+                features: select(&places.features),
+            });
+        }
         Ok(Self {
-            bound: bound.clone(),
+            views: bound,
             selection: columns.select(&wanted, &hidden)?,
             heads,
             event_id,
@@ -99,14 +130,15 @@ impl RowReader {
         }
     }
 
-    /// The rows of one file, from its first to its last, without those that repeat an event.
+    /// The rows of one file, from its first to its last, without those that repeat an event: of each batch those
+    /// of every view.
     pub(crate) async fn read_file<'a>(
         &'a self,
         engine: &Engine,
         snapshot: &'a Snapshot,
         file: usize,
         repeats: Option<&'a Repeats>,
-    ) -> Result<impl Stream<Item = Result<SourceRows>> + Send + 'a> {
+    ) -> Result<impl Stream<Item = Result<Vec<SourceRows>>> + Send + 'a> {
         let source_file = snapshot
             .files
             .get(file)
@@ -124,27 +156,40 @@ impl RowReader {
                 rows: &RowNumbers::From(next_row),
             };
             next_row += u64::try_from(batch.num_rows()).unwrap_or(0);
-            let rows = self.rows(&batch, stand, repeats)?;
-            Ok(SourceRows {
-                read: next_row,
-                ..rows
-            })
+            let mut views = self.rows(&batch, stand, repeats)?;
+            views.iter_mut().for_each(|rows| rows.read = next_row);
+            Ok(views)
         }))
     }
 
-    fn rows(&self, batch: &RecordBatch, stand: Stand<'_>, repeats: Option<&Repeats>) -> Result<SourceRows> {
+    fn rows(
+        &self,
+        batch: &RecordBatch,
+        stand: Stand<'_>,
+        repeats: Option<&Repeats>,
+    ) -> Result<Vec<SourceRows>> {
         let repeated = repeats.map(|repeats| repeats.rows_of(batch)).transpose()?;
-        let is_repeated = |row: usize| repeated.as_ref().and_then(|rows| rows.get(row)) == Some(&true);
         let selected = self.selection.evaluate(batch, stand.place)?;
         let heads = self.heads.read(&selected, stand)?;
-        let after = |count: usize| selected.columns.get(count..).unwrap_or_default();
-        let keys = entity_keys(&self.bound, after(self.heads.len()), &selected, stand)?;
-        let features = feature_values(
-            &self.bound,
-            after(self.heads.len() + self.bound.entity.keys.len()),
-            &selected,
-            stand,
-        )?;
+        let views = self.views.iter();
+        views
+            .map(|view| view.rows(&selected, &heads, stand, repeated.as_deref()))
+            .collect()
+    }
+}
+
+impl ViewColumns {
+    fn rows(
+        &self,
+        selected: &Selected,
+        heads: &Heads,
+        stand: Stand<'_>,
+        repeated: Option<&[bool]>,
+    ) -> Result<SourceRows> {
+        let is_repeated = |row: usize| repeated.and_then(|rows| rows.get(row)) == Some(&true);
+        let columns = |range: &Range<usize>| selected.columns.get(range.clone()).unwrap_or_default();
+        let keys = entity_keys(&self.bound, columns(&self.keys), selected, stand)?;
+        let features = feature_values(&self.bound, columns(&self.features), selected, stand)?;
         let nulls = keys.nulls();
         let mut rows = SourceRows {
             file: stand.file,
@@ -158,7 +203,7 @@ impl RowReader {
         };
         for row in 0..selected.rows {
             let whole = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
-            let Some(order) = heads.order(row, &selected, stand).filter(|_| whole) else {
+            let Some(order) = heads.order(row, selected, stand).filter(|_| whole) else {
                 rows.skipped += 1;
                 continue;
             };

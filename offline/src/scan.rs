@@ -6,7 +6,7 @@ use futures::StreamExt;
 use tokio::sync::OnceCell;
 
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{OfflineError, Result};
 use crate::events::Repeats;
 use crate::rows::{RowReader, SourceRows};
 use crate::snapshot::Snapshot;
@@ -15,7 +15,7 @@ use crate::workers::{Finds, Workers};
 /// The rows of some of a snapshot's files, without those that repeat an event of any of its files.
 ///
 /// Batches of one file come in its order, those of different files as they are read.
-pub struct Scan(Workers<SourceRows>);
+pub struct Scan(Workers<Vec<SourceRows>>);
 
 /// What the readers of a scan share.
 struct Shared {
@@ -60,15 +60,25 @@ impl Scan {
         Self(Workers::start(engine.options.readers, jobs, run))
     }
 
-    /// The next batch.
+    /// The next batch, of a reader of one view.
     pub async fn next(&mut self) -> Result<Option<SourceRows>> {
+        let Some(views) = self.next_of_each().await? else {
+            return Ok(None);
+        };
+        let [rows] = <[SourceRows; 1]>::try_from(views)
+            .map_err(|_| OfflineError::Internal("a scan of several views is read as one".into()))?;
+        Ok(Some(rows))
+    }
+
+    /// The next batch, as each of the reader's views has it.
+    pub(crate) async fn next_of_each(&mut self) -> Result<Option<Vec<SourceRows>>> {
         self.0.next().await
     }
 }
 
 impl Shared {
     /// Sends the batches of one file until its end, or until nobody listens any more.
-    async fn read(&self, file: usize, behind: u64, finds: &Finds<SourceRows>) -> Result<()> {
+    async fn read(&self, file: usize, behind: u64, finds: &Finds<Vec<SourceRows>>) -> Result<()> {
         let Self {
             engine,
             snapshot,
@@ -78,20 +88,20 @@ impl Shared {
         let repeats = repeats
             .get_or_try_init(|| reader.repeats(engine, snapshot))
             .await?;
-        let rows = reader.read_file(engine, snapshot, file, repeats.as_ref()).await?;
-        let mut rows = std::pin::pin!(rows);
-        let mut last: Option<SourceRows> = None;
-        while let Some(rows) = rows.next().await {
-            let mut rows = rows?;
-            rows.pass_over(behind);
-            if let Some(before) = last.replace(rows)
+        let batches = reader.read_file(engine, snapshot, file, repeats.as_ref()).await?;
+        let mut batches = std::pin::pin!(batches);
+        let mut last: Option<Vec<SourceRows>> = None;
+        while let Some(views) = batches.next().await {
+            let mut views = views?;
+            views.iter_mut().for_each(|rows| rows.pass_over(behind));
+            if let Some(before) = last.replace(views)
                 && finds.send(Ok(before)).await.is_err()
             {
                 return Ok(());
             }
         }
         if let Some(mut last) = last {
-            last.is_last = true;
+            last.iter_mut().for_each(|rows| rows.is_last = true);
             if finds.send(Ok(last)).await.is_err() {
                 return Ok(());
             }

@@ -24,6 +24,7 @@ use super::leaf::{external, ordering};
 use super::logical::{AsOfJoin, SpineTable};
 use super::merge::{MergeJoinExec, QUESTION_ORDER, ROW_ORDER};
 use super::questions::{QuestionsExec, ROW};
+use super::shared::SharedScan;
 use super::source::{KEY, SourceExec};
 use super::spec::{JoinRead, JoinSpec, Strategy};
 use super::spine::SpineExec;
@@ -94,8 +95,18 @@ impl ExtensionPlanner for AsOfPlanner {
         let mut attached = vec![Arc::clone(spine)];
         match join.strategy {
             Strategy::Sorted => {
+                let sources = 0..join.spec.sources.len();
+                let scans: Vec<Arc<SharedScan>> = sources
+                    .map(|source| {
+                        Ok(Arc::new(
+                            SharedScan::try_new(&join.spec, source).map_err(external)?,
+                        ))
+                    })
+                    .collect::<Result<_>>()?;
                 for (number, read) in join.spec.reads.iter().enumerate() {
-                    attached.push(sorted(&join.spec, number, read)?);
+                    let lost = || external(OfflineError::Internal("a read has no source".into()));
+                    let scan = scans.get(read.source).ok_or_else(lost)?;
+                    attached.push(sorted(&join.spec, number, read, scan)?);
                 }
             }
             Strategy::Auto | Strategy::Indexed => attached.push(indexed(&join.spec)?),
@@ -111,11 +122,16 @@ fn indexed(spec: &Arc<JoinSpec>) -> Result<Arc<dyn ExecutionPlan>> {
     Ok(Arc::new(IndexedJoinExec::new(spec, columns, spine)))
 }
 
-fn sorted(spec: &Arc<JoinSpec>, number: usize, read: &JoinRead) -> Result<Arc<dyn ExecutionPlan>> {
+fn sorted(
+    spec: &Arc<JoinSpec>,
+    number: usize,
+    read: &JoinRead,
+    scan: &Arc<SharedScan>,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let columns = spec.spine.asking_columns(&read.keys).map_err(external)?;
     let spine = Arc::new(SpineExec::try_new(spec, columns.clone())?);
     let questions = Arc::new(QuestionsExec::new(spec, &read.keys, columns, spine));
-    let rows = Arc::new(SourceExec::try_new(spec, number, read).map_err(external)?);
+    let rows = Arc::new(SourceExec::new(spec, number, read, Arc::clone(scan)));
     let partitions = spec.engine.options.readers.max(1);
     let questions = partitioned(questions, partitions, &QUESTION_ORDER)?;
     let rows = partitioned(rows, partitions, &ROW_ORDER)?;

@@ -15,10 +15,10 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
 use super::leaf::{external, properties, same_leaf};
+use super::shared::SharedScan;
 use super::spec::{JoinRead, JoinSpec};
 use crate::error::OfflineError;
-use crate::rows::{RowReader, SourceRows};
-use crate::scan::Scan;
+use crate::rows::SourceRows;
 
 /// Columns: key, event time, created time, seq, deleted, then the features.
 pub(super) const KEY: &str = "key";
@@ -35,20 +35,13 @@ pub(super) const BEFORE: usize = 5;
 pub(super) struct SourceExec {
     spec: Arc<JoinSpec>,
     read: usize,
-    reader: Arc<RowReader>,
+    scan: Arc<SharedScan>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl SourceExec {
-    pub(super) fn try_new(
-        spec: &Arc<JoinSpec>,
-        number: usize,
-        read: &JoinRead,
-    ) -> crate::error::Result<Self> {
-        let lost = || OfflineError::Internal("a read has no source".into());
-        let source = spec.sources.get(read.source).ok_or_else(lost)?;
-        let reader = RowReader::bind(&read.bound, &source.files.snapshot)?;
+    pub(super) fn new(spec: &Arc<JoinSpec>, number: usize, read: &JoinRead, scan: Arc<SharedScan>) -> Self {
         let mut fields = vec![
             Field::new(KEY, DataType::Binary, false),
             Field::new(EVENT, DataType::Int64, false),
@@ -65,13 +58,13 @@ impl SourceExec {
                 true,
             )
         }));
-        Ok(Self {
+        Self {
             spec: Arc::clone(spec),
             read: number,
-            reader: Arc::new(reader),
+            scan,
             properties: properties(Arc::new(Schema::new(fields)), 1),
             metrics: ExecutionPlanMetricsSet::new(),
-        })
+        }
     }
 }
 
@@ -89,7 +82,11 @@ impl DisplayAs for SourceExec {
             snapshot.source,
             snapshot.files.len(),
             read.label
-        )
+        )?;
+        match self.scan.labels().as_slice() {
+            [_] => Ok(()),
+            shared => write!(f, ", one scan for {}", shared.join("+")),
+        }
     }
 }
 
@@ -123,14 +120,13 @@ impl ExecutionPlan for SourceExec {
     fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let mut builder = RecordBatchReceiverStreamBuilder::new(self.schema(), 2);
         let sender = builder.tx();
-        let (spec, reader, schema) = (Arc::clone(&self.spec), Arc::clone(&self.reader), self.schema());
+        let mut scanned = self.scan.rows(self.read).map_err(external)?;
+        let (spec, schema) = (Arc::clone(&self.spec), self.schema());
         let (number, metrics) = (self.read, BaselineMetrics::new(&self.metrics, partition));
         builder.spawn(async move {
-            let lost = || external(OfflineError::Internal("a read has no source".into()));
+            let lost = || external(OfflineError::Internal("a read is lost".into()));
             let read = spec.reads.get(number).ok_or_else(lost)?;
-            let snapshot = &spec.sources.get(read.source).ok_or_else(lost)?.files.snapshot;
-            let mut scan = Scan::start(&spec.engine, snapshot, &reader, 0..snapshot.files.len());
-            while let Some(rows) = scan.next().await.map_err(external)? {
+            while let Some(rows) = scanned.next().await.map_err(external)? {
                 let timer = metrics.elapsed_compute().timer();
                 let batch = batch_of(&rows, &schema)?;
                 timer.done();

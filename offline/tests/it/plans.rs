@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
 use asof_core::definition::Location;
 use asof_core::time::Zone;
 use asof_offline::{EngineOptions, OfflineError, Strategy};
+#[cfg(target_os = "linux")]
+use rustix::fs::inotify;
 
 use crate::contract::write_source;
 use crate::history::{FEATURES, Held, History, Questions, World};
@@ -223,4 +225,91 @@ async fn wide_rows_and_long_spines_fit_small_limits() {
             "{options:?}"
         );
     }
+}
+
+/// Views of several entities over one source, by sorting: its files are opened as often as for one of them, and the
+/// bytes are those of the index.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_of_one_source_share_one_scan_where_rows_are_sorted() {
+    const FILES: i64 = 6;
+    const ROWS: i64 = 3_000;
+    let times = |rows: std::ops::Range<i64>| -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from_iter_values(rows).with_timezone("UTC"))
+    };
+    let numbers = |rows: std::ops::Range<i64>, of: &dyn Fn(i64) -> Option<i64>| -> ArrayRef {
+        Arc::new(rows.map(of).collect::<Int64Array>())
+    };
+    let mut project = Project::new();
+    project
+        .entity("card", &[("card", "int64")])
+        .entity("shop", &[("shop", "int64")])
+        .entity("visit", &[("card", "int64"), ("shop", "int64")])
+        .source(in_place("s", "s"))
+        .view("of_card", "card", "s", None, &[("amount", "int64")])
+        .view("of_shop", "shop", "s", None, &[("items", "int64")])
+        .view(
+            "of_both",
+            "visit",
+            "s",
+            None,
+            &[("items", "int64"), ("amount", "int64")],
+        );
+    std::fs::create_dir(project.path("s")).unwrap();
+    for file in 0..FILES {
+        let rows = file * ROWS..(file + 1) * ROWS;
+        let batch = batch(vec![
+            (
+                "card",
+                numbers(rows.clone(), &|row| (row % 11 != 0).then_some(row % 97)),
+            ),
+            (
+                "shop",
+                numbers(rows.clone(), &|row| (row % 7 != 0).then_some(row % 31)),
+            ),
+            ("at", times(rows.clone())),
+            ("amount", numbers(rows.clone(), &|row| Some(row * 3))),
+            ("items", numbers(rows, &|row| (row % 5 != 0).then_some(-row))),
+        ]);
+        write_parquet(&project.path(&format!("s/{file}.parquet")), &batch);
+    }
+    let asked = 0..2_000;
+    let spine = batch(vec![
+        ("card", numbers(asked.clone(), &|row| Some(row % 100))),
+        ("shop", numbers(asked.clone(), &|row| Some(row % 30))),
+        ("event_timestamp", times(5_000..7_000)),
+    ]);
+    let spine_path = project.path("spine.parquet");
+    write_parquet(&spine_path, &spine);
+    let ask = Ask {
+        overwrite: true,
+        ..Ask::default()
+    };
+    let opened = async |features: &[&str], strategy: Strategy| {
+        let options = EngineOptions {
+            memory_limit: None,
+            readers: 1,
+            batch_size: 512,
+            strategy,
+        };
+        let (plan, out) = (project.plan(features), project.path("out.arrow"));
+        let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&watch, project.path("s"), inotify::WatchFlags::OPEN).unwrap();
+        extract(&project.engine_with(options), &plan, &spine_path, &out, &ask)
+            .await
+            .unwrap();
+        let mut buffer = vec![std::mem::MaybeUninit::uninit(); 1 << 20];
+        let mut events = inotify::Reader::new(watch, &mut buffer);
+        let opened = std::iter::from_fn(|| events.next().ok().map(|event| event.events()))
+            .filter(|flags| !flags.contains(inotify::ReadFlags::ISDIR));
+        (opened.count(), std::fs::read(&out).unwrap())
+    };
+    let all = ["of_card:*", "of_shop:*", "of_both:*"];
+    // The first reads the files once more than the others, for their digests.
+    let (_, expected) = opened(&all, Strategy::Indexed).await;
+    let (of_one, _) = opened(&all[..1], Strategy::Sorted).await;
+    assert!(of_one >= FILES as usize, "{of_one}");
+    let (of_all, found) = opened(&all, Strategy::Sorted).await;
+    assert!(found == expected);
+    assert_eq!(of_all, of_one);
 }
