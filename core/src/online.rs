@@ -20,6 +20,7 @@
 //!   process. The store holds bytes for progress and does not look into them.
 //! - A **load** writes many rows at once, under the same rules: newest wins against whatever else is
 //!   written meanwhile, and reads go on.
+//! - What is **pushed** is kept in a log of its own, too: see [`intake`].
 //! - A store may **reclaim** rows, pending ones excepted, that have an event time before the
 //!   [`reclaimed`](GenerationState::reclaimed) instant of their generation: a read finds nothing then.
 //! - Damage is an error that names the place, for the calls that need what is damaged: never "nothing
@@ -27,6 +28,7 @@
 
 #[cfg(any(test, feature = "test-util"))]
 pub mod conformance;
+pub mod intake;
 mod load;
 pub mod memory;
 
@@ -43,6 +45,7 @@ use crate::row::{RowField, RowSchema, StoredRow, order_bytes};
 use crate::status::{Winner, fresh_from};
 use crate::time::Timestamp;
 
+pub use intake::IntakeLog;
 pub use load::{LoadRows, SortedRows};
 
 /// What a view is called in a store: with other key types it is another view.
@@ -346,7 +349,7 @@ pub trait OnlineReader {
 }
 
 /// Where online rows are kept; see the contract of this module.
-pub trait OnlineStore: Send + Sync {
+pub trait OnlineStore: IntakeLog {
     /// The slot of a view, given out on the first call.
     fn open_view(&self, address: &ViewAddress) -> Result<ViewSlot, StoreError>;
 

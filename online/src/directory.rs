@@ -6,6 +6,7 @@
 //! | `asof.holder` | the number of the process that opened it last |
 //! | `asof.mark` | see [`mark`](crate::mark) |
 //! | `asof.load/` | table files that are being written |
+//! | `asof.intake` | nothing; there as long as the intake log may have entries |
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -17,8 +18,9 @@ use crate::failure;
 use crate::mark;
 
 /// The format that this version writes, and the newest that it reads. A change of anything that is
-/// stored makes a new number; 1 had no [`LoadKey`](crate::keys::LoadKey).
-const FORMAT_NUMBER: u64 = 2;
+/// stored makes a new number; 1 had no [`LoadKey`](crate::keys::LoadKey), 2 no
+/// [`Family::Intake`](crate::keys::Family::Intake).
+const FORMAT_NUMBER: u64 = 3;
 const OLDEST_FORMAT: u64 = 1;
 
 const FORMAT: &str = "asof.format";

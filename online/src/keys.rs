@@ -16,16 +16,19 @@ pub(crate) enum Family {
     Due,
     /// [`CatalogueKey`]: what the store knows of its views.
     Catalogue,
+    /// [`IntakeKey`](crate::intake_keys::IntakeKey): what was pushed and is not in its table yet.
+    Intake,
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 3] = [Self::Rows, Self::Due, Self::Catalogue];
+    pub(crate) const ALL: [Self; 4] = [Self::Rows, Self::Due, Self::Catalogue, Self::Intake];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Rows => "rows",
             Self::Due => "due",
             Self::Catalogue => "catalogue",
+            Self::Intake => "intake",
         }
     }
 }
@@ -304,7 +307,7 @@ fn generation_start(view: u32, generation: Generation) -> Vec<u8> {
 
 /// The first key behind all that start with `start`. Numbers are given from 0 up, so that a start is
 /// never all `ff`.
-fn successor(mut start: Vec<u8>) -> Vec<u8> {
+pub(crate) fn successor(mut start: Vec<u8>) -> Vec<u8> {
     while let Some(last) = start.pop() {
         if last < u8::MAX {
             start.push(last + 1);
@@ -314,7 +317,8 @@ fn successor(mut start: Vec<u8>) -> Vec<u8> {
     start
 }
 
-fn flip(time: Timestamp) -> [u8; 8] {
+/// A time such that it sorts as bytes.
+pub(crate) fn flip(time: Timestamp) -> [u8; 8] {
     (time.micros().cast_unsigned() ^ (1 << 63)).to_be_bytes()
 }
 

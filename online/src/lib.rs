@@ -1,7 +1,7 @@
 //! The online store on RocksDB: the current row of every key of every view, read in one place.
 //!
 //! - [`RocksStore`] implements [`OnlineStore`](asof_core::online::OnlineStore).
-//! - `keys` says which bytes stand for what, `catalogue` what the store knows of its views.
+//! - `keys` and `intake_keys` say which bytes stand for what, `catalogue` what the store knows of its views.
 //! - `key_rows` is what a read finds of a key, `key_cache` keeps it for the next read.
 //! - `expiry` gives the room of rows back that expired long ago.
 //! - `directory` and `mark` keep the files beside RocksDB's own; `failure` names what went wrong.
@@ -12,6 +12,7 @@ mod catalogue;
 mod directory;
 mod expiry;
 mod failure;
+mod intake_keys;
 mod key_cache;
 mod key_rows;
 mod keys;
@@ -21,4 +22,4 @@ mod options;
 mod store;
 
 pub use options::{Durability, RocksOptions};
-pub use store::{Recovery, RocksStore};
+pub use store::{Recovery, RocksStore, has_intake};

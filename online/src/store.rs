@@ -1,6 +1,7 @@
 //! The store: RocksDB, the catalogue and the mark together.
 
 mod generations;
+mod intake;
 mod load;
 mod pending;
 mod read;
@@ -29,6 +30,8 @@ use crate::keys::{self, Cell, DueKey, Family, RowKey};
 use crate::mark::{self, Left, Mark};
 use crate::options::{self, Durability, RocksOptions};
 
+pub use intake::has_intake;
+
 /// An online store in a directory of its own, for one process at a time.
 pub struct RocksStore {
     db: DB,
@@ -47,6 +50,8 @@ pub struct RocksStore {
     expiry: Expiry,
     /// How many loads there were.
     loads: AtomicU64,
+    /// Whether there is a note that the intake log may have entries; held alone while that changes.
+    noted: RwLock<bool>,
 }
 
 /// What opening a store found of the writes that were acknowledged before.
@@ -95,6 +100,7 @@ impl RocksStore {
             cache: KeyCache::new(options.row_cache_bytes),
             expiry,
             loads: AtomicU64::new(0),
+            noted: RwLock::new(has_intake(path)),
         };
         store.remove_given_up();
         Ok(store)

@@ -10,6 +10,7 @@
 
 mod durability;
 mod generations;
+mod intake;
 mod loading;
 mod newest_wins;
 mod pending;
@@ -41,9 +42,13 @@ pub fn run<S: OnlineStore>(fresh: &dyn Fn() -> S, reopen: &dyn Fn(S) -> S) {
     generations::a_generation_given_up_is_gone(&fresh());
     loading::loads_and_writes_compete(&fresh());
     loading::a_generation_is_loaded_unseen_and_goes_with_its_progress(&fresh());
+    intake::what_is_accepted_is_there_whole_or_not_at_all(&fresh());
+    intake::entries_come_in_order_until_they_are_trimmed(&fresh());
+    intake::answers_are_remembered_until_they_are_forgotten(&fresh());
     durability::rows_and_state_are_written_together(&fresh());
     views::changes_of_views_are_counted(&fresh());
     views::dropping_a_view_is_scoped(&fresh());
     reading::damage_is_named_where_it_is_needed(&fresh());
     durability::reopening_keeps_everything(fresh(), reopen);
+    intake::reopening_keeps_what_was_accepted(fresh(), reopen);
 }

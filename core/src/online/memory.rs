@@ -1,5 +1,7 @@
 //! The online store in memory: the contract as obvious code, for tests and to test others against.
 
+mod intake;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +15,7 @@ use crate::key::EntityKey;
 use crate::order::RowOrder;
 use crate::row::{RowSchema, StoredRow};
 use crate::time::Timestamp;
+use intake::Intakes;
 
 /// An online store that lives as long as its value.
 #[derive(Debug, Default)]
@@ -27,6 +30,7 @@ struct Views {
     entities: Vec<ViewAddress>,
     opened: u32,
     views: BTreeMap<u32, View>,
+    intakes: Intakes,
 }
 
 #[derive(Debug)]
@@ -89,6 +93,18 @@ impl View {
             .iter_mut()
             .filter(move |((of, _), _)| *of == generation)
             .map(|((_, key), cell)| (key, cell))
+    }
+
+    /// Lets rows that are due compete, and others wait.
+    fn enter(&mut self, generation: Generation, now: Timestamp, rows: &[OnlineRow]) {
+        for row in rows {
+            let cell = self.cells.entry((generation, row.key.clone())).or_default();
+            if row.order.due() <= now {
+                cell.compete(row.bytes.clone());
+            } else {
+                cell.pending.insert(row.order, row.bytes.clone());
+            }
+        }
     }
 
     fn remove(&mut self, generation: Generation) {
@@ -220,14 +236,7 @@ impl OnlineStore for MemoryStore {
             view.state.update(generation, state)?;
             self.changed();
         }
-        for row in rows {
-            let cell = view.cells.entry((generation, row.key.clone())).or_default();
-            if row.order.due() <= now {
-                cell.compete(row.bytes.clone());
-            } else {
-                cell.pending.insert(row.order, row.bytes.clone());
-            }
-        }
+        view.enter(generation, now, rows);
         Ok(())
     }
 

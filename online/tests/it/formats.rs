@@ -1,6 +1,6 @@
 //! I9: stores that earlier versions wrote are read, and go on as stores of this one.
 //!
-//! `fixtures/format-1` was written by the starter project that `asof init` made then, materialized as of
+//! Each of `fixtures` was written by the starter project that `asof init` made then, materialized as of
 //! 2026-01-12 and 2026-02-01: tables, and a log that was not written out.
 
 use std::fs;
@@ -64,15 +64,26 @@ fn last_order(store: &RocksStore, id: i64, now: &str) -> Option<(String, Option<
 
 #[test]
 fn a_store_of_format_1_is_read_and_goes_on() {
+    is_read_and_goes_on(1);
+}
+
+#[test]
+fn a_store_of_format_2_is_read_and_goes_on() {
+    is_read_and_goes_on(2);
+}
+
+fn is_read_and_goes_on(number: u32) {
     let directory = tempfile::tempdir().unwrap();
-    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/format-1");
-    for file in fs::read_dir(fixture).unwrap() {
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+    for file in fs::read_dir(format!("{fixtures}/format-{number}")).unwrap() {
         let file = file.unwrap();
         fs::copy(file.path(), directory.path().join(file.file_name())).unwrap();
     }
     let format = || fs::read_to_string(directory.path().join("asof.format")).unwrap();
-    assert_eq!(format(), "asof online store, format 1\n");
+    assert_eq!(format(), format!("asof online store, format {number}\n"));
 
+    // Since format 2 there is an instant before which expired rows are not kept.
+    let reclaimed = (number > 1).then(|| at("2025-12-03T00:00:00Z"));
     let check = |store: &RocksStore, keys: u64| {
         assert_eq!(store.recovery(), Recovery::Complete);
         let (address, slot, state) = store.views().unwrap().remove(0);
@@ -83,7 +94,7 @@ fn a_store_of_format_1_is_read_and_goes_on() {
         let serving = state.serving.unwrap();
         assert_eq!(
             (serving.as_of, serving.reclaimed),
-            (Some(at("2026-02-01T00:00:00Z")), None)
+            (Some(at("2026-02-01T00:00:00Z")), reclaimed)
         );
         let counts = store.count(slot, serving.generation).unwrap();
         assert_eq!((counts.keys, counts.pending), (keys, 1));
@@ -105,7 +116,7 @@ fn a_store_of_format_1_is_read_and_goes_on() {
         (slot, serving.generation)
     };
     let store = harness::open(directory.path()).unwrap();
-    assert_eq!(format(), "asof online store, format 2\n");
+    assert_eq!(format(), "asof online store, format 3\n");
     let (slot, generation) = check(&store, 2);
     let rows = sorted(&[row(&customer(4), order(1, 1, 1), 1)]);
     store.load(slot, generation, &rows, b"so far").unwrap();

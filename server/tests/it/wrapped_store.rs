@@ -2,6 +2,7 @@
 
 use asof_core::definition::StoredShape;
 use asof_core::key::EntityKey;
+use asof_core::online::intake::{Intake, IntakeLog, SourceAddress};
 use asof_core::online::{
     Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows,
     StoreError, ViewAddress, ViewSlot, ViewState, Visit,
@@ -118,6 +119,40 @@ impl<S: OnlineStore, A: Around> OnlineStore for Wrapped<S, A> {
 
     fn changes(&self) -> Option<u64> {
         self.inner.changes()
+    }
+}
+
+impl<S: OnlineStore, A: Around> IntakeLog for Wrapped<S, A> {
+    fn accept(&self, source: &SourceAddress, intake: Intake<'_>) -> Result<(), StoreError> {
+        self.around.change(|| self.inner.accept(source, intake))
+    }
+
+    fn answered(&self, source: &SourceAddress, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.answered(source, id)
+    }
+
+    fn accepted(&self, source: &SourceAddress) -> Result<u64, StoreError> {
+        self.inner.accepted(source)
+    }
+
+    fn entries(&self, source: &SourceAddress, bytes: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        self.inner.entries(source, bytes)
+    }
+
+    fn waiting(&self, source: &SourceAddress) -> Result<u64, StoreError> {
+        self.inner.waiting(source)
+    }
+
+    fn waiting_sources(&self) -> Result<Vec<SourceAddress>, StoreError> {
+        self.inner.waiting_sources()
+    }
+
+    fn trim(&self, source: &SourceAddress, through: u64) -> Result<(), StoreError> {
+        self.around.change(|| self.inner.trim(source, through))
+    }
+
+    fn forget_answers(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.around.change(|| self.inner.forget_answers(before))
     }
 }
 

@@ -1,0 +1,99 @@
+//! The intake log: what was pushed, until it is in its table.
+//!
+//! # Contract
+//!
+//! - What [`IntakeLog::accept`] writes is there whole or not at all: the entry of the log, the rows in their
+//!   generations, and what was answered under the ids of the requests. When it returns, all of it survives
+//!   what the store's durability names.
+//! - Entries of a source are numbered upwards; they are read in that order, until they are trimmed.
+//! - An answer is found under its id until it is forgotten, however often the log is trimmed.
+//! - A source is written by one caller at a time; different ones by several at once.
+
+use super::{Generation, OnlineRow, StoreError, ViewSlot};
+use crate::name::{ProjectName, SourceName};
+use crate::time::Timestamp;
+
+/// A source of a project.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceAddress {
+    /// The project.
+    pub project: ProjectName,
+    /// The source.
+    pub source: SourceName,
+}
+
+/// What is accepted at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Intake<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// What goes to the source's table later; nothing where no row was accepted.
+    pub entry: Option<Entry<'a>>,
+    /// What was answered to the requests that brought it.
+    pub answers: &'a [Answer],
+    /// The rows that it means for generations of views.
+    pub rows: &'a [IntakeRows],
+}
+
+/// An entry of the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// Greater than the number of every entry of the source before it.
+    pub number: u64,
+    /// Bytes that only the caller reads.
+    pub bytes: &'a [u8],
+    /// How many rows of the source were accepted so far, these included.
+    pub accepted: u64,
+}
+
+/// What was answered to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The request's id.
+    pub id: String,
+    /// Bytes that only the caller reads.
+    pub bytes: Vec<u8>,
+}
+
+/// Rows for one generation of a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntakeRows {
+    /// The view.
+    pub slot: ViewSlot,
+    /// The generation, serving or being built.
+    pub generation: Generation,
+    /// The rows: those that are due when they are accepted compete, others become pending.
+    pub rows: Vec<OnlineRow>,
+}
+
+/// Where pushed rows are kept; see the contract of this module.
+pub trait IntakeLog: Send + Sync {
+    /// Writes what was accepted for a source.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoGeneration`] where a generation is not there any more, and then nothing is written.
+    fn accept(&self, source: &SourceAddress, intake: Intake<'_>) -> Result<(), StoreError>;
+
+    /// What was answered under an id.
+    fn answered(&self, source: &SourceAddress, id: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// How many rows of a source were ever accepted.
+    fn accepted(&self, source: &SourceAddress) -> Result<u64, StoreError>;
+
+    /// The first entries of a source, with their numbers: one at least where there is one, and no more once
+    /// they have `bytes`.
+    fn entries(&self, source: &SourceAddress, bytes: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError>;
+
+    /// How many bytes the entries of a source have.
+    fn waiting(&self, source: &SourceAddress) -> Result<u64, StoreError>;
+
+    /// The sources that have entries, of all projects.
+    fn waiting_sources(&self) -> Result<Vec<SourceAddress>, StoreError>;
+
+    /// Removes the entries of a source up to a number, which are in its table.
+    fn trim(&self, source: &SourceAddress, through: u64) -> Result<(), StoreError>;
+
+    /// Forgets the answers that were given before an instant; returns how many.
+    fn forget_answers(&self, before: Timestamp) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,113 @@
+//! The intake log in memory.
+
+use std::collections::BTreeMap;
+
+use super::MemoryStore;
+use crate::online::StoreError;
+use crate::online::intake::{Intake, IntakeLog, SourceAddress};
+use crate::time::Timestamp;
+
+/// What was pushed to the sources of all projects.
+#[derive(Debug, Default)]
+pub(super) struct Intakes {
+    entries: BTreeMap<(SourceAddress, u64), Vec<u8>>,
+    answers: BTreeMap<(SourceAddress, String), (Timestamp, Vec<u8>)>,
+    accepted: BTreeMap<SourceAddress, u64>,
+}
+
+impl IntakeLog for MemoryStore {
+    fn accept(&self, source: &SourceAddress, intake: Intake<'_>) -> Result<(), StoreError> {
+        let mut views = self.lock();
+        for rows in intake.rows {
+            views.live(rows.slot, rows.generation)?;
+        }
+        for rows in intake.rows {
+            let view = views.live(rows.slot, rows.generation)?;
+            view.enter(rows.generation, intake.at, &rows.rows);
+        }
+        let intakes = &mut views.intakes;
+        if let Some(entry) = intake.entry {
+            let key = (source.clone(), entry.number);
+            intakes.entries.insert(key, entry.bytes.to_vec());
+            intakes.accepted.insert(source.clone(), entry.accepted);
+        }
+        for answer in intake.answers {
+            let key = (source.clone(), answer.id.clone());
+            intakes.answers.insert(key, (intake.at, answer.bytes.clone()));
+        }
+        Ok(())
+    }
+
+    fn answered(&self, source: &SourceAddress, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let views = self.lock();
+        let answer = views.intakes.answers.get(&(source.clone(), id.to_owned()));
+        Ok(answer.map(|(_, bytes)| bytes.clone()))
+    }
+
+    fn accepted(&self, source: &SourceAddress) -> Result<u64, StoreError> {
+        Ok(self.lock().intakes.accepted.get(source).copied().unwrap_or(0))
+    }
+
+    fn entries(&self, source: &SourceAddress, bytes: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let views = self.lock();
+        let mut taken = 0;
+        let mut entries = Vec::new();
+        for (number, entry) in views.intakes.of(source) {
+            if taken >= bytes && !entries.is_empty() {
+                break;
+            }
+            taken += entry.len();
+            entries.push((number, entry.clone()));
+        }
+        Ok(entries)
+    }
+
+    fn waiting(&self, source: &SourceAddress) -> Result<u64, StoreError> {
+        let views = self.lock();
+        Ok(views
+            .intakes
+            .of(source)
+            .map(|(_, entry)| entry.len() as u64)
+            .sum())
+    }
+
+    fn waiting_sources(&self) -> Result<Vec<SourceAddress>, StoreError> {
+        let views = self.lock();
+        let mut sources: Vec<_> = views
+            .intakes
+            .entries
+            .keys()
+            .map(|(source, _)| source.clone())
+            .collect();
+        sources.dedup();
+        Ok(sources)
+    }
+
+    fn trim(&self, source: &SourceAddress, through: u64) -> Result<(), StoreError> {
+        let mut views = self.lock();
+        let trimmed = |of: &SourceAddress, number: u64| of == source && number <= through;
+        views
+            .intakes
+            .entries
+            .retain(|(of, number), _| !trimmed(of, *number));
+        Ok(())
+    }
+
+    fn forget_answers(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let mut views = self.lock();
+        let answers = &mut views.intakes.answers;
+        let known = answers.len();
+        answers.retain(|_, (at, _)| *at >= before);
+        Ok((known - answers.len()) as u64)
+    }
+}
+
+impl Intakes {
+    /// The entries of a source, with their numbers.
+    fn of(&self, source: &SourceAddress) -> impl Iterator<Item = (u64, &Vec<u8>)> {
+        let entries = self
+            .entries
+            .range((source.clone(), 0)..=(source.clone(), u64::MAX));
+        entries.map(|((_, number), entry)| (*number, entry))
+    }
+}
