@@ -43,7 +43,10 @@ pub use extract::{ExtractRequest, Phase, Progress, Rows, Silent};
 pub use files::SourceFile;
 pub use grid::Grid;
 pub use lint::{Finding, Leak, LintReport, LintRequest, LintedView};
-pub use managed::{CompactRequest, Compacted, IngestRequest, Ingested};
+pub use managed::{
+    CompactRequest, Compacted, Flushed, IngestRequest, Ingested, MOST_REJECTED, PushInput, PushReader,
+    PushedRows, RejectedRow, Reserved, entry_of,
+};
 pub use manifest::{Manifest, ManifestChange, Origin};
 pub use orphans::Orphans;
 pub use plan::Strategy;

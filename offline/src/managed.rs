@@ -5,6 +5,9 @@
 //! event time. The next seq stands in the log as an application transaction, so that it moves with the
 //! rows or not at all.
 //!
+//! Rows that are pushed are numbered when they are accepted, with seqs that were taken from the log before, and
+//! appended later.
+//!
 //! An ingest is one file, its rows in the order in which they were accepted. A compaction rewrites files by key
 //! and time; a row keeps its seq, so that no answer depends on where it stands.
 
@@ -13,9 +16,13 @@ mod compact;
 mod ingest;
 mod layout;
 mod part;
+mod pushed;
 
 pub use compact::{CompactRequest, Compacted};
 pub use ingest::{IngestRequest, Ingested};
+pub use pushed::{
+    Flushed, MOST_REJECTED, PushInput, PushReader, PushedRows, RejectedRow, Reserved, entry_of,
+};
 
 use std::path::PathBuf;
 use std::sync::Arc;

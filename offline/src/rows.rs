@@ -20,6 +20,9 @@ use crate::parquet_file::RowNumbers;
 use crate::places::ViewPlaces;
 use crate::snapshot::Snapshot;
 
+/// What errors name where rows were pushed.
+pub(crate) const PUSHED: &str = "the push";
+
 /// A batch of a source's rows, as one view has them.
 #[derive(Debug, Clone)]
 pub struct SourceRows {
@@ -160,6 +163,22 @@ impl RowReader {
             views.iter_mut().for_each(|rows| rows.read = next_row);
             Ok(views)
         }))
+    }
+
+    /// The rows of a batch of the columns of a managed table that is in no file yet, as each of the views has them.
+    pub(crate) fn read_pushed(&self, batch: &RecordBatch) -> Result<Vec<SourceRows>> {
+        let wanted = self.selection.read().iter().map(|name| {
+            let lost =
+                || OfflineError::Definition(format!("column {name:?} is not in the schema of the source"));
+            batch.schema().index_of(name).map_err(|_| lost())
+        });
+        let batch = batch.project(&wanted.collect::<Result<Vec<_>>>()?)?;
+        let stand = Stand {
+            place: PUSHED,
+            file: 0,
+            rows: &RowNumbers::From(0),
+        };
+        self.rows(&batch, stand, None)
     }
 
     fn rows(

@@ -10,6 +10,7 @@ use asof_registry::ProjectConfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::features::FeatureReader;
+use crate::intake::Intake;
 use crate::jobs::Jobs;
 use crate::lifecycle::{Drained, Limits, Listening};
 use crate::metrics::Metrics;
@@ -24,6 +25,8 @@ pub struct ServeParts<S, R, J> {
     pub store: Arc<S>,
     /// Where definitions and runs are kept.
     pub registry: Arc<R>,
+    /// What takes the rows that are pushed.
+    pub intake: Intake<S>,
     /// Who runs jobs.
     pub jobs: Arc<J>,
     /// What time it is; a [`FixedClock`](asof_core::time::FixedClock) for `--now`.
@@ -38,6 +41,7 @@ pub(crate) struct App<S, R, J> {
     pub(crate) store: Arc<S>,
     pub(crate) watch: Arc<RegistryWatch<R>>,
     pub(crate) reader: FeatureReader<S, R>,
+    pub(crate) intake: Intake<S>,
     pub(crate) jobs: Arc<J>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
@@ -65,6 +69,7 @@ where
         config,
         store,
         registry,
+        intake,
         jobs,
         clock,
         limits,
@@ -76,8 +81,9 @@ where
         config,
         store,
         watch: watch.clone(),
+        intake: intake.clone(),
         jobs,
-        clock,
+        clock: clock.clone(),
         metrics: Arc::new(Metrics::new()),
         stopping: stopping.clone(),
     });
@@ -91,10 +97,16 @@ where
         grpc::stop(&health).await;
     };
     let serving = listening.serve(router, limits, metrics, shutdown);
-    tokio::select! {
-        drained = serving => Ok(drained),
-        () = watch.poll() => Ok(Drained::default()),
+    let flushing = intake.keep_flushing(|| watch.current(), || clock.now());
+    let drained = tokio::select! {
+        drained = serving => drained,
+        () = watch.poll() => Drained::default(),
+        () = flushing => Drained::default(),
+    };
+    if let Err(error) = intake.flush(&watch.current().definitions, clock.now()).await {
+        tracing::error!(%error, "pushed rows stay in the intake log: they could not be appended to their table");
     }
+    Ok(drained)
 }
 
 /// Serves other routes on the same terms, until `shutdown` is ready.

@@ -8,6 +8,8 @@ use asof_core::time::Timestamp;
 use asof_registry::{ApplyError, NotFound, Problems};
 use tonic::Code;
 
+use crate::intake::IntakeError;
+
 /// Why a call was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -43,6 +45,9 @@ pub enum ServerError {
     /// A plan was not applied.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// Rows were not accepted.
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
     /// A job could not be started.
     #[error(transparent)]
     Job(#[from] JobError),
@@ -150,6 +155,7 @@ impl ServerError {
             Self::Registry(error) | Self::Apply(ApplyError::Registry(error)) => registry_code(error),
             Self::NotDefined(_) | Self::NoVersion(_) => Code::NotFound,
             Self::Apply(ApplyError::Breaking(_)) => Code::FailedPrecondition,
+            Self::Intake(error) => intake_code(error),
             Self::Job(error) => job_code(error),
             Self::Bug(_) => Code::Internal,
         }
@@ -189,6 +195,17 @@ fn store_code(error: &StoreError) -> Code {
         StoreError::Held { .. } | StoreError::Failed { .. } | StoreError::NoGeneration { .. } => {
             Code::Unavailable
         }
+    }
+}
+
+fn intake_code(error: &IntakeError) -> Code {
+    match error {
+        IntakeError::Unknown { .. } => Code::NotFound,
+        IntakeError::Refused(_) => Code::InvalidArgument,
+        IntakeError::Overloaded(_) => Code::ResourceExhausted,
+        IntakeError::Unavailable(_) => Code::Unavailable,
+        IntakeError::Store(error) => store_code(error),
+        IntakeError::Bug(_) => Code::Internal,
     }
 }
 

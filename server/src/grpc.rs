@@ -1,5 +1,6 @@
 //! The gRPC services: each call checks its arguments, makes one call, and converts.
 
+mod ingest;
 mod jobs;
 mod online;
 mod registry;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use asof_core::online::OnlineStore;
 use asof_core::registry::RegistryStore;
+use asof_proto::v1::ingest_service_server::IngestServiceServer;
 use asof_proto::v1::job_service_server::JobServiceServer;
 use asof_proto::v1::online_service_server::OnlineServiceServer;
 use asof_proto::v1::registry_service_server::RegistryServiceServer;
@@ -44,6 +46,9 @@ where
     let jobs = JobServiceServer::new(jobs::JobCalls(app.clone()))
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_RESPONSE_BYTES);
+    let ingest = IngestServiceServer::new(ingest::IngestCalls(app.clone()))
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .max_encoding_message_size(MAX_RESPONSE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     for service in SERVICES {
         health.set_service_status(service, ServingStatus::Serving).await;
@@ -51,6 +56,7 @@ where
     let mut routes = Routes::new(online)
         .add_service(registry)
         .add_service(jobs)
+        .add_service(ingest)
         .add_service(health_service);
     let descriptors = || {
         tonic_reflection::server::Builder::configure()
@@ -65,11 +71,12 @@ where
 }
 
 /// The services whose health is told; the empty name stands for the server.
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "",
     "asof.v1.OnlineService",
     "asof.v1.RegistryService",
     "asof.v1.JobService",
+    "asof.v1.IngestService",
 ];
 
 /// Tells all who ask that the server stops.

@@ -5,12 +5,14 @@
 //!   lifecycle   accepts, limits, drains
 //!   grpc, http  check arguments, one call, convert
 //!   features    the read path
+//!   intake      the push path
 //! ```
 
 pub mod app;
 pub mod clock;
 pub mod error;
 pub mod features;
+pub mod intake;
 pub mod jobs;
 pub mod lifecycle;
 pub mod materialize;

@@ -22,12 +22,14 @@ mod tally;
 mod work;
 
 pub use error::MaterializeError;
+pub(crate) use progress::{NEVER, nothing_materialized};
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use asof_core::definition::{BoundView, Definitions};
+use asof_core::definition::{BoundView, Definitions, Location};
 use asof_core::name::ProjectName;
+use asof_core::online::intake::SourceAddress;
 use asof_core::online::{Counts, OnlineStore};
 use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
 use asof_core::status::reclaimable_before;
@@ -36,6 +38,7 @@ use asof_offline::{Engine, RowReader, Scan, Snapshot, SourceRows};
 use async_trait::async_trait;
 
 use crate::error::JobError;
+use crate::intake::Intake;
 use crate::jobs::{Jobs, Materialization, ViewRun};
 use chunk::Chunk;
 use loader::{Loader, Target};
@@ -60,6 +63,7 @@ impl<S, R> Clone for Materializer<S, R> {
 struct Inner<S, R> {
     engine: Engine,
     store: Arc<S>,
+    intake: Intake<S>,
     registry: Arc<R>,
     project: ProjectName,
     clock: Arc<dyn Clock>,
@@ -116,36 +120,23 @@ pub struct Materialized {
 pub type OnRows<'a> = &'a (dyn Fn(&str, u64) + Send + Sync);
 
 impl<S: OnlineStore + 'static, R: RegistryStore> Materializer<S, R> {
-    /// For one project.
-    pub fn new(
-        engine: Engine,
-        store: Arc<S>,
-        registry: Arc<R>,
-        project: ProjectName,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self::with_limits(engine, store, registry, project, clock, Limits::default())
+    /// For the project and the store of an intake, which whoever pushes must use, too.
+    pub fn new(intake: Intake<S>, registry: Arc<R>, clock: Arc<dyn Clock>) -> Self {
+        Self::with_limits(intake, registry, clock, Limits::default())
     }
 
     /// The same with other limits.
-    pub fn with_limits(
-        engine: Engine,
-        store: Arc<S>,
-        registry: Arc<R>,
-        project: ProjectName,
-        clock: Arc<dyn Clock>,
-        limits: Limits,
-    ) -> Self {
-        let busy = Mutex::new(HashSet::new());
+    pub fn with_limits(intake: Intake<S>, registry: Arc<R>, clock: Arc<dyn Clock>, limits: Limits) -> Self {
         Self {
             inner: Arc::new(Inner {
-                engine,
-                store,
+                engine: intake.engine().clone(),
+                store: Arc::clone(intake.store()),
+                project: intake.project().clone(),
+                intake,
                 registry,
-                project,
                 clock,
                 limits,
-                busy,
+                busy: Mutex::new(HashSet::new()),
             }),
         }
     }
@@ -212,22 +203,33 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             .definitions
             .bound_view(request.view)
             .ok_or_else(|| MaterializeError::unknown(request.view, request.definitions))?;
+        let Inner { store, project, .. } = self;
+        // Until the generation has begun: what is pushed before is in the snapshot, what is pushed after has
+        // greater seqs, and comes to the generation, too.
+        let held = match &bound.source.location {
+            Location::Managed { .. } => Some(self.intake.hold(&bound.source, self.clock.now()).await?),
+            Location::InPlace { .. } => None,
+        };
+        let pushed = store.accepted(&self.pushed_to(&bound))?;
         let snapshot = Arc::new(self.engine.snapshot(&bound).await?);
         let reader = Arc::new(RowReader::bind(&bound, &snapshot)?);
-        let Inner { store, project, .. } = self;
-        let mut work = Work::plan(&**store, project, &bound, &snapshot, request)?;
-        if work.is_done(&snapshot, request.as_of) {
-            let counts = self.counted(&work, &work.expected_unchanged(), request.view)?;
+        let mut work = Work::plan(&**store, project, &bound, &snapshot, pushed, request)?;
+        let is_done = work.is_done(&snapshot, request.as_of);
+        if !is_done {
+            work.begin(&**store, &snapshot, request.as_of)?;
+        }
+        drop(held);
+        if is_done {
+            let (counts, _) = self.counted(&bound, &work, work.expected_unchanged())?;
             return Ok(Materialized {
                 counts,
                 ..Materialized::default()
             });
         }
-        work.begin(&**store, &snapshot, request.as_of)?;
         let done = self
             .read_all(&bound, &snapshot, &reader, &mut work, request, on_rows)
             .await?;
-        let counts = self.complete(&snapshot, &mut work, request)?;
+        let counts = self.complete(&bound, &snapshot, &mut work, request)?;
         Ok(Materialized { counts, ..done })
     }
 
@@ -285,14 +287,15 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
     /// over.
     fn complete(
         &self,
+        bound: &BoundView,
         snapshot: &Snapshot,
         work: &mut Work,
         request: ViewRequest<'_>,
     ) -> Result<Counts, MaterializeError> {
         let as_of = request.as_of;
         self.store.apply_due(work.slot, work.state.generation, as_of)?;
-        let counts = self.counted(work, &work.expected(), request.view)?;
-        let mark = Mark::of(snapshot, as_of).counted(counts.into());
+        let (counts, pushed) = self.counted(bound, work, work.expected())?;
+        let mark = Mark::of(snapshot, as_of, pushed).counted(counts.into());
         let Work {
             slot,
             state,
@@ -315,19 +318,36 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
         Ok(counts)
     }
 
-    /// Counts what the generation holds, by reading all of it, and compares that with what it must hold.
-    fn counted(&self, work: &Work, expected: &Expected, view: &str) -> Result<Counts, MaterializeError> {
+    /// Counts what the generation holds, by reading all of it, and compares that with what it must hold. Also gives
+    /// how many rows had been pushed to the source when the count began.
+    fn counted(
+        &self,
+        bound: &BoundView,
+        work: &Work,
+        expected: Expected,
+    ) -> Result<(Counts, u64), MaterializeError> {
+        let address = self.pushed_to(bound);
+        let before = self.store.accepted(&address)?;
         let counts = self.store.count(work.slot, work.state.generation)?;
+        let after = self.store.accepted(&address)?;
+        let expected = expected.and_up_to(after.saturating_sub(work.pushed));
         let held = Held::from(counts);
         if expected.admits(held) {
-            return Ok(counts);
+            return Ok((counts, before));
         }
         Err(MaterializeError::Counted {
             place: self.store.place(),
-            view: view.to_owned(),
+            view: bound.view.name.to_string(),
             found: held.to_string(),
             expected: expected.to_string(),
         })
+    }
+
+    fn pushed_to(&self, bound: &BoundView) -> SourceAddress {
+        SourceAddress {
+            project: self.project.clone(),
+            source: bound.source.name.clone(),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 use tonic::Code;
 
 use crate::features::Answer;
+use crate::materialize::NEVER;
 
 /// Upper bounds of the latency histogram, in seconds: from 100 µs to about 3 s by factors of two.
 const BUCKETS: [f64; 16] = [
@@ -221,9 +222,10 @@ impl ValueCounters {
 /// One more than the greatest number of a status.
 const STATUSES: usize = Status::ALL.len() + 1;
 
-/// The instant up to which what is served is complete.
+/// The instant up to which what is served is complete; nothing where rows were pushed only.
 pub(crate) fn materialized_to(state: &ViewState) -> Option<Timestamp> {
-    state.serving.as_ref().and_then(|serving| serving.as_of)
+    let as_of = state.serving.as_ref().and_then(|serving| serving.as_of);
+    as_of.filter(|as_of| *as_of != NEVER)
 }
 
 #[expect(

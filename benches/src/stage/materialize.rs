@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use asof_core::time::FixedClock;
 use asof_online::{RocksOptions, RocksStore};
+use asof_server::intake::{Intake, IntakeLimits};
 use asof_server::materialize::{Materializer, ViewRequest, views};
 use serde::{Deserialize, Serialize};
 
@@ -39,13 +40,9 @@ pub async fn run(workload: &Workload) -> Result<Materialized> {
     sets::remove(&path)?;
     let store = Arc::new(RocksStore::open(&path, &RocksOptions::default())?);
     let clock = Arc::new(FixedClock(workload.as_of()));
-    let materializer = Materializer::new(
-        engine,
-        store,
-        Arc::clone(&opened.registry),
-        opened.config.project.clone(),
-        clock,
-    );
+    let project = opened.config.project.clone();
+    let intake = Intake::new(engine, store, project, IntakeLimits::default());
+    let materializer = Materializer::new(intake, Arc::clone(&opened.registry), clock);
     let definitions = &opened.version.definitions;
     let views = views(definitions, &[])?;
     let mut total = Materialized {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use asof_core::time::FixedClock;
 use asof_online::{RocksOptions, RocksStore};
+use asof_server::intake::{Intake, IntakeLimits};
 use asof_server::materialize::Materializer;
 use asof_server::{Limits, Listening, ServeParts, serve};
 
@@ -25,17 +26,18 @@ pub async fn run(
     let opened = Opened::open(workload).await?;
     let store = Arc::new(RocksStore::open(&workload.store(), &RocksOptions::default())?);
     let clock = Arc::new(FixedClock(workload.as_of()));
-    let jobs = Materializer::new(
+    let intake = Intake::new(
         opened.engine(workload)?,
         Arc::clone(&store),
-        Arc::clone(&opened.registry),
         opened.config.project.clone(),
-        clock.clone(),
+        IntakeLimits::default(),
     );
+    let jobs = Materializer::new(intake.clone(), Arc::clone(&opened.registry), clock.clone());
     let parts = ServeParts {
         config: opened.config,
         store,
         registry: opened.registry,
+        intake,
         jobs: Arc::new(jobs),
         clock,
         limits: Limits::default(),

@@ -79,6 +79,8 @@ pub enum Command {
     Search(SearchArgs),
     /// Append files to a managed source
     Ingest(IngestArgs),
+    /// Push rows to a managed source: served at once, and in its table soon
+    Push(PushArgs),
     /// Merge the files of managed sources and sort them, so that extracts read less
     Compact(CompactArgs),
     /// Write a training dataset: a spine and its features, as of each row's time
@@ -125,6 +127,7 @@ impl Command {
             | Self::List(_)
             | Self::Show(_)
             | Self::Search(_)
+            | Self::Push(_)
             | Self::Materialize(_)
             | Self::Get(_)
             | Self::Status
@@ -201,6 +204,33 @@ pub struct IngestArgs {
     /// What tells this ingest from others: repeated with one id it changes nothing [default: the files' contents]
     #[arg(long)]
     pub id: Option<String>,
+}
+
+/// `push`
+#[derive(Debug, clap::Args)]
+pub struct PushArgs {
+    /// The managed source
+    pub source: String,
+    /// Files of JSON lines (.jsonl, .ndjson, .json), Parquet (.parquet) or Arrow (.arrow, .feather, .arrows); standard
+    /// input where none is named, and for `-`
+    pub files: Vec<PathBuf>,
+    /// What standard input has, and files whose names do not tell
+    #[arg(long, value_enum, default_value_t = PushFormat::Json)]
+    pub format: PushFormat,
+    /// What tells this push from others: repeated with one id and the same rows within 7 days it changes nothing
+    #[arg(long)]
+    pub id: Option<String>,
+}
+
+/// What rows to push are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PushFormat {
+    /// JSON objects, one a line
+    Json,
+    /// A Parquet file
+    Parquet,
+    /// An Arrow IPC stream or file
+    Arrow,
 }
 
 /// `compact`

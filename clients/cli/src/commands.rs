@@ -12,10 +12,16 @@ mod ingest;
 mod init;
 mod lint;
 mod materialize;
+mod push;
 mod replay;
 mod runs;
 mod serve;
 mod status;
+
+use asof_core::definition::Definitions;
+use asof_core::time::Clock;
+use asof_proto::v1;
+use asof_server::clock::SystemClock;
 
 use crate::args::{Args, Command};
 use crate::exit::Failure;
@@ -42,6 +48,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Command::Show(args) => browse::show(&global, &args).await,
         Command::Search(args) => browse::search(&global, &args).await,
         Command::Ingest(args) => ingest::run(&global, &args).await,
+        Command::Push(args) => push::run(&global, &args).await,
         Command::Compact(args) => compact::run(&global, &args).await,
         Command::Extract(args) => extract::run(&global, &args).await,
         Command::Explain(args) => explain::run(&global, &args).await,
@@ -98,6 +105,23 @@ impl Global {
         reached
             .map(Some)
             .map_err(|unreached| unreached.failure_of_holder(&server))
+    }
+
+    /// Sees to it that all rows that were pushed before are in their tables: by the server that holds the online
+    /// store, or here where a process that held it was killed.
+    pub async fn flush_pushed(&self, project: &Project, definitions: &Definitions) -> Result<(), Failure> {
+        if !project.has_pushed() {
+            return Ok(());
+        }
+        match self.remote_or_running().await? {
+            Some(server) => {
+                server.ingest().flush(v1::FlushRequest {}).await?;
+            }
+            None => {
+                project.intake()?.flush(definitions, SystemClock.now()).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The project of this directory.

@@ -11,6 +11,7 @@ use asof_offline::OfflineError;
 use asof_registry::{ApplyError, ListenError, LoadError, NotFound, Problems};
 use asof_server::BindError;
 use asof_server::error::ServerError;
+use asof_server::intake::IntakeError;
 use asof_server::materialize::MaterializeError;
 use tonic::Code;
 
@@ -128,11 +129,13 @@ failures! {
         MaterializeError::Nothing => Exit::Definition,
         MaterializeError::Busy { .. } | MaterializeError::NotReadBack { .. } | MaterializeError::Counted { .. } => Exit::Unavailable,
         MaterializeError::Mark(_) => Exit::Data,
+        MaterializeError::Intake(cause) => intake(cause),
         MaterializeError::Offline(cause) => offline(cause),
         MaterializeError::Store(cause) => store(cause),
         MaterializeError::Registry(cause) => registry(cause),
         MaterializeError::Bug(_) => Exit::Bug,
     };
+    IntakeError => |error| intake(&error);
     ServerError => |error| of_code(error.code());
 }
 
@@ -163,6 +166,16 @@ fn store(error: &StoreError) -> Exit {
         | StoreError::Full { .. }
         | StoreError::Failed { .. }
         | StoreError::NoGeneration { .. } => Exit::Unavailable,
+    }
+}
+
+fn intake(error: &IntakeError) -> Exit {
+    match error {
+        IntakeError::Unknown { .. } => Exit::Usage,
+        IntakeError::Refused(_) => Exit::Data,
+        IntakeError::Overloaded(_) | IntakeError::Unavailable(_) => Exit::Unavailable,
+        IntakeError::Store(cause) => store(cause),
+        IntakeError::Bug(_) => Exit::Bug,
     }
 }
 

@@ -7,9 +7,10 @@ use asof_core::name::ProjectName;
 use asof_core::registry::{RegistryStore, Version};
 use asof_core::time::{Clock, FixedClock, Timestamp};
 use asof_offline::{Engine, EngineOptions, Origin};
-use asof_online::{Durability, Recovery, RocksOptions, RocksStore};
+use asof_online::{Durability, Recovery, RocksOptions, RocksStore, has_intake};
 use asof_registry::{AuthoredFile, OnlineDurability, ProjectConfig, SqliteRegistry};
 use asof_server::clock::SystemClock;
+use asof_server::intake::{Intake, IntakeLimits};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
@@ -97,6 +98,23 @@ impl Project {
             ),
         }
         Ok(Arc::new(store))
+    }
+
+    /// Whether the online store may hold pushed rows that are not in their tables yet.
+    pub fn has_pushed(&self) -> bool {
+        has_intake(&self.config.online_path())
+    }
+
+    /// What takes the rows that are pushed, for this process alone.
+    pub fn intake(&self) -> Result<Intake<RocksStore>, Failure> {
+        self.intake_of(self.store()?)
+    }
+
+    /// The same with the store that this process has open.
+    pub fn intake_of(&self, store: Arc<RocksStore>) -> Result<Intake<RocksStore>, Failure> {
+        let engine = self.engine(EngineOptions::default())?;
+        let limits = IntakeLimits::default();
+        Ok(Intake::new(engine, store, self.name().clone(), limits))
     }
 
     /// Where definitions come from, for a manifest.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use asof_proto::v1;
+use asof_proto::v1::ingest_service_client::IngestServiceClient;
 use asof_proto::v1::job_service_client::JobServiceClient;
 use asof_proto::v1::registry_service_client::RegistryServiceClient;
 use asof_registry::{AuthoredFile, masked};
@@ -110,6 +111,11 @@ impl Remote {
     /// The jobs' calls.
     pub fn jobs(&self) -> JobServiceClient<Channel> {
         JobServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    /// The calls for rows.
+    pub fn ingest(&self) -> IngestServiceClient<Channel> {
+        IngestServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// Reads features by the JSON call.

@@ -211,9 +211,9 @@ fn convert_batch(
         .collect()
 }
 
-type ColumnProblem = (Option<usize>, String);
+pub(super) type ColumnProblem = (Option<usize>, String);
 
-fn convert_column(
+pub(super) fn convert_column(
     source: &Source,
     name: &str,
     data_type: &DataType,

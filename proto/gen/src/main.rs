@@ -7,11 +7,12 @@ use anyhow::Context;
 use prost::Message;
 
 /// The files, in the order in which they are compiled, below the folder `proto`.
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 5] = [
     "asof/v1/values.proto",
     "asof/v1/online.proto",
     "asof/v1/registry.proto",
     "asof/v1/job.proto",
+    "asof/v1/ingest.proto",
 ];
 
 /// The name of the descriptor set.

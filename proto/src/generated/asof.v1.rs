@@ -1774,7 +1774,8 @@ pub struct ViewStatus {
     /// The generation that answers reads; 0 where none does.
     #[prost(uint32, tag = "2")]
     pub serving_generation: u32,
-    /// The instant up to which it is complete, in microseconds since 1970-01-01T00:00:00Z.
+    /// The instant up to which it is complete, in microseconds since 1970-01-01T00:00:00Z; absent where rows were
+    /// pushed and never materialized.
     #[prost(sfixed64, optional, tag = "3")]
     pub materialized_to_micros: ::core::option::Option<i64>,
     /// The server's clock less that instant, in microseconds.
@@ -2340,6 +2341,462 @@ pub mod job_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "asof.v1.JobService";
     impl<T> tonic::server::NamedService for JobServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Rows of one source.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PushRequest {
+    /// The source.
+    #[prost(string, tag = "1")]
+    pub source: ::prost::alloc::string::String,
+    /// What tells this push from others, up to 256 bytes: repeated with the same id within 7 days it has no effect,
+    /// and the answer is that of the first. Without one, every request is a new push.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The rows. Every column of the source's schema is there, and no other; a null says that there is nothing.
+    #[prost(oneof = "push_request::Rows", tags = "3, 4, 5")]
+    pub rows: ::core::option::Option<push_request::Rows>,
+}
+/// Nested message and enum types in `PushRequest`.
+pub mod push_request {
+    /// The rows. Every column of the source's schema is there, and no other; a null says that there is nothing.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Rows {
+        /// Typed columns, all of one length.
+        #[prost(message, tag = "3")]
+        Columns(super::PushColumns),
+        /// JSON objects in UTF-8, one a line. Times are RFC 3339 with a zone, or without one where the source names it;
+        /// decimals may be text; bytes are base64.
+        #[prost(bytes, tag = "4")]
+        JsonLines(::prost::alloc::vec::Vec<u8>),
+        /// An Arrow IPC stream.
+        #[prost(bytes, tag = "5")]
+        ArrowStream(::prost::alloc::vec::Vec<u8>),
+    }
+}
+/// Columns of rows.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PushColumns {
+    /// One for each column of the source.
+    #[prost(message, repeated, tag = "1")]
+    pub columns: ::prost::alloc::vec::Vec<Column>,
+}
+/// What became of a push.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PushResponse {
+    /// How many rows were accepted.
+    #[prost(uint64, tag = "1")]
+    pub accepted: u64,
+    /// The rows that were not.
+    #[prost(message, repeated, tag = "2")]
+    pub rejected: ::prost::alloc::vec::Vec<RejectedRow>,
+    /// Whether an earlier push of the same id had brought the same: this is its answer.
+    #[prost(bool, tag = "3")]
+    pub already_accepted: bool,
+}
+/// A row that was not accepted.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RejectedRow {
+    /// Its place in the request, counted from 0.
+    #[prost(uint32, tag = "1")]
+    pub row: u32,
+    /// What is wrong with it.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Nothing to say.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FlushRequest {}
+/// What a flush did.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FlushResponse {
+    /// How many rows it appended.
+    #[prost(uint64, tag = "1")]
+    pub rows: u64,
+}
+/// Generated client implementations.
+pub mod ingest_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Rows for managed sources, one request at a time.
+    #[derive(Debug, Clone)]
+    pub struct IngestServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl IngestServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> IngestServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> IngestServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            IngestServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Accepts rows: they are stored, as the server's durability says, and served, when this answers. They come to
+        /// the source's table within about a second, with the next Flush at the latest. A row that is not as it must be is
+        /// refused by itself, with the reason.
+        ///
+        /// Errors, with no row accepted: NOT_FOUND for an unknown source; INVALID_ARGUMENT for a source that is read in
+        /// place, columns that are unknown, missing or of a wrong type, no or more than 10000 rows, more than 100 bad rows,
+        /// and for an id that was used for other rows; RESOURCE_EXHAUSTED where more is pushed than can be written, and
+        /// where the disk is full: try again later; UNAVAILABLE where the table or the store cannot be reached.
+        pub async fn push(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PushRequest>,
+        ) -> std::result::Result<tonic::Response<super::PushResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/asof.v1.IngestService/Push",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("asof.v1.IngestService", "Push"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Appends to their tables what was accepted before.
+        ///
+        /// Errors: UNAVAILABLE where a table cannot be reached.
+        pub async fn flush(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FlushRequest>,
+        ) -> std::result::Result<tonic::Response<super::FlushResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/asof.v1.IngestService/Flush",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("asof.v1.IngestService", "Flush"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod ingest_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with IngestServiceServer.
+    #[async_trait]
+    pub trait IngestService: std::marker::Send + std::marker::Sync + 'static {
+        /// Accepts rows: they are stored, as the server's durability says, and served, when this answers. They come to
+        /// the source's table within about a second, with the next Flush at the latest. A row that is not as it must be is
+        /// refused by itself, with the reason.
+        ///
+        /// Errors, with no row accepted: NOT_FOUND for an unknown source; INVALID_ARGUMENT for a source that is read in
+        /// place, columns that are unknown, missing or of a wrong type, no or more than 10000 rows, more than 100 bad rows,
+        /// and for an id that was used for other rows; RESOURCE_EXHAUSTED where more is pushed than can be written, and
+        /// where the disk is full: try again later; UNAVAILABLE where the table or the store cannot be reached.
+        async fn push(
+            &self,
+            request: tonic::Request<super::PushRequest>,
+        ) -> std::result::Result<tonic::Response<super::PushResponse>, tonic::Status>;
+        /// Appends to their tables what was accepted before.
+        ///
+        /// Errors: UNAVAILABLE where a table cannot be reached.
+        async fn flush(
+            &self,
+            request: tonic::Request<super::FlushRequest>,
+        ) -> std::result::Result<tonic::Response<super::FlushResponse>, tonic::Status>;
+    }
+    /// Rows for managed sources, one request at a time.
+    #[derive(Debug)]
+    pub struct IngestServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> IngestServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for IngestServiceServer<T>
+    where
+        T: IngestService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/asof.v1.IngestService/Push" => {
+                    #[allow(non_camel_case_types)]
+                    struct PushSvc<T: IngestService>(pub Arc<T>);
+                    impl<
+                        T: IngestService,
+                    > tonic::server::UnaryService<super::PushRequest> for PushSvc<T> {
+                        type Response = super::PushResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PushRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IngestService>::push(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PushSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/asof.v1.IngestService/Flush" => {
+                    #[allow(non_camel_case_types)]
+                    struct FlushSvc<T: IngestService>(pub Arc<T>);
+                    impl<
+                        T: IngestService,
+                    > tonic::server::UnaryService<super::FlushRequest> for FlushSvc<T> {
+                        type Response = super::FlushResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FlushRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IngestService>::flush(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FlushSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for IngestServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "asof.v1.IngestService";
+    impl<T> tonic::server::NamedService for IngestServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -9,6 +9,7 @@ use asof_core::time::Timestamp;
 use asof_offline::OfflineError;
 
 use crate::error::JobError;
+use crate::intake::IntakeError;
 
 /// Why a view was not materialized, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +84,9 @@ pub enum MaterializeError {
         "the online store holds a mark of progress that cannot be read: {0}: build the view anew with --full"
     )]
     Mark(String),
+    /// What was pushed cannot be brought into the source's table.
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
     /// The source cannot be read.
     #[error(transparent)]
     Offline(#[from] OfflineError),
@@ -126,6 +130,7 @@ impl From<MaterializeError> for JobError {
             MaterializeError::NotReadBack { .. }
             | MaterializeError::Counted { .. }
             | MaterializeError::Store(_)
+            | MaterializeError::Intake(_)
             | MaterializeError::Registry(_)
             | MaterializeError::Bug(_) => Self::Unavailable(text),
         }

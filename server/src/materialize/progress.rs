@@ -32,6 +32,9 @@ pub(super) struct Mark {
     reached: i64,
     /// The keys and pending rows that were counted when the last run ended.
     held: Option<(u64, u64)>,
+    /// How many rows had been pushed to the source when that was counted, or when the generation began.
+    #[serde(default)]
+    pushed: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -53,9 +56,17 @@ impl FileMark {
     }
 }
 
+/// The instant as of which a generation is complete to which rows were pushed, and that was never materialized.
+pub(crate) const NEVER: Timestamp = Timestamp::EPOCH;
+
+/// The progress of a generation that has nothing of a managed table.
+pub(crate) fn nothing_materialized(table: Option<&str>) -> Vec<u8> {
+    Mark::nothing(table).to_bytes()
+}
+
 impl Mark {
-    /// The mark of a generation that has all of a snapshot.
-    pub(super) fn of(snapshot: &Snapshot, as_of: Timestamp) -> Self {
+    /// The mark of a generation that has all of a snapshot, when so many rows had been pushed to the source.
+    pub(super) fn of(snapshot: &Snapshot, as_of: Timestamp, pushed: u64) -> Self {
         Self {
             format: FORMAT,
             table: snapshot.table_id.clone(),
@@ -65,7 +76,28 @@ impl Mark {
             ahead: None,
             reached: as_of.micros(),
             held: None,
+            pushed,
         }
+    }
+
+    /// The mark of a generation that has nothing of a managed table.
+    fn nothing(table: Option<&str>) -> Self {
+        Self {
+            format: FORMAT,
+            table: table.map(ToOwned::to_owned),
+            files: Vec::new(),
+            begun: Vec::new(),
+            next_seq: Some(1),
+            ahead: None,
+            reached: NEVER.micros(),
+            held: None,
+            pushed: 0,
+        }
+    }
+
+    /// How many rows had been pushed when the generation began or was last counted.
+    pub(super) fn pushed(&self) -> u64 {
+        self.pushed
     }
 
     /// The same at the end of a run, after which the generation was counted.

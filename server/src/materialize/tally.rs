@@ -135,6 +135,15 @@ impl Expected {
         }
     }
 
+    /// The same, and what so many rows may have added that were pushed meanwhile.
+    pub(super) fn and_up_to(self, pushed: u64) -> Self {
+        let up_to = |range: RangeInclusive<u64>| *range.start()..=range.end().saturating_add(pushed);
+        Self {
+            keys: up_to(self.keys),
+            pending: up_to(self.pending),
+        }
+    }
+
     pub(super) fn admits(&self, held: Held) -> bool {
         self.keys.contains(&held.keys) && self.pending.contains(&held.pending)
     }

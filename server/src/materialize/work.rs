@@ -20,17 +20,20 @@ pub(super) struct Work {
     pub(super) before: Option<(Mark, Timestamp)>,
     pub(super) building: bool,
     pub(super) ttl: Option<Duration>,
+    /// How many rows had been pushed to the source when what the generation held was last known.
+    pub(super) pushed: u64,
     /// What was written.
     pub(super) tally: Tally,
 }
 
 impl Work {
-    /// Decides into which generation the rows go.
+    /// Decides into which generation the rows go; `pushed` rows were pushed to the source, and are in the snapshot.
     pub(super) fn plan<S: OnlineStore>(
         store: &S,
         project: &ProjectName,
         bound: &BoundView,
         snapshot: &Snapshot,
+        pushed: u64,
         request: ViewRequest<'_>,
     ) -> Result<Self, MaterializeError> {
         let slot = store.open_view(&ViewAddress::of(project, bound))?;
@@ -47,7 +50,8 @@ impl Work {
         if let Some(building) = building.filter(|_| !request.full)
             && resumes(&building, &shape, &schema, snapshot, request.as_of)
         {
-            return Ok(Self::anew(slot, bound, building));
+            let pushed = Mark::parse(&building.progress)?.pushed();
+            return Ok(Self::anew(slot, bound, building, pushed));
         }
         let generation = store.begin_generation(slot, shape.clone(), schema.clone())?;
         let state = GenerationState {
@@ -55,10 +59,10 @@ impl Work {
             shape,
             schemas: vec![schema],
             as_of: None,
-            progress: Mark::of(snapshot, request.as_of).to_bytes(),
+            progress: Mark::of(snapshot, request.as_of, pushed).to_bytes(),
             reclaimed: None,
         };
-        Ok(Self::anew(slot, bound, state))
+        Ok(Self::anew(slot, bound, state, pushed))
     }
 
     /// On with the generation that serves.
@@ -77,6 +81,7 @@ impl Work {
         Self {
             slot,
             state,
+            pushed: before.0.pushed(),
             before: Some(before),
             building: false,
             ttl: bound.view.ttl,
@@ -84,10 +89,11 @@ impl Work {
         }
     }
 
-    fn anew(slot: ViewSlot, bound: &BoundView, state: GenerationState) -> Self {
+    fn anew(slot: ViewSlot, bound: &BoundView, state: GenerationState, pushed: u64) -> Self {
         Self {
             slot,
             state,
+            pushed,
             before: None,
             building: true,
             ttl: bound.view.ttl,

@@ -15,10 +15,12 @@ use asof_core::order::RowOrder;
 use asof_core::registry::{RegistryStore, Run, RunKind, RunState};
 use asof_core::row::{RowEncoder, RowSchema};
 use asof_core::time::{Clock, Timestamp};
+use asof_offline::{Engine, EngineOptions};
 use asof_proto::v1;
 use asof_proto::v1::online_service_client::OnlineServiceClient;
 use asof_registry::{MemoryRegistry, ProjectConfig};
 use asof_server::error::JobError;
+use asof_server::intake::{Intake, IntakeLimits};
 use asof_server::jobs::{Jobs, Materialization, ViewRun};
 use asof_server::{Drained, Limits, Listening, ServeParts, serve};
 use tokio::sync::oneshot;
@@ -190,6 +192,8 @@ pub(crate) struct Server {
     pub(crate) clock: Arc<HandClock>,
     stop: Option<oneshot::Sender<()>>,
     ended: tokio::task::JoinHandle<Drained>,
+    /// Where managed tables are.
+    _tables: tempfile::TempDir,
 }
 
 pub(crate) fn project() -> ProjectName {
@@ -211,8 +215,16 @@ impl Server {
             Arc::new(HandClock::default()),
             MemoryRegistry::new(),
         );
+        let tables = tempfile::tempdir().unwrap();
+        let engine = Engine::open(
+            tables.path(),
+            std::path::Path::new("tables"),
+            &[],
+            EngineOptions::default(),
+        );
         let parts = ServeParts {
             config: ProjectConfig::new(std::path::Path::new("."), project()),
+            intake: Intake::new(engine.unwrap(), store.clone(), project(), IntakeLimits::default()),
             store: store.clone(),
             registry: Arc::new(registry.clone()),
             jobs: Arc::new(Starter),
@@ -234,6 +246,7 @@ impl Server {
             clock,
             stop: Some(stop),
             ended,
+            _tables: tables,
         }
     }
 

@@ -20,6 +20,7 @@ mod materialize_project;
 mod materialize_reference;
 mod materialize_refusals;
 mod materialize_schedules;
+mod pushes;
 mod registry;
 mod statuses;
 mod surfaces;

@@ -20,11 +20,12 @@ use asof_core::reference::{HistoryRow, Rules, as_of};
 use asof_core::registry::{RegistryStore, Run};
 use asof_core::status::{Status, Verdict};
 use asof_core::time::Timestamp;
-use asof_offline::{CompactRequest, Engine, EngineOptions, IngestRequest};
+use asof_offline::{CompactRequest, Engine, EngineOptions, IngestRequest, PushInput};
 use asof_registry::{Authored, AuthoredFile, MemoryRegistry, ProjectConfig, apply, plan};
 use asof_server::error::ServerError;
 use asof_server::features::keys::{Given, Keys};
 use asof_server::features::{Answer, FeatureReader, Selection};
+use asof_server::intake::{Intake, IntakeLimits, Push, PushAnswer};
 use asof_server::materialize::{Limits, MaterializeError, Materialized, Materializer, ViewRequest};
 use asof_server::registry_watch::RegistryWatch;
 use parquet::arrow::ArrowWriter;
@@ -113,6 +114,7 @@ pub(crate) struct Project<S> {
     pub(crate) store: Arc<S>,
     pub(crate) registry: Arc<MemoryRegistry>,
     pub(crate) clock: Arc<HandClock>,
+    pub(crate) intake: Intake<S>,
     pub(crate) materializer: Materializer<S, MemoryRegistry>,
     pub(crate) definitions: Arc<Definitions>,
     pub(crate) ttls: [Option<i64>; 2],
@@ -134,14 +136,9 @@ impl<S: OnlineStore + 'static> Project<S> {
         };
         let engine = Engine::open(directory.path(), &PathBuf::from("tables"), &[], options).unwrap();
         let (registry, clock) = (Arc::new(MemoryRegistry::new()), Arc::new(HandClock::default()));
-        let materializer = Materializer::with_limits(
-            engine.clone(),
-            store.clone(),
-            registry.clone(),
-            name.clone(),
-            clock.clone(),
-            LIMITS,
-        );
+        let limits = IntakeLimits::default();
+        let intake = Intake::new(engine.clone(), store.clone(), name.clone(), limits);
+        let materializer = Materializer::with_limits(intake.clone(), registry.clone(), clock.clone(), LIMITS);
         let mut project = Self {
             definitions: Arc::new(Definitions::empty(name.clone())),
             name,
@@ -150,6 +147,7 @@ impl<S: OnlineStore + 'static> Project<S> {
             store,
             registry,
             clock,
+            intake,
             materializer,
             ttls,
             files: BTreeMap::new(),
@@ -161,14 +159,9 @@ impl<S: OnlineStore + 'static> Project<S> {
 
     /// The same sources and definitions over another store.
     pub(crate) fn over<T: OnlineStore + 'static>(&self, store: Arc<T>) -> Materializer<T, MemoryRegistry> {
-        Materializer::with_limits(
-            self.engine.clone(),
-            store,
-            self.registry.clone(),
-            self.name.clone(),
-            self.clock.clone(),
-            LIMITS,
-        )
+        let limits = IntakeLimits::default();
+        let intake = Intake::new(self.engine.clone(), store, self.name.clone(), limits);
+        Materializer::with_limits(intake, self.registry.clone(), self.clock.clone(), LIMITS)
     }
 
     pub(crate) async fn define(&mut self, text: &str) {
@@ -216,6 +209,32 @@ impl<S: OnlineStore + 'static> Project<S> {
         let done = self.engine.ingest(request).await.unwrap();
         assert_eq!((done.rows, done.repeated), (rows.len() as u64, false));
         self.table.extend_from_slice(rows);
+    }
+
+    /// Pushes rows to the managed table at an instant. Those without an event time are refused.
+    pub(crate) async fn push(&mut self, rows: &[FileRow], at: i64) {
+        let answer = push(&self.intake, &self.registry, &self.name, rows, at).await;
+        let (kept, refused): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.event.is_some());
+        assert_eq!(
+            (answer.accepted, answer.rejected.len(), answer.repeated),
+            (kept.len() as u64, refused.len(), false)
+        );
+        for rejected in answer.rejected {
+            assert_eq!(rows[rejected.row].event, None);
+            assert_eq!(
+                rejected.reason,
+                "column \"event\" is null: every row has an event time"
+            );
+        }
+        self.table.extend(kept.into_iter().cloned());
+    }
+
+    /// Appends what was pushed to the managed table.
+    pub(crate) async fn flush(&self, at: i64) {
+        self.intake
+            .flush(&self.definitions, Timestamp::from_micros(at))
+            .await
+            .unwrap();
     }
 
     /// Rewrites the files of the managed table.
@@ -349,6 +368,27 @@ pub(crate) async fn run<S: OnlineStore + 'static>(
     materializer.run(request, &|_, _| {}).await.unwrap().1
 }
 
+/// Pushes rows to the managed table.
+pub(crate) async fn push<S: OnlineStore + 'static>(
+    intake: &Intake<S>,
+    registry: &MemoryRegistry,
+    project: &ProjectName,
+    rows: &[FileRow],
+    at: i64,
+) -> PushAnswer {
+    let version = registry.head(project).await.unwrap().unwrap();
+    let columns = columns_of(rows).into_iter();
+    let push = Push {
+        source: "table".into(),
+        id: None,
+        rows: PushInput::Columns(columns.map(|(name, array, _)| (name.to_owned(), array)).collect()),
+        digest: [0; 32],
+        bytes: 1,
+    };
+    let at = Timestamp::from_micros(at);
+    intake.push(&version, push, at).await.unwrap()
+}
+
 fn told(answer: &Answer, row: usize) -> Told {
     let column = |at: usize| {
         let (status, values) = (answer.statuses(at).nth(row), answer.array(at).unwrap());
@@ -386,8 +426,8 @@ fn times(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(values.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }
 
-fn write_parquet(path: &std::path::Path, rows: &[FileRow]) {
-    let columns: Vec<(&str, ArrayRef, bool)> = vec![
+fn columns_of(rows: &[FileRow]) -> Vec<(&'static str, ArrayRef, bool)> {
+    vec![
         (
             "tail",
             Arc::new(
@@ -428,7 +468,11 @@ fn write_parquet(path: &std::path::Path, rows: &[FileRow]) {
             ),
             true,
         ),
-    ];
+    ]
+}
+
+fn write_parquet(path: &std::path::Path, rows: &[FileRow]) {
+    let columns = columns_of(rows);
     write_batch(path, &RecordBatch::try_from_iter_with_nullable(columns).unwrap());
 }
 

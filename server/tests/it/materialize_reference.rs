@@ -70,9 +70,18 @@ async fn history<S: OnlineStore + 'static>(seed: u64, store: Arc<S>) -> Vec<Stat
         if step == 0 || !random.one_in(3) {
             let count = 1 + random.below(25);
             let rows = random.rows(count, now);
-            project.ingest(&rows).await;
+            match random.one_in(2) {
+                true => project.push(&rows, now).await,
+                false => project.ingest(&rows).await,
+            }
         }
         project.run_all(now).await;
+        if random.one_in(2) {
+            let count = 1 + random.below(9);
+            let rows = random.rows(count, now);
+            // Served at once.
+            project.push(&rows, now).await;
+        }
         for view in VIEWS {
             // Rows that fall due later do so by themselves.
             let later = now + i64::try_from(random.below(30)).unwrap();
@@ -88,6 +97,7 @@ async fn history<S: OnlineStore + 'static>(seed: u64, store: Arc<S>) -> Vec<Stat
                 }
             }
             let told = project.read(view, &keys, now).await.unwrap();
+            project.flush(now).await;
             if step + 1 == INSTANTS && seed.is_multiple_of(5) {
                 assert_eq!(
                     extracted(&project, view, &keys, now).await,

@@ -36,6 +36,7 @@ async fn any_schedule_ends_where_one_full_run_does() {
 enum Change {
     Nothing,
     LateRows,
+    PushedRows,
     NewFile,
     ChangedFile,
     RemovedFile,
@@ -45,7 +46,8 @@ enum Change {
 }
 
 use Change::{
-    AddedFeature, ChangedFile, Compaction, DroppedFeature, LateRows, NewFile, Nothing, RemovedFile,
+    AddedFeature, ChangedFile, Compaction, DroppedFeature, LateRows, NewFile, Nothing, PushedRows,
+    RemovedFile,
 };
 
 async fn schedule(seed: u64) -> (u64, u64) {
@@ -74,7 +76,8 @@ async fn schedule(seed: u64) -> (u64, u64) {
                 Nothing,
                 LateRows,
                 LateRows,
-                LateRows,
+                PushedRows,
+                PushedRows,
                 Compaction,
                 Compaction,
                 AddedFeature,
@@ -133,6 +136,10 @@ async fn make(change: Change, project: &mut Project<MemoryStore>, random: &mut R
         LateRows => {
             let rows = random.rows(8, now);
             project.ingest(&rows).await;
+        }
+        PushedRows => {
+            let rows = random.rows(8, now);
+            project.push(&rows, now).await;
         }
         NewFile => {
             let rows = random.rows(8, now);

@@ -54,6 +54,7 @@ async fn reflection_lists_the_services() {
     assert_eq!(
         names,
         [
+            "asof.v1.IngestService",
             "asof.v1.JobService",
             "asof.v1.OnlineService",
             "asof.v1.RegistryService"

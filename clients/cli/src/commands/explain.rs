@@ -26,6 +26,7 @@ pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failu
     let project = global.open()?;
     let registry = project.registry().await?;
     let version = project.head(&registry).await?;
+    global.flush_pushed(&project, &version.definitions).await?;
     let wanted = args
         .feature
         .as_deref()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use asof_core::time::Timestamp;
 use asof_server::features::FeatureReader;
 use asof_server::get_features_json;
 use asof_server::registry_watch::RegistryWatch;
@@ -140,7 +141,10 @@ fn print(answer: &Value) {
             vec![
                 name,
                 text(at(view, "/event_times/0")),
-                text(at(view, "/materialized_to")),
+                match text(at(view, "/materialized_to")) {
+                    to if to == Timestamp::EPOCH.to_string() => "never: only pushed".to_owned(),
+                    to => to,
+                },
             ]
         })
         .collect();

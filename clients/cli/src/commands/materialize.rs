@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use asof_core::time::{Clock, Timestamp};
-use asof_offline::EngineOptions;
 use asof_proto::v1;
 use asof_server::clock::SystemClock;
 use asof_server::materialize::{Materialized, Materializer, ViewRequest, views};
@@ -84,15 +83,7 @@ pub(super) async fn locally(
     let registry = Arc::new(project.registry().await?);
     let version = project.head(&registry).await?;
     let views = views(&version.definitions, named)?;
-    let store = project.store()?;
-    let engine = project.engine(EngineOptions::default())?;
-    let materializer = Materializer::new(
-        engine,
-        store,
-        registry,
-        project.name().clone(),
-        Arc::new(SystemClock),
-    );
+    let materializer = Materializer::new(project.intake()?, registry, Arc::new(SystemClock));
     let line = Line::new();
     let mut all = Vec::new();
     for view in views {

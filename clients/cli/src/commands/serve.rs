@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use asof_offline::EngineOptions;
 use asof_server::clock::SystemClock;
 use asof_server::materialize::Materializer;
 use asof_server::{Limits, Listening, ServeParts, serve};
@@ -25,14 +24,8 @@ pub(super) async fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure
     let stop = stop_signal()?;
     let store = project.store()?;
     let registry = Arc::new(project.registry().await?);
-    let engine = project.engine(EngineOptions::default())?;
-    let materializer = Materializer::new(
-        engine,
-        Arc::clone(&store),
-        Arc::clone(&registry),
-        project.name().clone(),
-        Arc::new(SystemClock),
-    );
+    let intake = project.intake_of(Arc::clone(&store))?;
+    let materializer = Materializer::new(intake.clone(), Arc::clone(&registry), Arc::new(SystemClock));
     let listening = Listening::bind(listen).await?;
     let url = format!("http://{}", listening.address());
     project.announce(&RunningServer {
@@ -54,6 +47,7 @@ pub(super) async fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure
         config: project.config.clone(),
         store,
         registry,
+        intake,
         jobs: Arc::new(materializer),
         clock,
         limits: Limits::default(),

@@ -82,6 +82,9 @@ fn advice(view: &v1::ViewStatus) -> String {
         (0, _, _) => format!("first build not complete: asof materialize {name}"),
         (_, _, false) => format!("redefined since: asof materialize {name}"),
         (_, building, true) if building != 0 => "serving, a new generation is being built".to_owned(),
+        (_, _, true) if view.materialized_to_micros.is_none() => {
+            format!("serving what was pushed: asof materialize {name}")
+        }
         (_, _, true) => "serving".to_owned(),
     }
 }

@@ -8,7 +8,6 @@ use asof_core::data_type::DataType;
 use asof_core::service::ReadPlan;
 use asof_core::status::Status;
 use asof_core::time::Timestamp;
-use asof_offline::EngineOptions;
 use asof_proto::convert::{Feature, to_proto};
 use asof_proto::response::GetFeaturesResponse;
 use asof_proto::v1;
@@ -59,13 +58,8 @@ pub(super) async fn ask(
 ) -> Result<Served, Failure> {
     let store = project.store()?;
     let clock = frozen(moment);
-    let jobs = Materializer::new(
-        project.engine(EngineOptions::default())?,
-        Arc::clone(&store),
-        Arc::clone(&registry),
-        project.name().clone(),
-        Arc::new(SystemClock),
-    );
+    let intake = project.intake_of(Arc::clone(&store))?;
+    let jobs = Materializer::new(intake.clone(), Arc::clone(&registry), Arc::new(SystemClock));
     let listening = Listening::bind(([127, 0, 0, 1], 0).into()).await?;
     let url = format!("http://{}", listening.address());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -73,6 +67,7 @@ pub(super) async fn ask(
         config: project.config.clone(),
         store,
         registry,
+        intake,
         jobs: Arc::new(jobs),
         clock,
         limits: Limits::default(),

@@ -1,0 +1,234 @@
+//! What waits for a source is written together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use asof_core::online::intake::{Answer, Entry, Intake, IntakeRows};
+use asof_core::online::{OnlineStore, StoreError};
+use asof_core::time::Timestamp;
+use asof_offline::{PushedRows, entry_of};
+use tokio::sync::oneshot;
+
+use super::answer::{PushAnswer, Remembered};
+use super::targets::Targets;
+use super::{Inner, IntakeError, Lane, Numbers, Reader, Waiting};
+
+/// How many seqs are taken from a table at a time: a commit for so many rows.
+const BLOCK: u64 = 1 << 20;
+/// How often a group is written anew because a generation was exchanged under it.
+const ATTEMPTS: usize = 5;
+
+type Caller = oneshot::Sender<Result<PushAnswer, IntakeError>>;
+
+/// Pushes that are written together, and what is answered to whom.
+#[derive(Default)]
+struct Group {
+    /// Those with rows, each with the first of its seqs, counted from that of the group.
+    pushes: Vec<(PushedRows, u64)>,
+    rows: u64,
+    /// The latest instant at which any of them arrived.
+    at: Option<Timestamp>,
+    remembered: Vec<Answer>,
+    replies: Vec<(Caller, PushAnswer)>,
+}
+
+impl<S: OnlineStore + 'static> Inner<S> {
+    /// Writes what waits for a source, once nobody else does.
+    pub(super) async fn write(self: &Arc<Self>, lane: &Arc<Lane>) {
+        let mut numbers = Arc::clone(&lane.numbers).lock_owned().await;
+        loop {
+            let waiting = take(lane);
+            let Some(reader) = waiting.first().map(|first| Arc::clone(&first.reader)) else {
+                return;
+            };
+            let rows = waiting.iter().map(|waiting| waiting.rows.len() as u64).sum();
+            if let Err(error) = self.number(&mut numbers, &reader, rows).await {
+                refuse(waiting.into_iter().map(|waiting| waiting.answer), &error);
+                continue;
+            }
+            let (inner, lane) = (Arc::clone(self), Arc::clone(lane));
+            let written = tokio::task::spawn_blocking(move || {
+                inner.write_group(&lane, &reader, waiting, &mut numbers);
+                numbers
+            });
+            match written.await {
+                Ok(back) => numbers = back,
+                // It panicked, and so let go of all who waited for it.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Sees to it that there are seqs for so many rows, behind all that anybody has.
+    async fn number(&self, numbers: &mut Numbers, reader: &Reader, rows: u64) -> Result<(), IntakeError> {
+        let source = &reader.source;
+        if let Some(reserved) = &mut numbers.reserved
+            && reserved.seqs.end - reserved.seqs.start >= rows
+            && self.engine.holds_seqs(source, reserved).await?
+        {
+            return Ok(());
+        }
+        numbers.reserved = None;
+        numbers.reserved = Some(self.engine.reserve_seqs(source, BLOCK.max(rows)).await?);
+        Ok(())
+    }
+
+    fn write_group(&self, lane: &Lane, reader: &Reader, waiting: Vec<Waiting>, numbers: &mut Numbers) {
+        let mut group = Group::default();
+        let mut brought = HashMap::new();
+        for waiting in waiting {
+            match self.recall(lane, &brought, &waiting) {
+                Ok(Some(answer)) => group.replies.push((waiting.answer, answer)),
+                Ok(None) => group.add(waiting, &mut brought),
+                Err(error) => refuse([waiting.answer], &error),
+            }
+        }
+        match self.write_rows(lane, reader, &group, numbers) {
+            Ok(()) => {
+                for (caller, answer) in group.replies {
+                    // Nobody may be there any more to hear it.
+                    let _ = caller.send(Ok(answer));
+                }
+            }
+            Err(error) => refuse(group.replies.into_iter().map(|(caller, _)| caller), &error),
+        }
+    }
+
+    /// What was answered to a push that was brought before, or comes twice in a group.
+    fn recall(
+        &self,
+        lane: &Lane,
+        brought: &HashMap<String, Vec<u8>>,
+        waiting: &Waiting,
+    ) -> Result<Option<PushAnswer>, IntakeError> {
+        let Some(remembered) = &waiting.remembered else {
+            return Ok(None);
+        };
+        let record = match brought.get(&remembered.id) {
+            Some(record) => Some(record.clone()),
+            None => self.store.answered(&lane.address, &remembered.id)?,
+        };
+        record.map(|record| remembered.recall(&record)).transpose()
+    }
+
+    fn write_rows(
+        &self,
+        lane: &Lane,
+        reader: &Reader,
+        group: &Group,
+        numbers: &mut Numbers,
+    ) -> Result<(), IntakeError> {
+        let Some(at) = group.at else {
+            return Ok(());
+        };
+        let bug = |what: &str| IntakeError::Bug(what.into());
+        let reserved = numbers
+            .reserved
+            .as_mut()
+            .ok_or_else(|| bug("rows without seqs"))?;
+        let first = reserved.seqs.start;
+        // Used up, whether the rows are stored or not.
+        reserved.seqs.start += group.rows;
+        let known = match numbers.accepted {
+            Some(accepted) => accepted,
+            None => self.store.accepted(&lane.address)?,
+        };
+        let accepted = known + group.rows;
+        numbers.accepted = Some(accepted);
+        let batches = group
+            .pushes
+            .iter()
+            .map(|(rows, offset)| rows.numbered(first + offset));
+        let batches = batches.collect::<Result<Vec<_>, _>>()?;
+        let bytes = match batches.is_empty() {
+            true => Vec::new(),
+            false => entry_of(&batches)?,
+        };
+        for attempt in 1.. {
+            let rows = self.targeted(reader, group, first)?;
+            let entry = Entry {
+                number: first,
+                bytes: &bytes,
+                accepted,
+            };
+            let intake = Intake {
+                at,
+                entry: (!batches.is_empty()).then_some(entry),
+                answers: &group.remembered,
+                rows: &rows,
+            };
+            match self.store.accept(&lane.address, intake) {
+                Ok(()) => break,
+                Err(StoreError::NoGeneration { .. }) if attempt < ATTEMPTS => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        lane.waiting.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The rows of a group for the generations of each view.
+    fn targeted(&self, reader: &Reader, group: &Group, first: u64) -> Result<Vec<IntakeRows>, IntakeError> {
+        let mut all = Vec::new();
+        for (place, bound) in reader.views.iter().enumerate() {
+            let pushes = group.pushes.iter();
+            let pushes = pushes.filter_map(|(rows, offset)| Some((rows.views.get(place)?, first + offset)));
+            if pushes.clone().next().is_none() {
+                continue;
+            }
+            let targets = Targets::of(&*self.store, &self.project, bound, reader.reader.table_id())?;
+            all.extend(targets.rows(pushes)?);
+        }
+        Ok(all)
+    }
+}
+
+impl Group {
+    fn add(&mut self, waiting: Waiting, brought: &mut HashMap<String, Vec<u8>>) {
+        let Waiting {
+            mut rows,
+            at,
+            remembered,
+            answer: caller,
+            ..
+        } = waiting;
+        let answer = PushAnswer {
+            accepted: rows.len() as u64,
+            rejected: std::mem::take(&mut rows.rejected),
+            repeated: false,
+        };
+        if let Some(remembered) = remembered {
+            let bytes = remembered.record(&answer);
+            let Remembered { id, .. } = remembered;
+            brought.insert(id.clone(), bytes.clone());
+            self.remembered.push(Answer { id, bytes });
+        }
+        self.at = self.at.max(Some(at));
+        if !rows.is_empty() {
+            let first = self.rows;
+            self.rows += rows.len() as u64;
+            self.pushes.push((rows, first));
+        }
+        self.replies.push((caller, answer));
+    }
+}
+
+/// The pushes that wait first and are read alike.
+fn take(lane: &Lane) -> Vec<Waiting> {
+    let mut queue = lane.lock_queue();
+    let Some(reader) = queue.first().map(|first| Arc::clone(&first.reader)) else {
+        return Vec::new();
+    };
+    let alike = queue
+        .iter()
+        .take_while(|waiting| Arc::ptr_eq(&waiting.reader, &reader))
+        .count();
+    queue.drain(..alike).collect()
+}
+
+fn refuse(callers: impl IntoIterator<Item = Caller>, error: &IntakeError) {
+    for caller in callers {
+        let _ = caller.send(Err(error.clone()));
+    }
+}

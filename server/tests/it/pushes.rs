@@ -1,0 +1,717 @@
+//! Pushed rows: accepted exactly as is said, once, served at once, and in the table in the end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
+use asof_core::definition::{Definitions, Location};
+use asof_core::name::ProjectName;
+use asof_core::online::memory::MemoryStore;
+use asof_core::online::{IntakeLog, OnlineStore, StoreError};
+use asof_core::registry::{RegistryStore, Version};
+use asof_core::time::Timestamp;
+use asof_offline::{CompactRequest, Engine, EngineOptions, IngestRequest, PushInput, RowReader, Scan};
+use asof_registry::{Authored, AuthoredFile, MemoryRegistry, ProjectConfig, apply, plan};
+use asof_server::intake::{Intake, IntakeError, IntakeLimits, Push, PushAnswer};
+use asof_server::materialize::{Materializer, ViewRequest};
+
+use crate::harness::HandClock;
+use crate::materialize_project::{Random, rocks, seeds};
+use crate::wrapped_store::{Around, Wrapped};
+
+const DEFINITIONS: &str = r#"
+[[entity]]
+name = "card"
+keys = { card = "int64" }
+
+[[source]]
+name = "payments"
+schema = { card = "int64", at = "timestamp", amount = "float64", note = "string" }
+event_time = "at"
+
+[[source]]
+name = "events"
+schema = { id = "string", card = "int64", at = "timestamp", amount = "float64" }
+event_time = "at"
+event_id = "id"
+
+[[source]]
+name = "files"
+path = "data"
+event_time = "at"
+
+[[view]]
+name = "last"
+entity = "card"
+source = "payments"
+owner = "ops@example.com"
+[view.features]
+amount = "float64"
+
+[[view]]
+name = "last_event"
+entity = "card"
+source = "events"
+owner = "ops@example.com"
+[view.features]
+amount = "float64"
+"#;
+
+/// 2026-01-01T00:00:00Z.
+const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+struct World<S> {
+    directory: tempfile::TempDir,
+    engine: Engine,
+    registry: Arc<MemoryRegistry>,
+    version: Version,
+    intake: Intake<S>,
+    materializer: Materializer<S, MemoryRegistry>,
+    store: Arc<S>,
+}
+
+fn name() -> ProjectName {
+    ProjectName::parse("p").unwrap()
+}
+
+impl<S: OnlineStore + 'static> World<S> {
+    async fn new(store: Arc<S>, limits: IntakeLimits) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let options = EngineOptions {
+            readers: 2,
+            ..EngineOptions::default()
+        };
+        let tables = std::path::Path::new("tables");
+        let engine = Engine::open(directory.path(), tables, &[], options).unwrap();
+        let registry = Arc::new(MemoryRegistry::new());
+        let version = define(&registry, directory.path(), DEFINITIONS).await;
+        let clock = Arc::new(HandClock::default());
+        clock.set(NOW.micros());
+        let intake = Intake::new(engine.clone(), store.clone(), name(), limits);
+        Self {
+            materializer: Materializer::new(intake.clone(), registry.clone(), clock),
+            intake,
+            directory,
+            engine,
+            registry,
+            version,
+            store,
+        }
+    }
+
+    fn definitions(&self) -> &Definitions {
+        &self.version.definitions
+    }
+
+    async fn push(&self, source: &str, id: Option<&str>, lines: &str) -> Result<PushAnswer, IntakeError> {
+        let push = Push {
+            source: source.into(),
+            id: id.map(Into::into),
+            rows: PushInput::JsonLines(lines.as_bytes().to_vec()),
+            digest: digest(lines),
+            bytes: lines.len(),
+        };
+        self.intake.push(&self.version, push, NOW).await
+    }
+
+    async fn flush(&self) -> Result<u64, IntakeError> {
+        self.intake.flush(self.definitions(), NOW).await
+    }
+
+    /// The rows of a view's source in its table: by seq the card and the amount.
+    async fn table(&self, view: &str) -> BTreeMap<u64, (i64, f64)> {
+        let bound = self.definitions().bound_view(view).unwrap();
+        let snapshot = Arc::new(self.engine.snapshot(&bound).await.unwrap());
+        let reader = Arc::new(RowReader::bind(&bound, &snapshot).unwrap());
+        let mut scan = Scan::start(&self.engine, &snapshot, &reader, 0..snapshot.files.len());
+        let mut table = BTreeMap::new();
+        while let Some(rows) = scan.next().await.unwrap() {
+            let amounts = rows.features[0].as_primitive::<Float64Type>();
+            let mut key = Vec::new();
+            for head in &rows.heads {
+                key.clear();
+                rows.keys.write(head.row, &mut key);
+                let card = card_of(&key);
+                let before = table.insert(head.order.seq, (card, amounts.value(head.row)));
+                assert_eq!(before, None, "a seq twice");
+            }
+        }
+        table
+    }
+
+    /// The amount that is served for a card.
+    fn served(&self, view: &str, card: i64, at: Timestamp) -> Option<f64> {
+        let (_, slot, state) = self.view(view)?;
+        let generation = state.serving?.generation;
+        let mut found = None;
+        let key = asof_core::key::encode(&[Some(asof_core::key::KeyValue::Int64(card))]).unwrap();
+        self.store
+            .read(
+                slot.entity,
+                &key,
+                &[(slot.view, generation)],
+                at,
+                &mut |_, row| {
+                    // A bitmap of one byte, then the value.
+                    found = row
+                        .winner
+                        .map(|row| f64::from_le_bytes(row.body[1..9].try_into().unwrap()));
+                    Ok::<_, StoreError>(())
+                },
+            )
+            .unwrap();
+        found
+    }
+
+    fn view(
+        &self,
+        view: &str,
+    ) -> Option<(
+        asof_core::online::ViewAddress,
+        asof_core::online::ViewSlot,
+        asof_core::online::ViewState,
+    )> {
+        let views = self.store.views().unwrap();
+        views
+            .into_iter()
+            .find(|(address, _, _)| address.view.as_str() == view)
+    }
+
+    async fn materialize(&self, view: &str) -> u64 {
+        let request = ViewRequest {
+            definitions: self.definitions(),
+            view,
+            as_of: NOW,
+            full: false,
+        };
+        let (_, done) = self.materializer.run(request, &|_, _| {}).await.unwrap();
+        done.unwrap().counts.keys
+    }
+}
+
+/// The card of a key of one `int64`, whose sign is flipped so that keys sort.
+fn card_of(key: &[u8]) -> i64 {
+    let bytes: [u8; 8] = key[key.len() - 8..].try_into().unwrap();
+    i64::from_be_bytes(bytes) ^ i64::MIN
+}
+
+async fn define(registry: &MemoryRegistry, directory: &std::path::Path, text: &str) -> Version {
+    let config = ProjectConfig::new(directory, name());
+    let file = AuthoredFile {
+        path: "features/all.toml".into(),
+        bytes: text.as_bytes().to_vec(),
+    };
+    let head = registry.head(&name()).await.unwrap();
+    let plan = plan(head.as_ref(), Authored::parse(&config, &[file]).unwrap()).unwrap();
+    apply(registry, &plan, true, Timestamp::EPOCH).await.unwrap()
+}
+
+fn digest(lines: &str) -> [u8; 32] {
+    let mut digest = [0; 32];
+    for (place, byte) in lines.bytes().enumerate() {
+        digest[place % 32] ^= byte.rotate_left((place / 32 % 8) as u32);
+    }
+    digest
+}
+
+fn payment(card: i64, second: i64, amount: f64) -> String {
+    let at = Timestamp::from_micros(NOW.micros() - 3_600_000_000 + second * 1_000_000);
+    format!("{{\"card\": {card}, \"at\": \"{at}\", \"amount\": {amount:?}, \"note\": null}}\n")
+}
+
+#[tokio::test]
+async fn bad_rows_are_refused_one_by_one_and_bad_columns_whole() {
+    let world = World::new(Arc::new(MemoryStore::new()), IntakeLimits::default()).await;
+    let at = |time: &str| format!("{{\"card\": 1, \"at\": {time}, \"amount\": 1, \"note\": \"x\"}}\n");
+    let lines = [
+        payment(1, 1, 1.0),
+        at("null"),
+        at("\"2026-01-01T00:05:00Z\""),
+        at("\"2026-01-01T00:05:00.000001Z\""),
+        at("\"1899-12-31T23:59:59Z\""),
+        at("\"2026-01-01T00:00:00\""),
+        payment(1, 2, 2.0).replace("null", "7"),
+        payment(1, 2, 2.0).replace("\"note\": null", "\"other\": null"),
+        payment(1, 2, 2.0).replace(", \"note\": null", ""),
+        "{".repeat(10_000) + "\n",
+        payment(2, 1, 4.0),
+        payment(2, 1, 4.0).replace("\"card\": 2", "\"card\": null"),
+    ];
+    let answer = world.push("payments", None, &lines.concat()).await.unwrap();
+    let reasons: Vec<(usize, &str)> = answer
+        .rejected
+        .iter()
+        .map(|rejected| (rejected.row, rejected.reason.as_str()))
+        .collect();
+    assert_eq!(
+        reasons[..7],
+        [
+            (1, "column \"at\" is null: every row has an event time"),
+            (
+                3,
+                "column \"at\" is 2026-01-01T00:05:00.000001Z, more than 5 min ahead of the clock (2026-01-01T00:00:00Z)"
+            ),
+            (
+                4,
+                "column \"at\" is 1899-12-31T23:59:59Z, before 1900-01-01T00:00:00Z"
+            ),
+            (
+                5,
+                "column \"at\" cannot be read: \"2026-01-01T00:00:00\" has no time zone: write it as \
+                 2013-06-01T12:00:00Z or with an offset such as +02:00"
+            ),
+            (6, "column \"note\" is a number, expected string"),
+            (7, "has no \"note\": write null where there is nothing"),
+            (8, "has no \"note\": write null where there is nothing"),
+        ]
+    );
+    assert_eq!(reasons[7].0, 9);
+    assert!(
+        reasons[7].1.starts_with("is not one JSON object: "),
+        "{}",
+        reasons[7].1
+    );
+    assert_eq!((answer.accepted, reasons.len()), (4, 8));
+    world.flush().await.unwrap();
+    // A row without a key is in the table, and in no view.
+    let rows: Vec<_> = world.table("last").await.into_values().collect();
+    assert_eq!(rows, [(1, 1.0), (1, 1.0), (2, 4.0)]);
+    assert_eq!(world.served("last", 1, NOW), Some(1.0));
+    assert_eq!(world.served("last", 2, NOW), Some(4.0));
+
+    let many = |count: usize, bad: usize| {
+        let good = (bad..count).map(|row| payment(9, row as i64 % 60, 0.5));
+        let bad = (0..bad).map(|_| at("null"));
+        bad.chain(good).collect::<String>()
+    };
+    let refusals = [
+        (
+            "paymets",
+            payment(1, 1, 1.0),
+            "unknown source \"paymets\"; did you mean \"payments\"?",
+        ),
+        (
+            "files",
+            payment(1, 1, 1.0),
+            "source files is read in place from its path: only a managed source (one with a schema and no path) takes rows",
+        ),
+        (
+            "payments",
+            String::new(),
+            "0 rows were given, one push takes 1 to 10000",
+        ),
+        (
+            "payments",
+            many(10_001, 0),
+            "10001 rows were given, one push takes 1 to 10000",
+        ),
+        (
+            "payments",
+            many(200, 101),
+            "more than 100 rows are bad, and none was accepted; such as row 100: column \"at\" is null: every row \
+             has an event time",
+        ),
+    ];
+    for (source, lines, expected) in refusals {
+        let refused = world.push(source, None, &lines).await.unwrap_err();
+        assert_eq!(refused.to_string(), expected);
+    }
+    let some_bad = world.push("payments", None, &many(10_000, 100)).await.unwrap();
+    assert_eq!((some_bad.accepted, some_bad.rejected.len()), (9_900, 100));
+
+    let columns = |names: &[&str]| {
+        let array: arrow_array::ArrayRef = Arc::new(arrow_array::Int64Array::from(vec![1]));
+        PushInput::Columns(
+            names
+                .iter()
+                .map(|name| ((*name).to_owned(), array.clone()))
+                .collect(),
+        )
+    };
+    for (rows, expected) in [
+        (
+            columns(&["card", "at", "amount", "note", "more"]),
+            "column \"more\" is not in the schema of source payments: declare it, or leave it out",
+        ),
+        (
+            columns(&["card", "amount", "note"]),
+            "column \"at\" of source payments is missing: rows are taken whole, nothing is filled in",
+        ),
+        (
+            columns(&["card", "card", "at", "amount", "note"]),
+            "column \"card\" is given twice",
+        ),
+        (
+            PushInput::ArrowStream(b"ARROW1 or not".to_vec()),
+            "the Arrow IPC stream cannot be read: ",
+        ),
+        (
+            PushInput::JsonLines(vec![b'{', 0xff]),
+            "the JSON lines are not UTF-8 at byte 1",
+        ),
+    ] {
+        let push = Push {
+            source: "payments".into(),
+            id: None,
+            rows,
+            digest: [0; 32],
+            bytes: 1,
+        };
+        let refused = world.intake.push(&world.version, push, NOW).await.unwrap_err();
+        assert!(refused.to_string().starts_with(expected), "{refused}");
+    }
+    let id = "x".repeat(257);
+    let refused = world.push("payments", Some(&id), &payment(1, 1, 1.0)).await;
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "request_id: has 257 bytes, expected 1 to 256"
+    );
+    world.flush().await.unwrap();
+    assert_eq!(world.table("last").await.len(), 3 + 9_900);
+}
+
+#[tokio::test]
+async fn a_push_that_is_repeated_has_no_effect() {
+    let world = World::new(Arc::new(MemoryStore::new()), IntakeLimits::default()).await;
+    let lines = payment(1, 1, 1.0) + &payment(1, 2, 2.0).replace("2.0", "\"x\"");
+    let first = world.push("payments", Some("a"), &lines).await.unwrap();
+    assert_eq!((first.accepted, first.repeated), (1, false));
+    for flush in [false, true, false] {
+        let again = world.push("payments", Some("a"), &lines).await.unwrap();
+        assert_eq!(
+            again,
+            PushAnswer {
+                repeated: true,
+                ..first.clone()
+            }
+        );
+        if flush {
+            world.flush().await.unwrap();
+        }
+    }
+    let other = world.push("payments", Some("a"), &payment(1, 1, 3.0)).await;
+    assert_eq!(
+        other.unwrap_err().to_string(),
+        "request_id: \"a\" was used for other rows, of which 1 were accepted: nothing was changed; give these another id"
+    );
+    // Another source has ids of its own, and so has a push without one.
+    let event = "{\"id\": \"e\", \"card\": 1, \"at\": \"2025-12-31T00:00:00Z\", \"amount\": 9}";
+    assert_eq!(world.push("events", Some("a"), event).await.unwrap().accepted, 1);
+    for _ in 0..2 {
+        assert!(
+            !world
+                .push("payments", None, &payment(2, 1, 1.0))
+                .await
+                .unwrap()
+                .repeated
+        );
+    }
+    // One that comes twice at the same time.
+    let (one, two) = tokio::join!(
+        world.push("payments", Some("b"), &lines),
+        world.push("payments", Some("b"), &lines)
+    );
+    let repeated = [one.unwrap(), two.unwrap()].map(|answer| answer.repeated);
+    assert!(
+        repeated == [false, true] || repeated == [true, false],
+        "{repeated:?}"
+    );
+    world.flush().await.unwrap();
+    assert_eq!(world.table("last").await.len(), 4);
+    // After it was forgotten it is a push like any other.
+    world.store.forget_answers(Timestamp::MAX).unwrap();
+    assert!(!world.push("payments", Some("a"), &lines).await.unwrap().repeated);
+}
+
+/// Which calls of a store fail.
+struct Failing {
+    left: AtomicI64,
+    after: AtomicBool,
+}
+
+impl Around for Failing {
+    fn change<T>(&self, call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let fails = self.left.fetch_sub(1, Ordering::SeqCst) == 0;
+        let broken = || StoreError::Failed {
+            place: "here".into(),
+            reason: "a wire was cut".into(),
+        };
+        if fails && !self.after.load(Ordering::SeqCst) {
+            return Err(broken());
+        }
+        let done = call();
+        if fails { Err(broken()) } else { done }
+    }
+}
+
+/// Whichever call of the store fails, before or after it did its work, what is brought again under its ids is in
+/// the table once.
+#[tokio::test]
+async fn whichever_call_fails_rows_are_in_the_table_once() {
+    let mut failed = 0;
+    for after in [false, true] {
+        for nth in 0.. {
+            let store = Arc::new(Wrapped {
+                inner: MemoryStore::new(),
+                around: Failing {
+                    left: AtomicI64::new(nth),
+                    after: AtomicBool::new(after),
+                },
+            });
+            let world = World::new(store, IntakeLimits::default()).await;
+            let mut errors = 0;
+            for step in 0..3 {
+                let lines = payment(step, step, step as f64) + &payment(9, step, 10.0 + step as f64);
+                let id = step.to_string();
+                while let Err(error) = world.push("payments", Some(&id), &lines).await {
+                    assert!(matches!(error, IntakeError::Store(_)), "{error}");
+                    errors += 1;
+                }
+                if step != 1 {
+                    while world.flush().await.is_err() {
+                        errors += 1;
+                    }
+                }
+            }
+            let rows: Vec<_> = world.table("last").await.into_values().collect();
+            assert_eq!(
+                rows,
+                [(0, 0.0), (9, 10.0), (1, 1.0), (9, 11.0), (2, 2.0), (9, 12.0)],
+                "{nth} {after}"
+            );
+            for (card, amount) in [(0, 0.0), (1, 1.0), (2, 2.0), (9, 12.0)] {
+                assert_eq!(world.served("last", card, NOW), Some(amount), "{nth} {after}");
+            }
+            assert!(world.store.waiting_sources().unwrap().is_empty());
+            failed += errors;
+            if errors == 0 {
+                break;
+            }
+        }
+    }
+    println!("{failed} calls failed");
+    assert!(failed >= 16, "{failed}");
+}
+
+/// Pushes from several callers, retried, beside ingests, compactions, flushes and materializations.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_writes_every_row_is_there_once() {
+    const CALLERS: i64 = 4;
+    const PUSHES: i64 = 25;
+    for seed in seeds(4) {
+        println!("seed {seed}: run it alone with ASOF_SEED={seed}");
+        let (_directory, store) = rocks();
+        let world = Arc::new(World::new(store, IntakeLimits::default()).await);
+        let callers = (0..CALLERS).map(|caller| {
+            let world = world.clone();
+            tokio::spawn(async move {
+                let mut random = Random::new(seed << 8 | caller as u64);
+                for number in 0..PUSHES {
+                    let lines: String = (0..1 + random.below(5))
+                        .map(|row| {
+                            let amount = (caller * 1_000 + number) as f64 + row as f64 / 8.0;
+                            payment(caller, number * 8 + row as i64, amount)
+                        })
+                        .collect();
+                    let id = format!("{caller}/{number}");
+                    for _ in 0..1 + random.below(3) {
+                        world.push("payments", Some(&id), &lines).await.unwrap();
+                    }
+                }
+            })
+        });
+        let callers: Vec<_> = callers.collect();
+        let mut random = Random::new(seed);
+        let mut ingested = 0;
+        let source = world.definitions().sources.get("payments").unwrap();
+        assert!(matches!(source.location, Location::Managed { .. }));
+        while callers.iter().any(|caller| !caller.is_finished()) {
+            match random.below(4) {
+                0 => {
+                    world.flush().await.unwrap();
+                }
+                1 => {
+                    let file = world.directory.path().join("more.csv");
+                    let text = format!("card,at,amount,note\n50,2025-12-31T00:00:00Z,{ingested},x\n");
+                    std::fs::write(&file, text).unwrap();
+                    let request = IngestRequest {
+                        source,
+                        files: &[file],
+                        id: None,
+                        at: NOW,
+                    };
+                    match world.engine.ingest(request).await {
+                        Ok(_) => ingested += 1,
+                        Err(error) => assert!(error.to_string().contains("other writers"), "{error}"),
+                    }
+                }
+                2 => {
+                    let request = CompactRequest {
+                        source,
+                        keys: &[vec!["card".into()]],
+                        file_bytes: 1 << 20,
+                        at: NOW,
+                    };
+                    let done = world.engine.compact(request).await;
+                    if let Err(error) = done {
+                        assert!(error.to_string().contains("other writers"), "{error}");
+                    }
+                }
+                _ => {
+                    world.materialize("last").await;
+                }
+            }
+        }
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        world.flush().await.unwrap();
+        let table = world.table("last").await;
+        let mut expected = Vec::new();
+        for caller in 0..CALLERS {
+            let mut random = Random::new(seed << 8 | caller as u64);
+            for number in 0..PUSHES {
+                for row in 0..1 + random.below(5) {
+                    expected.push((caller, (caller * 1_000 + number) as f64 + row as f64 / 8.0));
+                }
+                random.below(3);
+            }
+            let of_caller = |rows: &mut dyn Iterator<Item = (i64, f64)>| -> Vec<(i64, f64)> {
+                rows.filter(|(card, _)| *card == caller).collect()
+            };
+            // In the order in which they were accepted.
+            assert_eq!(
+                of_caller(&mut table.values().copied()),
+                of_caller(&mut expected.iter().copied()),
+                "seed {seed}"
+            );
+            let last = expected.last().unwrap().1;
+            assert_eq!(world.served("last", caller, NOW), Some(last), "seed {seed}");
+        }
+        assert_eq!(table.len(), expected.len() + ingested, "seed {seed}");
+        world.materialize("last").await;
+        for caller in 0..CALLERS {
+            let last = expected.iter().rfind(|(card, _)| *card == caller).unwrap().1;
+            assert_eq!(world.served("last", caller, NOW), Some(last), "seed {seed}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_written_is_refused_before_it_takes_memory() {
+    let limits = IntakeLimits {
+        under_way: 4 << 10,
+        patience: Duration::from_millis(50),
+        log: 2_000,
+    };
+    let world = Arc::new(World::new(Arc::new(MemoryStore::new()), limits).await);
+    let source = world.definitions().sources.get("payments").unwrap();
+    let held = world.intake.hold(source, NOW).await.unwrap();
+    let waiting: Vec<_> = (0..4)
+        .map(|card| {
+            let world = world.clone();
+            tokio::spawn(async move { world.push("payments", None, &payment(card, 1, 1.0)).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Four kibibytes are under way.
+    let refused = world
+        .push("payments", None, &payment(5, 1, 1.0))
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, IntakeError::Overloaded(_)), "{refused}");
+    assert_eq!(
+        refused.to_string(),
+        "more is being pushed than is written: 4096 bytes are under way; try again later"
+    );
+    assert!(
+        waiting.iter().all(|push| !push.is_finished()),
+        "nothing is accepted while it is held"
+    );
+    drop(held);
+    for push in waiting {
+        assert_eq!(push.await.unwrap().unwrap().accepted, 1);
+    }
+    // What is not flushed grows up to its limit.
+    let mut accepted = 4;
+    let refused = loop {
+        match world.push("payments", None, &payment(5, 1, 1.0)).await {
+            Ok(answer) => accepted += answer.accepted,
+            Err(refused) => break refused,
+        }
+        assert!(accepted < 100, "no limit");
+    };
+    assert!(
+        refused.to_string().contains("wait to be appended to its table"),
+        "{refused}"
+    );
+    world.flush().await.unwrap();
+    accepted += world
+        .push("payments", None, &payment(5, 1, 1.0))
+        .await
+        .unwrap()
+        .accepted;
+    world.flush().await.unwrap();
+    assert_eq!(world.table("last").await.len() as u64, accepted);
+}
+
+/// Whether an event is new is known when it is read with all others: a source with ids serves it once materialized.
+#[tokio::test]
+async fn events_with_ids_count_once_and_come_with_a_materialization() {
+    let world = World::new(Arc::new(MemoryStore::new()), IntakeLimits::default()).await;
+    let event = |id: &str, second: i64, amount: f64| {
+        payment(1, second, amount)
+            .replace("{", &format!("{{\"id\": \"{id}\", "))
+            .replace(", \"note\": null", "")
+    };
+    world.materialize("last_event").await;
+    for (id, second, amount) in [("a", 1, 1.0), ("b", 2, 2.0), ("a", 3, 3.0)] {
+        let lines = event(id, second, amount);
+        assert_eq!(world.push("events", None, &lines).await.unwrap().accepted, 1);
+    }
+    assert_eq!(world.served("last_event", 1, NOW), None);
+    world.materialize("last_event").await;
+    assert_eq!(world.served("last_event", 1, NOW), Some(2.0));
+    world.push("events", None, &event("b", 9, 9.0)).await.unwrap();
+    world.push("events", None, &event("c", 4, 4.0)).await.unwrap();
+    world.materialize("last_event").await;
+    assert_eq!(world.served("last_event", 1, NOW), Some(4.0));
+}
+
+/// A view takes rows from the first push on, and those of a view that was redefined come with a materialization.
+#[tokio::test]
+async fn pushes_reach_views_as_they_are_defined() {
+    let mut world = World::new(Arc::new(MemoryStore::new()), IntakeLimits::default()).await;
+    assert_eq!(world.view("last"), None);
+    world.push("payments", None, &payment(1, 1, 1.0)).await.unwrap();
+    assert_eq!(world.served("last", 1, NOW), Some(1.0));
+    world.flush().await.unwrap();
+    // The same generation goes on.
+    assert_eq!(world.materialize("last").await, 1);
+    assert_eq!(world.view("last").unwrap().2.serving.unwrap().generation.0, 1);
+    world.push("payments", None, &payment(1, 2, 2.0)).await.unwrap();
+
+    let wider = DEFINITIONS.replacen(
+        "amount = \"float64\"\n\n[[view]]",
+        "amount = \"float64\"\nnote = \"string\"\n\n[[view]]",
+        1,
+    );
+    assert_ne!(wider, DEFINITIONS);
+    world.version = define(&world.registry, world.directory.path(), &wider).await;
+    let later = world.push("payments", None, &payment(1, 3, 3.0)).await.unwrap();
+    assert_eq!(later.accepted, 1);
+    assert_eq!(world.served("last", 1, NOW), Some(2.0), "as it was defined");
+    world.materialize("last").await;
+    assert_eq!(world.served("last", 1, NOW), Some(3.0));
+    world.push("payments", None, &payment(1, 4, 4.0)).await.unwrap();
+    assert_eq!(world.served("last", 1, NOW), Some(4.0));
+    // One that happens in a minute is there then.
+    let soon = payment(1, 3_660, 5.0);
+    world.push("payments", None, &soon).await.unwrap();
+    assert_eq!(world.served("last", 1, NOW), Some(4.0));
+    let then = Timestamp::from_micros(NOW.micros() + 60_000_000);
+    assert_eq!(world.served("last", 1, then), Some(5.0));
+}
