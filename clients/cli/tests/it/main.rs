@@ -1,6 +1,7 @@
 //! The `asof` binary as its users meet it.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
@@ -17,6 +18,8 @@ mod linting;
 mod memory;
 mod messages;
 mod project;
+mod pushing;
 mod replaying;
+mod server;
 mod serving;
 mod starter;

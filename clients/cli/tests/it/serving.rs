@@ -1,69 +1,13 @@
 //! `asof serve` as a process: others find it, it stops when told, and its death holds nobody up.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::project::Project;
+use crate::server::Server;
 
-struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Server {
-    fn start(project: &Project) -> Self {
-        let mut child = project
-            .command(&[
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--now",
-                "2026-02-01T00:00:00Z",
-                "--json",
-            ])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let told: serde_json::Value = serde_json::from_str(&line).unwrap();
-        Self {
-            child,
-            url: told["url"].as_str().unwrap().to_owned(),
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let done = Command::new("kill")
-            .args([name, &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(done.success());
-    }
-
-    fn wait(&mut self) -> std::process::ExitStatus {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(
-                started.elapsed() < Duration::from_secs(15),
-                "the server does not stop"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A server whose clock stands still.
+fn start(project: &Project) -> Server {
+    Server::start(project, &["--now", "2026-02-01T00:00:00Z"])
 }
 
 const GET: [&str; 6] = [
@@ -78,7 +22,7 @@ const GET: [&str; 6] = [
 #[test]
 fn commands_find_the_server_that_holds_the_store() {
     let project = Project::applied();
-    let mut server = Server::start(&project);
+    let mut server = start(&project);
     project.done(&["materialize", "--json"]);
     let got = project.done(&GET).json();
     assert_eq!(got["as_of"], "2026-02-01T00:00:00Z");
@@ -118,7 +62,7 @@ fn commands_find_the_server_that_holds_the_store() {
 #[test]
 fn a_project_elsewhere_is_reached_by_url() {
     let project = Project::applied();
-    let server = Server::start(&project);
+    let server = start(&project);
     let elsewhere = Project::starter();
     let remote = |args: &[&str]| elsewhere.done(&[&["--server", &server.url], args].concat());
     remote(&["materialize", "--json"]);
@@ -160,7 +104,7 @@ fn a_project_elsewhere_is_reached_by_url() {
 #[test]
 fn a_killed_server_holds_nobody_up() {
     let project = Project::applied();
-    let mut server = Server::start(&project);
+    let mut server = start(&project);
     project.done(&["materialize", "--json"]);
     server.signal("-KILL");
     server.wait();
@@ -184,7 +128,7 @@ fn nobody_answers() {
 #[test]
 fn json_has_one_shape_here_and_through_a_server() {
     let (here, there) = (Project::starter(), Project::starter());
-    let mut server = Server::start(&there);
+    let mut server = start(&there);
     let both = |args: &[&str]| {
         let through = [&["--server", &server.url], args].concat();
         (
@@ -237,7 +181,7 @@ fn json_has_one_shape_here_and_through_a_server() {
 #[test]
 fn a_server_that_is_stopped_is_told_of_and_not_waited_for() {
     let project = Project::applied();
-    let server = Server::start(&project);
+    let server = start(&project);
     server.signal("-STOP");
     let (url, pid) = (&server.url, server.child.id());
     let advice = format!("resume it with `kill -CONT {pid}`, or end it with `kill -9 {pid}`");

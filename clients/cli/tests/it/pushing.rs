@@ -1,0 +1,335 @@
+//! `asof push`, and what was acknowledged of it when the server is killed (I11).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{Float64Type, Int64Type};
+use arrow::ipc::reader::FileReader;
+use asof_proto::v1;
+use asof_proto::v1::ingest_service_client::IngestServiceClient;
+use asof_proto::v1::push_request::Rows;
+
+use crate::project::{Project, Ran};
+use crate::server::Server;
+
+/// How often the server is killed, of which `ASOF_CASES` per cent are done.
+const KILLS: u64 = 12;
+/// Who push at the same time.
+const CALLERS: i64 = 3;
+
+const CLICKS: &str = r#"
+[[source]]
+name = "clicks"
+schema = { customer_id = "int64", at = "timestamp", amount = "float64", page = "string" }
+event_time = "at"
+
+[[view]]
+name = "last_click"
+entity = "customer"
+source = "clicks"
+owner = "you@example.com"
+[view.features]
+amount = "float64"
+page = "string"
+"#;
+
+fn project() -> Project {
+    let project = Project::starter();
+    project.write("features/clicks.toml", CLICKS);
+    project.done(&["apply", "--yes"]);
+    project
+}
+
+fn click(customer: i64, amount: f64) -> String {
+    format!(
+        "{{\"customer_id\": {customer}, \"at\": \"2026-01-01T00:00:00Z\", \"amount\": {amount:?}, \"page\": null}}\n"
+    )
+}
+
+/// Runs a command with standard input.
+fn with_input(project: &Project, args: &[&str], input: &[u8]) -> Ran {
+    let mut command = project.command(args);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    Ran::of(child.wait_with_output().unwrap())
+}
+
+/// What a customer's last click is, in a dataset of all customers.
+fn extracted(project: &Project) -> BTreeMap<i64, f64> {
+    let out = project.path().join("all.arrow");
+    let out = out.to_str().unwrap();
+    let at = "2100-01-01T00:00:00Z";
+    project.done(&[
+        "extract",
+        "--features",
+        "last_click:*",
+        "--at",
+        at,
+        "--out",
+        out,
+        "--overwrite",
+    ]);
+    let file = std::fs::File::open(out).unwrap();
+    let mut all = BTreeMap::new();
+    for batch in FileReader::try_new(file, None).unwrap() {
+        let batch = batch.unwrap();
+        let customers = batch["customer_id"].as_primitive::<Int64Type>().clone();
+        let amounts = batch["last_click__amount"].as_primitive::<Float64Type>().clone();
+        for row in 0..batch.num_rows() {
+            assert!(amounts.is_valid(row));
+            assert_eq!(all.insert(customers.value(row), amounts.value(row)), None);
+        }
+    }
+    all
+}
+
+#[test]
+fn rows_come_from_files_and_standard_input() {
+    let project = project();
+    let lines = project.write("a.jsonl", &(click(1, 1.5) + "\n" + &click(2, 2.5)));
+    let lines = lines.to_str().unwrap();
+    let told = project.done(&["push", "clicks", lines]);
+    assert_eq!(told.stdout, "Accepted 2 rows into clicks.\n");
+    let batch = RecordBatch::try_from_iter_with_nullable([
+        (
+            "customer_id",
+            Arc::new(Int64Array::from_iter_values(10..30_010)) as ArrayRef,
+            true,
+        ),
+        (
+            "at",
+            Arc::new(StringArray::from(vec!["2026-01-01T01:00:00+01:00"; 30_000])),
+            true,
+        ),
+        ("page", Arc::new(StringArray::from(vec![Some("p"); 30_000])), true),
+        (
+            "amount",
+            Arc::new(Float64Array::from_iter_values((0..30_000).map(f64::from))),
+            true,
+        ),
+    ])
+    .unwrap();
+    let parquet = project.path().join("b.parquet");
+    let file = std::fs::File::create(&parquet).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let told = project.done(&["push", "clicks", parquet.to_str().unwrap(), "--json"]);
+    assert_eq!(
+        told.json(),
+        serde_json::json!({
+            "source": "clicks", "accepted": 30_000, "rejected": [], "already_accepted": false,
+        })
+    );
+    let mut stream = arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    stream.write(&batch.slice(0, 5)).unwrap();
+    let stream = stream.into_inner().unwrap();
+    let mut file = arrow::ipc::writer::FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    file.write(&batch.slice(5, 6)).unwrap();
+    let file = file.into_inner().unwrap();
+    for (format, bytes, rows) in [
+        ("arrow", stream, 5),
+        ("arrow", file, 6),
+        ("parquet", std::fs::read(&parquet).unwrap(), 30_000),
+        ("json", click(3, 3.5).into_bytes(), 1),
+    ] {
+        let told = with_input(
+            &project,
+            &["push", "clicks", "--format", format, "--json"],
+            &bytes,
+        );
+        assert_eq!(told.code, 0, "{told:?}");
+        assert_eq!(told.json()["accepted"], rows);
+    }
+    // Lines are counted as they stand in the file, blank ones too; what is good is accepted.
+    let bad = project.write(
+        "bad.jsonl",
+        &(click(4, 4.5) + "\n\n" + &click(5, 5.5).replace("5.5", "\"x\"")),
+    );
+    let bad = bad.to_str().unwrap();
+    let told = project.asof(&["push", "clicks", bad]);
+    assert_eq!(told.code, 4, "{told:?}");
+    assert_eq!(told.stdout, "Accepted 1 row into clicks.\n");
+    assert_eq!(
+        told.stderr,
+        format!(
+            "error: 1 row was not accepted:\n  {bad}: line 4: column \"amount\" is text, expected float64\n"
+        )
+    );
+    let all = extracted(&project);
+    assert_eq!(all.len(), 30_004);
+    assert_eq!(
+        (all[&1], all[&3], all[&4], all[&30_009]),
+        (1.5, 3.5, 4.5, 29_999.0)
+    );
+    let get = project.done(&[
+        "get",
+        "--features",
+        "last_click:*",
+        "--key",
+        "customer_id=30009",
+        "--json",
+    ]);
+    assert_eq!(get.json()["columns"][0]["values"][0], 29_999.0);
+
+    project.refused(
+        &["push", "click", lines],
+        2,
+        "unknown source \"click\"; did you mean \"clicks\"?; no row was accepted",
+    );
+    project.refused(
+        &["push", "orders", lines],
+        4,
+        "source orders is read in place from its path: only a managed source (one with a schema and no path) takes \
+         rows; no row was accepted",
+    );
+    project.refused(&["push", "clicks"], 4, "no rows were given: nothing was pushed");
+    project.refused(
+        &["push", "clicks", lines, "--id", " "],
+        2,
+        "--id is empty: an id tells a push from others, so that one that is repeated changes nothing; give one, or \
+         leave --id out",
+    );
+    let told = project.done(&["push", "clicks", lines, "--id", "x"]);
+    assert_eq!(told.stdout, "Accepted 2 rows into clicks.\n");
+    let told = project.done(&["push", "clicks", lines, "--id", "x"]);
+    assert_eq!(
+        told.stdout,
+        "Accepted 2 rows into clicks, or had before under the same id.\n"
+    );
+}
+
+/// What callers were told: per customer the amount, and what they do not know of.
+#[derive(Default)]
+struct Ledger {
+    acknowledged: BTreeMap<i64, f64>,
+    in_doubt: Vec<(String, i64, f64)>,
+}
+
+#[test]
+fn acknowledged_pushes_survive_kills() {
+    let percent: u64 = std::env::var("ASOF_CASES").map_or(100, |text| text.parse().unwrap());
+    let kills = (KILLS * percent / 100).max(1);
+    let project = project();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut ledger = Ledger::default();
+    let mut random = 17_u64;
+    for round in 0..kills {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let mut server = Server::start(&project, &[]);
+        let stop = Arc::new(AtomicBool::new(false));
+        let doubts = std::mem::take(&mut ledger.in_doubt);
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|caller| {
+                let mut again = doubts.clone();
+                again.retain(|(_, customer, _)| customer % CALLERS == caller);
+                let (url, stop) = (server.url.clone(), stop.clone());
+                runtime.spawn(push_until(url, stop, round, caller, again))
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(20 + random % 1_500));
+        server.child.kill().unwrap();
+        server.wait();
+        stop.store(true, Ordering::SeqCst);
+        for caller in callers {
+            let told = runtime.block_on(caller).unwrap();
+            ledger.acknowledged.extend(told.acknowledged);
+            ledger.in_doubt.extend(told.in_doubt);
+        }
+        if round % 3 == 0 {
+            // Nobody serves: the extract brings what was accepted into the table by itself.
+            let all = extracted(&project);
+            for (customer, amount) in &ledger.acknowledged {
+                assert_eq!(all.get(customer), Some(amount), "round {round}");
+            }
+        }
+    }
+    assert!(
+        ledger.acknowledged.len() as u64 > kills * 10,
+        "hardly anything was pushed"
+    );
+    // What nobody knew of is brought again, and then all of it is there once.
+    let mut server = Server::start(&project, &[]);
+    let doubts = std::mem::take(&mut ledger.in_doubt);
+    let stop = Arc::new(AtomicBool::new(true));
+    let told = runtime.block_on(push_until(server.url.clone(), stop, kills, 0, doubts));
+    ledger.acknowledged.extend(told.acknowledged);
+    assert_eq!(told.in_doubt, []);
+    server.signal("-TERM");
+    assert!(server.wait().success());
+    assert!(!project.path().join(".asof/online/asof.intake").exists());
+    assert_eq!(extracted(&project), ledger.acknowledged);
+    // Each row once: an empty store reads as many as were pushed.
+    std::fs::remove_dir_all(project.path().join(".asof/online")).unwrap();
+    let run = project.done(&["materialize", "last_click", "--json"]).json();
+    let rows = ledger.acknowledged.len();
+    assert_eq!(run["runs"][0]["rows_read"], rows);
+    assert_eq!(run["runs"][0]["keys"], rows);
+    let customers: BTreeSet<i64> = ledger.acknowledged.keys().copied().collect();
+    println!("{kills} kills, {} rows acknowledged", customers.len());
+}
+
+/// Brings what is in doubt, then new rows, one request after the other, until it is told to stop or the server is
+/// gone.
+async fn push_until(
+    url: String,
+    stop: Arc<AtomicBool>,
+    round: u64,
+    caller: i64,
+    again: Vec<(String, i64, f64)>,
+) -> Ledger {
+    let mut ledger = Ledger::default();
+    let mut again = again.into_iter();
+    let mut number = 0;
+    let client = IngestServiceClient::connect(url).await;
+    let Ok(mut client) = client else {
+        ledger.in_doubt.extend(again);
+        return ledger;
+    };
+    loop {
+        let (id, customer, amount) = match again.next() {
+            Some(again) => again,
+            None if stop.load(Ordering::SeqCst) => return ledger,
+            None => {
+                number += 1;
+                let customer = (i64::try_from(round).unwrap() * 1_000_000 + number) * CALLERS + caller;
+                (
+                    format!("{caller}/{round}/{number}"),
+                    customer,
+                    number as f64 / 4.0,
+                )
+            }
+        };
+        let request = v1::PushRequest {
+            source: "clicks".into(),
+            request_id: id.clone(),
+            rows: Some(Rows::JsonLines(click(customer, amount).into_bytes())),
+        };
+        match client.push(request).await {
+            Ok(answer) => {
+                assert_eq!(answer.into_inner().accepted, 1);
+                ledger.acknowledged.insert(customer, amount);
+            }
+            Err(_) => {
+                ledger.in_doubt.push((id, customer, amount));
+                ledger.in_doubt.extend(again);
+                return ledger;
+            }
+        }
+    }
+}
