@@ -15,6 +15,7 @@ mod directory;
 mod expiry;
 mod formats;
 mod harness;
+mod intake;
 mod kills;
 mod newest_wins;
 mod schemas;

@@ -373,6 +373,43 @@ async fn bad_rows_are_refused_one_by_one_and_bad_columns_whole() {
     assert_eq!(world.table("last").await.len(), 3 + 9_900);
 }
 
+/// Without a column that says so, a pushed row is known when it arrives.
+#[tokio::test]
+async fn pushed_rows_are_known_when_they_arrive() {
+    let world = World::new(Arc::new(MemoryStore::new()), IntakeLimits::default()).await;
+    world.push("payments", None, &payment(1, 0, 1.0)).await.unwrap();
+    world.flush().await.unwrap();
+    let bound = world.definitions().bound_view("last").unwrap();
+    let snapshot = Arc::new(world.engine.snapshot(&bound).await.unwrap());
+    let reader = Arc::new(RowReader::bind(&bound, &snapshot).unwrap());
+    let mut scan = Scan::start(&world.engine, &snapshot, &reader, 0..snapshot.files.len());
+    let rows = scan.next().await.unwrap().unwrap();
+    let order = rows.heads[0].order;
+    assert_eq!(
+        (order.event_time.micros(), order.created_time),
+        (NOW.micros() - 3_600_000_000, NOW)
+    );
+    // Online it has the same place.
+    let (_, slot, state) = world.view("last").unwrap();
+    let generation = state.serving.unwrap().generation;
+    let key = asof_core::key::encode(&[Some(asof_core::key::KeyValue::Int64(1))]).unwrap();
+    let mut found = None;
+    world
+        .store
+        .read(
+            slot.entity,
+            &key,
+            &[(slot.view, generation)],
+            NOW,
+            &mut |_, row| {
+                found = row.winner.map(|row| row.order);
+                Ok::<_, StoreError>(())
+            },
+        )
+        .unwrap();
+    assert_eq!(found, Some(order));
+}
+
 #[tokio::test]
 async fn a_push_that_is_repeated_has_no_effect() {
     let world = World::new(Arc::new(MemoryStore::new()), IntakeLimits::default()).await;
