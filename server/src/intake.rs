@@ -31,9 +31,10 @@ use asof_core::registry::Version;
 use asof_core::service::nearest;
 use asof_core::time::Timestamp;
 use asof_offline::{Engine, PushInput, PushReader, PushedRows, Reserved};
-use tokio::sync::{OwnedMutexGuard, Semaphore, oneshot};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use answer::Remembered;
+use targets::Targets;
 
 /// The longest id of a request, in bytes.
 pub const MAX_ID: usize = 256;
@@ -94,7 +95,7 @@ struct Inner<S> {
     store: Arc<S>,
     project: ProjectName,
     limits: IntakeLimits,
-    room: Semaphore,
+    room: Arc<Semaphore>,
     lanes: Mutex<HashMap<SourceName, Arc<Lane>>>,
 }
 
@@ -112,12 +113,20 @@ struct Lane {
     waiting: AtomicU64,
 }
 
-/// The numbers that the next rows have.
-#[derive(Debug, Default)]
+/// The numbers that the next rows have, and where they go.
+#[derive(Default)]
 struct Numbers {
     reserved: Option<Reserved>,
     /// How many rows were ever accepted, once that was asked.
     accepted: Option<u64>,
+    targets: Option<Known>,
+}
+
+/// Where rows go, as long as nothing changed in the store.
+struct Known {
+    changes: u64,
+    reader: Arc<Reader>,
+    targets: Arc<Vec<Targets>>,
 }
 
 /// A source and its views, as they are defined.
@@ -134,6 +143,8 @@ struct Waiting {
     at: Timestamp,
     remembered: Option<Remembered>,
     answer: oneshot::Sender<Result<PushAnswer, IntakeError>>,
+    /// Among what is under way, until it is written, whether its caller waits for that or not.
+    room: OwnedSemaphorePermit,
 }
 
 impl<S: OnlineStore + 'static> Intake<S> {
@@ -144,7 +155,7 @@ impl<S: OnlineStore + 'static> Intake<S> {
                 engine,
                 store,
                 project,
-                room: Semaphore::new(units(limits.under_way)),
+                room: Arc::new(Semaphore::new(units(limits.under_way))),
                 limits,
                 lanes: Mutex::new(HashMap::new()),
             }),
@@ -189,8 +200,8 @@ impl<S: OnlineStore + 'static> Intake<S> {
             )));
         }
         let wanted = u32::try_from(units(bytes).min(units(limits.under_way))).unwrap_or(u32::MAX);
-        let room = tokio::time::timeout(limits.patience, room.acquire_many(wanted)).await;
-        let Ok(Ok(_room)) = room else {
+        let room = Arc::clone(room).acquire_many_owned(wanted);
+        let Ok(Ok(room)) = tokio::time::timeout(limits.patience, room).await else {
             return Err(IntakeError::Overloaded(format!(
                 "more is being pushed than is written: {} bytes are under way; try again later",
                 limits.under_way
@@ -216,6 +227,7 @@ impl<S: OnlineStore + 'static> Intake<S> {
             at,
             remembered: id.map(|id| Remembered { id, digest }),
             answer,
+            room,
         });
         // On its own: a caller that goes away leaves nothing half done, for others neither.
         let inner = Arc::clone(&self.inner);
@@ -290,7 +302,6 @@ impl<S: OnlineStore + 'static> Intake<S> {
 }
 
 /// Keeps rows of a source from being accepted, until it is dropped.
-#[derive(Debug)]
 pub struct Held {
     _numbers: OwnedMutexGuard<Numbers>,
 }

@@ -85,6 +85,9 @@ pub trait IntakeLog: Send + Sync {
     /// they have `bytes`.
     fn entries(&self, source: &SourceAddress, bytes: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError>;
 
+    /// The number of the last entry of a source.
+    fn last_entry(&self, source: &SourceAddress) -> Result<Option<u64>, StoreError>;
+
     /// How many bytes the entries of a source have.
     fn waiting(&self, source: &SourceAddress) -> Result<u64, StoreError>;
 

@@ -105,6 +105,11 @@ impl Engine {
 }
 
 impl PushReader {
+    /// Whether views take rows when they are pushed.
+    pub fn serves(&self) -> bool {
+        self.views.is_some()
+    }
+
     /// The id of the source's table, where it has views that take rows.
     pub fn table_id(&self) -> Option<&str> {
         self.table_id.as_deref()

@@ -98,6 +98,20 @@ impl IntakeLog for RocksStore {
         Ok(entries)
     }
 
+    fn last_entry(&self, source: &SourceAddress) -> Result<Option<u64>, StoreError> {
+        let family = self.family(Family::Intake)?;
+        let range = IntakeKey::entries_of(source);
+        let mut entries = self.db.raw_iterator_cf_opt(family, options::scan(range));
+        entries.seek_to_last();
+        let last = entries.key().map(|key| {
+            let entry = intake_keys::entry_of(key).ok_or_else(|| self.damaged_key(key))?;
+            Ok(entry.1)
+        });
+        let last = last.transpose()?;
+        entries.status().map_err(|error| failure::of(&self.path, error))?;
+        Ok(last)
+    }
+
     fn waiting(&self, source: &SourceAddress) -> Result<u64, StoreError> {
         let mut bytes = 0;
         self.scan_entries(IntakeKey::entries_of(source), |_, _, entry| {

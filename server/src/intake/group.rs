@@ -8,11 +8,11 @@ use asof_core::online::intake::{Answer, Entry, Intake, IntakeRows};
 use asof_core::online::{OnlineStore, StoreError};
 use asof_core::time::Timestamp;
 use asof_offline::{PushedRows, entry_of};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::answer::{PushAnswer, Remembered};
 use super::targets::Targets;
-use super::{Inner, IntakeError, Lane, Numbers, Reader, Waiting};
+use super::{Inner, IntakeError, Known, Lane, Numbers, Reader, Waiting};
 
 /// How many seqs are taken from a table at a time: a commit for so many rows.
 const BLOCK: u64 = 1 << 20;
@@ -31,37 +31,39 @@ struct Group {
     at: Option<Timestamp>,
     remembered: Vec<Answer>,
     replies: Vec<(Caller, PushAnswer)>,
+    /// What they take of the room there is, until they are written.
+    rooms: Vec<OwnedSemaphorePermit>,
 }
 
 impl<S: OnlineStore + 'static> Inner<S> {
-    /// Writes what waits for a source, once nobody else does.
+    /// Writes what waits first for a source, once nobody else does. It is called once for each push, so that all that
+    /// waits is written in the end, and whoever else waits for the numbers has its turn in between.
     pub(super) async fn write(self: &Arc<Self>, lane: &Arc<Lane>) {
         let mut numbers = Arc::clone(&lane.numbers).lock_owned().await;
-        loop {
-            let waiting = take(lane);
-            let Some(reader) = waiting.first().map(|first| Arc::clone(&first.reader)) else {
-                return;
-            };
-            let rows = waiting.iter().map(|waiting| waiting.rows.len() as u64).sum();
-            if let Err(error) = self.number(&mut numbers, &reader, rows).await {
-                refuse(waiting.into_iter().map(|waiting| waiting.answer), &error);
-                continue;
-            }
-            let (inner, lane) = (Arc::clone(self), Arc::clone(lane));
-            let written = tokio::task::spawn_blocking(move || {
-                inner.write_group(&lane, &reader, waiting, &mut numbers);
-                numbers
-            });
-            match written.await {
-                Ok(back) => numbers = back,
-                // It panicked, and so let go of all who waited for it.
-                Err(_) => return,
-            }
+        let waiting = take(lane);
+        let Some(reader) = waiting.first().map(|first| Arc::clone(&first.reader)) else {
+            return;
+        };
+        let rows = waiting.iter().map(|waiting| waiting.rows.len() as u64).sum();
+        if let Err(error) = self.number(lane, &mut numbers, &reader, rows).await {
+            return refuse(waiting.into_iter().map(|waiting| waiting.answer), &error);
         }
+        let (inner, lane) = (Arc::clone(self), Arc::clone(lane));
+        let written = tokio::task::spawn_blocking(move || {
+            inner.write_group(&lane, &reader, waiting, &mut numbers);
+        });
+        // One that panicked has let go of all who waited for it.
+        let _ = written.await;
     }
 
     /// Sees to it that there are seqs for so many rows, behind all that anybody has.
-    async fn number(&self, numbers: &mut Numbers, reader: &Reader, rows: u64) -> Result<(), IntakeError> {
+    async fn number(
+        &self,
+        lane: &Lane,
+        numbers: &mut Numbers,
+        reader: &Reader,
+        rows: u64,
+    ) -> Result<(), IntakeError> {
         let source = &reader.source;
         if let Some(reserved) = &mut numbers.reserved
             && reserved.seqs.end - reserved.seqs.start >= rows
@@ -70,11 +72,14 @@ impl<S: OnlineStore + 'static> Inner<S> {
             return Ok(());
         }
         numbers.reserved = None;
-        numbers.reserved = Some(self.engine.reserve_seqs(source, BLOCK.max(rows)).await?);
+        // Behind those of the log, too, should its table have been made anew.
+        let last = self.store.last_entry(&lane.address)?;
+        let from = last.map_or(0, |last| last + 1);
+        numbers.reserved = Some(self.engine.reserve_seqs(source, from, BLOCK.max(rows)).await?);
         Ok(())
     }
 
-    fn write_group(&self, lane: &Lane, reader: &Reader, waiting: Vec<Waiting>, numbers: &mut Numbers) {
+    fn write_group(&self, lane: &Lane, reader: &Arc<Reader>, waiting: Vec<Waiting>, numbers: &mut Numbers) {
         let mut group = Group::default();
         let mut brought = HashMap::new();
         for waiting in waiting {
@@ -115,7 +120,7 @@ impl<S: OnlineStore + 'static> Inner<S> {
     fn write_rows(
         &self,
         lane: &Lane,
-        reader: &Reader,
+        reader: &Arc<Reader>,
         group: &Group,
         numbers: &mut Numbers,
     ) -> Result<(), IntakeError> {
@@ -146,7 +151,10 @@ impl<S: OnlineStore + 'static> Inner<S> {
             false => entry_of(&batches)?,
         };
         for attempt in 1.. {
-            let rows = self.targeted(reader, group, first)?;
+            let rows = match batches.is_empty() {
+                true => Vec::new(),
+                false => targeted(&self.targets(reader, numbers)?, group, first)?,
+            };
             let entry = Entry {
                 number: first,
                 bytes: &bytes,
@@ -160,7 +168,7 @@ impl<S: OnlineStore + 'static> Inner<S> {
             };
             match self.store.accept(&lane.address, intake) {
                 Ok(()) => break,
-                Err(StoreError::NoGeneration { .. }) if attempt < ATTEMPTS => {}
+                Err(StoreError::NoGeneration { .. }) if attempt < ATTEMPTS => numbers.targets = None,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -168,20 +176,40 @@ impl<S: OnlineStore + 'static> Inner<S> {
         Ok(())
     }
 
-    /// The rows of a group for the generations of each view.
-    fn targeted(&self, reader: &Reader, group: &Group, first: u64) -> Result<Vec<IntakeRows>, IntakeError> {
-        let mut all = Vec::new();
-        for (place, bound) in reader.views.iter().enumerate() {
-            let pushes = group.pushes.iter();
-            let pushes = pushes.filter_map(|(rows, offset)| Some((rows.views.get(place)?, first + offset)));
-            if pushes.clone().next().is_none() {
-                continue;
-            }
-            let targets = Targets::of(&*self.store, &self.project, bound, reader.reader.table_id())?;
-            all.extend(targets.rows(pushes)?);
+    /// Where the rows of each view go, looked up again when the store says that something changed.
+    fn targets(&self, reader: &Arc<Reader>, numbers: &mut Numbers) -> Result<Arc<Vec<Targets>>, IntakeError> {
+        let changes = self.store.changes();
+        if let Some(known) = &numbers.targets
+            && changes.is_some_and(|changes| changes == known.changes)
+            && Arc::ptr_eq(&known.reader, reader)
+        {
+            return Ok(Arc::clone(&known.targets));
         }
-        Ok(all)
+        let table = reader.reader.table_id();
+        let served = reader.views.iter().filter(|_| reader.reader.serves());
+        let targets = served.map(|bound| Targets::of(&*self.store, &self.project, bound, table));
+        let targets = Arc::new(targets.collect::<Result<Vec<_>, _>>()?);
+        // Where something changed meanwhile, these are not kept.
+        numbers.targets = changes
+            .filter(|_| self.store.changes() == changes)
+            .map(|changes| Known {
+                changes,
+                reader: Arc::clone(reader),
+                targets: Arc::clone(&targets),
+            });
+        Ok(targets)
     }
+}
+
+/// The rows of a group for the generations of each view.
+fn targeted(targets: &[Targets], group: &Group, first: u64) -> Result<Vec<IntakeRows>, IntakeError> {
+    let mut all = Vec::new();
+    for (place, targets) in targets.iter().enumerate() {
+        let pushes = group.pushes.iter();
+        let pushes = pushes.filter_map(|(rows, offset)| Some((rows.views.get(place)?, first + offset)));
+        all.extend(targets.rows(pushes)?);
+    }
+    Ok(all)
 }
 
 impl Group {
@@ -191,8 +219,10 @@ impl Group {
             at,
             remembered,
             answer: caller,
+            room,
             ..
         } = waiting;
+        self.rooms.push(room);
         let answer = PushAnswer {
             accepted: rows.len() as u64,
             rejected: std::mem::take(&mut rows.rejected),

@@ -139,6 +139,10 @@ impl<S: OnlineStore, A: Around> IntakeLog for Wrapped<S, A> {
         self.inner.entries(source, bytes)
     }
 
+    fn last_entry(&self, source: &SourceAddress) -> Result<Option<u64>, StoreError> {
+        self.inner.last_entry(source)
+    }
+
     fn waiting(&self, source: &SourceAddress) -> Result<u64, StoreError> {
         self.inner.waiting(source)
     }

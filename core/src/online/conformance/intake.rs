@@ -143,6 +143,9 @@ pub(super) fn entries_come_in_order_until_they_are_trimmed(store: &dyn OnlineSto
         entries.into_iter().map(|(number, _)| number).collect()
     };
     assert_eq!(numbers(100), [9, 10, 255, 256, 70_000]);
+    assert_eq!(store.last_entry(&of), Ok(Some(70_000)));
+    assert_eq!(store.last_entry(&other), Ok(Some(10)));
+    assert_eq!(store.last_entry(&source("p", "s_a")), Ok(None));
     assert_eq!(numbers(0), [9], "one at least");
     assert_eq!(numbers(1), [9]);
     assert_eq!(numbers(2), [9, 10]);
@@ -153,6 +156,7 @@ pub(super) fn entries_come_in_order_until_they_are_trimmed(store: &dyn OnlineSto
     assert_eq!(store.waiting_sources(), Ok(vec![of.clone(), other.clone()]));
     store.trim(&of, 70_000).unwrap();
     store.trim(&of, 70_000).unwrap();
+    assert_eq!(store.last_entry(&of), Ok(None));
     assert_eq!(numbers(100), [0_u64; 0]);
     assert_eq!(store.waiting_sources(), Ok(vec![other.clone()]));
     assert_eq!(store.waiting(&other), Ok(2));

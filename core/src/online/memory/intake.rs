@@ -62,6 +62,10 @@ impl IntakeLog for MemoryStore {
         Ok(entries)
     }
 
+    fn last_entry(&self, source: &SourceAddress) -> Result<Option<u64>, StoreError> {
+        Ok(self.lock().intakes.of(source).map(|(number, _)| number).last())
+    }
+
     fn waiting(&self, source: &SourceAddress) -> Result<u64, StoreError> {
         let views = self.lock();
         Ok(views

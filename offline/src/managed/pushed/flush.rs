@@ -48,12 +48,12 @@ pub struct Flushed {
 }
 
 impl Engine {
-    /// Takes `count` seqs of a managed table.
-    pub async fn reserve_seqs(&self, source: &Source, count: u64) -> Result<Reserved> {
+    /// Takes `count` seqs of a managed table, none of them before `from`.
+    pub async fn reserve_seqs(&self, source: &Source, from: u64, count: u64) -> Result<Reserved> {
         let schema = managed(source)?;
         for _ in 0..ATTEMPTS {
             let table = open(self, source, schema).await?;
-            let first = next_seq(&table, source).await?;
+            let first = next_seq(&table, source).await?.max(from);
             let end = first.saturating_add(count);
             let commit = Commit {
                 actions: Vec::new(),
