@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use asof_core::time::Timestamp;
 use clap::ValueEnum;
 
-use crate::generate::{END_MICROS, FORMAT, Generated, SERVICE, Spec, generate};
+use crate::generate::{Definitions, END_MICROS, FORMAT, Generated, SERVICE, Spec, generate};
 use crate::workload::Workload;
 
 /// Which set.
@@ -61,6 +61,43 @@ pub fn generated(spec: &Spec, data: &Path) -> Result<Workload> {
         as_of_micros: END_MICROS,
         threads: None,
     })
+}
+
+/// A project with a managed source of the columns of the generated set of `spec`, and a file with rows for it.
+///
+/// # Errors
+///
+/// As [`generated`].
+pub fn pushed(spec: &Spec, data: &Path) -> Result<(Workload, PathBuf)> {
+    let generated = made(spec, data)?;
+    let scratch = scratch(data, "pushed")?;
+    let project = scratch.join("project");
+    let definitions = Definitions {
+        key: spec.key,
+        views: &[("v0".into(), "s0".into())],
+        ttl: "90d",
+        managed: true,
+    };
+    definitions.write(&project)?;
+    let events = generated.project.join("data/events");
+    let files = fs::read_dir(&events).with_context(|| format!("cannot read {}", events.display()))?;
+    let files = files
+        .map(|file| Ok(file?.path()))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    let file = files
+        .into_iter()
+        .min()
+        .context("the generated set has no files")?;
+    let workload = Workload {
+        name: "generated".into(),
+        project,
+        scratch,
+        service: SERVICE.into(),
+        spine: generated.spine,
+        as_of_micros: END_MICROS,
+        threads: None,
+    };
+    Ok((workload, file))
 }
 
 /// The set of `spec` under `data`: made now, or by an earlier run.

@@ -6,6 +6,7 @@ pub mod floor;
 pub mod ingest;
 pub mod load;
 pub mod materialize;
+pub mod push;
 pub mod requests;
 pub mod serve;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::stage::echo::Echo;
 use crate::stage::floor::Floor;
 use crate::stage::ingest::Ingest;
+use crate::stage::push::Pushed;
 use crate::workload::Workload;
 
 /// A stage that can be measured alone.
@@ -26,13 +28,21 @@ pub enum Stage {
     Materialize,
     /// Features over gRPC.
     Serve,
+    /// Rows over gRPC into a managed source.
+    Push,
     /// Extracts beside DuckDB and Polars.
     Compare,
 }
 
 impl Stage {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Extract, Self::Materialize, Self::Serve, Self::Compare];
+    pub const ALL: [Self; 5] = [
+        Self::Extract,
+        Self::Materialize,
+        Self::Serve,
+        Self::Push,
+        Self::Compare,
+    ];
 }
 
 /// What a child process does.
@@ -46,6 +56,8 @@ pub enum Task {
     Serve(Workload),
     /// A server that gives one answer, until its standard input ends.
     Echo(Echo),
+    /// A server to push to, until its standard input ends.
+    Push(Pushed),
     /// The files of a project into its managed tables.
     Ingest(Ingest),
     /// What no extract can do without.
@@ -57,6 +69,7 @@ impl Task {
     pub fn threads(&self) -> Option<usize> {
         match self {
             Self::Extract(workload) | Self::Materialize(workload) | Self::Serve(workload) => workload.threads,
+            Self::Push(pushed) => pushed.workload.threads,
             Self::Ingest(ingest) => ingest.workload.threads,
             Self::Floor(floor) => Some(floor.threads),
             Self::Echo(_) => None,

@@ -1,7 +1,7 @@
 //! All figures of a run: every stage on every set, as often as asked for.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -15,8 +15,9 @@ use crate::sets::{self, Set};
 use crate::spread::Spread;
 use crate::stage::echo::Echo;
 use crate::stage::extract::Extracted;
-use crate::stage::load::{self, Load, Loaded};
+use crate::stage::load::{self, GetFeatures, Load, Loaded};
 use crate::stage::materialize::Materialized;
+use crate::stage::push::{self, PushRows, Pushed, ROWS};
 use crate::stage::requests::Callers;
 use crate::stage::{Stage, Task};
 use crate::workload::{Opened, Workload};
@@ -72,7 +73,10 @@ impl Suite {
         let mut report = Report::default();
         report.fact("machine", machine::describe());
         report.fact("method", self.method());
-        let alone = self.stages.iter().any(|stage| *stage != Stage::Compare);
+        let alone = self
+            .stages
+            .iter()
+            .any(|stage| !matches!(stage, Stage::Compare | Stage::Push));
         for set in self.sets.iter().filter(|_| alone) {
             let workload = match set {
                 Set::Flights => sets::flights(&self.flights, &self.data)?,
@@ -84,6 +88,17 @@ impl Suite {
                 report: &mut report,
             };
             on.all()?;
+        }
+        if self.stages.contains(&Stage::Push) && self.sets.contains(&Set::Generated) {
+            for sync in [false, true] {
+                let (workload, file) = sets::pushed(&self.spec, &self.data)?;
+                let mut on = On {
+                    suite: self,
+                    workload: &workload,
+                    report: &mut report,
+                };
+                on.push(&file, sync)?;
+            }
         }
         if self.stages.contains(&Stage::Compare) && self.sets.contains(&Set::Generated) {
             report.comparison = Some(compare::run(Comparing {
@@ -241,8 +256,12 @@ impl On<'_> {
                         self.suite.runs
                     ));
                     let load = self.suite.load(*connections);
-                    served.push(runtime.block_on(load::run(server.address, &requests, load))?);
-                    echoed.push(runtime.block_on(load::run(echo.address, &requests, load))?);
+                    served.push(runtime.block_on(load::run::<GetFeatures>(
+                        server.address,
+                        &requests,
+                        load,
+                    ))?);
+                    echoed.push(runtime.block_on(load::run::<GetFeatures>(echo.address, &requests, load))?);
                 }
                 self.loads(&format!("GetFeatures, {what}"), &served);
                 self.loads(&format!("echo of the same size, {what}"), &echoed);
@@ -254,8 +273,39 @@ impl On<'_> {
         Ok(())
     }
 
+    fn push(&mut self, file: &Path, sync: bool) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let opened = runtime.block_on(Opened::open(self.workload))?;
+        let requests = push::requests(&opened, file)?;
+        let workload = self.workload.clone();
+        let server = Server::start(&Task::Push(Pushed { workload, sync }))?;
+        let mut clients = vec![1, self.suite.connections];
+        clients.dedup();
+        for connections in clients {
+            let durability = if sync { "sync" } else { "process" };
+            let what = format!(
+                "push, {durability}, {ROWS} rows a request, {}",
+                counted(connections, "connection", "connections")
+            );
+            let runs = (1..=self.suite.runs).map(|run| {
+                self.say(&format!("{what}, run {run} of {}", self.suite.runs));
+                let load = self.suite.load(connections);
+                runtime.block_on(load::run::<PushRows>(server.address, &requests, load))
+            });
+            let runs = runs.collect::<Result<Vec<_>>>()?;
+            let rows = runs.iter().map(|run| run.per_second * ROWS as f64);
+            self.figure(&what, "rows/s", rows.collect::<Vec<_>>());
+            self.latencies(&what, &runs);
+        }
+        Ok(())
+    }
+
     fn loads(&mut self, what: &str, runs: &[Loaded]) {
         self.figure(what, "requests/s", runs.iter().map(|run| run.per_second));
+        self.latencies(what, runs);
+    }
+
+    fn latencies(&mut self, what: &str, runs: &[Loaded]) {
         self.figure(
             &format!("{what}, p50"),
             "µs",

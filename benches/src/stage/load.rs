@@ -1,5 +1,6 @@
 //! Clients of the server: each has a connection of its own and one request under way at a time.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,8 +46,8 @@ pub struct Loaded {
 /// # Errors
 ///
 /// A server that cannot be reached, and any answer that is an error or has not the positions asked for.
-pub async fn run(address: SocketAddr, requests: &Arc<[GetFeaturesRequest]>, load: Load) -> Result<Loaded> {
-    let mut clients = Vec::new();
+pub async fn run<C: Call>(address: SocketAddr, requests: &Arc<[C::Request]>, load: Load) -> Result<Loaded> {
+    let mut clients: Vec<Client<C>> = Vec::new();
     for client in 0..load.connections {
         // Each starts elsewhere, so that they do not follow each other.
         let first = requests.len() * client / load.connections.max(1);
@@ -73,10 +74,10 @@ pub async fn run(address: SocketAddr, requests: &Arc<[GetFeaturesRequest]>, load
 ///
 /// As [`run`].
 pub async fn present(address: SocketAddr, requests: &Arc<[GetFeaturesRequest]>, most: usize) -> Result<f64> {
-    let mut client = Client::connect(address, Arc::clone(requests), 0).await?;
+    let mut service = GetFeatures::on(channel(address).await?);
     let (mut present, mut all) = (0_u64, 0_u64);
-    for _ in 0..most.min(requests.len()) {
-        for feature in client.ask().await?.features()? {
+    for request in requests.iter().take(most) {
+        for feature in service.answer(request.clone()).await?.features()? {
             all += feature.statuses.len() as u64;
             let there = |status: &&Status| **status == Status::Present;
             present += feature.statuses.iter().filter(there).count() as u64;
@@ -91,20 +92,72 @@ pub async fn present(address: SocketAddr, requests: &Arc<[GetFeaturesRequest]>, 
 ///
 /// As [`run`].
 pub async fn first(address: SocketAddr, requests: &Arc<[GetFeaturesRequest]>) -> Result<GetFeaturesResponse> {
-    Client::connect(address, Arc::clone(requests), 0)
-        .await?
-        .ask()
+    let first = requests.first().context("there are no requests")?;
+    GetFeatures::on(channel(address).await?)
+        .answer(first.clone())
         .await
 }
 
-struct Phase {
-    clients: Vec<Client>,
+async fn channel(address: SocketAddr) -> Result<Channel> {
+    let channel = Endpoint::from_shared(format!("http://{address}"))?
+        .connect()
+        .await;
+    channel.with_context(|| format!("cannot reach the server at {address}"))
+}
+
+/// A kind of call.
+pub trait Call: Send + 'static {
+    /// What is sent.
+    type Request: Clone + Send + Sync + 'static;
+
+    /// Calls over a connection.
+    fn on(channel: Channel) -> Self;
+
+    /// Makes one call, whose answer must be right.
+    ///
+    /// # Errors
+    ///
+    /// A call that failed, or another answer.
+    fn ask(&mut self, request: Self::Request) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Reads features.
+pub struct GetFeatures(OnlineServiceClient<Channel>);
+
+impl GetFeatures {
+    async fn answer(&mut self, request: GetFeaturesRequest) -> Result<GetFeaturesResponse> {
+        let column = request.keys.first().and_then(|column| column.values.as_ref());
+        let asked = column.map_or(0, |values| values.length);
+        let answer = self.0.get_features(request).await?.into_inner();
+        ensure!(
+            answer.rows == asked,
+            "asked for {asked} positions, got {}",
+            answer.rows
+        );
+        Ok(answer)
+    }
+}
+
+impl Call for GetFeatures {
+    type Request = GetFeaturesRequest;
+
+    fn on(channel: Channel) -> Self {
+        Self(OnlineServiceClient::new(channel))
+    }
+
+    async fn ask(&mut self, request: GetFeaturesRequest) -> Result<()> {
+        self.answer(request).await.map(drop)
+    }
+}
+
+struct Phase<C: Call> {
+    clients: Vec<Client<C>>,
     latencies: Histogram<u64>,
     seconds: f64,
 }
 
 /// Lets all clients ask for so long.
-async fn phase(clients: Vec<Client>, length: Duration) -> Result<Phase> {
+async fn phase<C: Call>(clients: Vec<Client<C>>, length: Duration) -> Result<Phase<C>> {
     let start = Instant::now();
     let mut asking = JoinSet::new();
     for client in clients {
@@ -128,20 +181,16 @@ fn histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, LONGEST, DIGITS)?)
 }
 
-struct Client {
-    service: OnlineServiceClient<Channel>,
-    requests: Arc<[GetFeaturesRequest]>,
+struct Client<C: Call> {
+    service: C,
+    requests: Arc<[C::Request]>,
     next: usize,
 }
 
-impl Client {
-    async fn connect(address: SocketAddr, requests: Arc<[GetFeaturesRequest]>, next: usize) -> Result<Self> {
-        let channel = Endpoint::from_shared(format!("http://{address}"))?
-            .connect()
-            .await;
-        let channel = channel.with_context(|| format!("cannot reach the server at {address}"))?;
+impl<C: Call> Client<C> {
+    async fn connect(address: SocketAddr, requests: Arc<[C::Request]>, next: usize) -> Result<Self> {
         Ok(Self {
-            service: OnlineServiceClient::new(channel),
+            service: C::on(channel(address).await?),
             requests,
             next,
         })
@@ -151,28 +200,12 @@ impl Client {
         let mut latencies = histogram()?;
         while Instant::now() < end {
             let start = Instant::now();
-            self.ask().await?;
+            let request = self.requests.get(self.next).context("there are no requests")?;
+            self.service.ask(request.clone()).await?;
+            self.next = (self.next + 1) % self.requests.len();
             let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(LONGEST);
             latencies.saturating_record(nanos);
         }
         Ok((self, latencies))
-    }
-
-    async fn ask(&mut self) -> Result<GetFeaturesResponse> {
-        let request = self
-            .requests
-            .get(self.next)
-            .context("there are no requests")?
-            .clone();
-        self.next = (self.next + 1) % self.requests.len();
-        let column = request.keys.first().and_then(|column| column.values.as_ref());
-        let asked = column.map_or(0, |values| values.length);
-        let answer = self.service.get_features(request).await?.into_inner();
-        ensure!(
-            answer.rows == asked,
-            "asked for {asked} positions, got {}",
-            answer.rows
-        );
-        Ok(answer)
     }
 }

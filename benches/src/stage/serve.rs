@@ -1,4 +1,4 @@
-//! The server, on what was materialized, with its clock standing at the workload's instant.
+//! The server, on what was materialized or will be pushed, with its clock standing at the workload's instant.
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use asof_core::time::FixedClock;
-use asof_online::{RocksOptions, RocksStore};
+use asof_online::{Durability, RocksOptions, RocksStore};
 use asof_server::intake::{Intake, IntakeLimits};
 use asof_server::materialize::Materializer;
 use asof_server::{Limits, Listening, ServeParts, serve};
@@ -20,11 +20,16 @@ use crate::workload::{Opened, Workload};
 /// A store or a port that cannot be opened.
 pub async fn run(
     workload: &Workload,
+    durability: Durability,
     listening: impl FnOnce(SocketAddr) -> Result<()>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let opened = Opened::open(workload).await?;
-    let store = Arc::new(RocksStore::open(&workload.store(), &RocksOptions::default())?);
+    let options = RocksOptions {
+        durability,
+        ..RocksOptions::default()
+    };
+    let store = Arc::new(RocksStore::open(&workload.store(), &options)?);
     let clock = Arc::new(FixedClock(workload.as_of()));
     let intake = Intake::new(
         opened.engine(workload)?,
