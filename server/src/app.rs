@@ -31,6 +31,8 @@ pub struct ServeParts<S, R, J> {
     pub jobs: Arc<J>,
     /// What time it is; a [`FixedClock`](asof_core::time::FixedClock) for `--now`.
     pub clock: Arc<dyn Clock>,
+    /// When rows arrive that are pushed, which no frozen clock tells.
+    pub wall: Arc<dyn Clock>,
     /// How much is allowed.
     pub limits: Limits,
 }
@@ -44,6 +46,7 @@ pub(crate) struct App<S, R, J> {
     pub(crate) intake: Intake<S>,
     pub(crate) jobs: Arc<J>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) wall: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     /// Cancelled when the server starts to drain.
     pub(crate) stopping: CancellationToken,
@@ -72,6 +75,7 @@ where
         intake,
         jobs,
         clock,
+        wall,
         limits,
     } = parts;
     let watch = Arc::new(RegistryWatch::open(registry, config.project.clone()).await?);
@@ -83,7 +87,8 @@ where
         watch: watch.clone(),
         intake: intake.clone(),
         jobs,
-        clock: clock.clone(),
+        clock,
+        wall: wall.clone(),
         metrics: Arc::new(Metrics::new()),
         stopping: stopping.clone(),
     });
@@ -97,13 +102,14 @@ where
         grpc::stop(&health).await;
     };
     let serving = listening.serve(router, limits, metrics, shutdown);
-    let flushing = intake.keep_flushing(|| watch.current(), || clock.now());
+    let flushing = intake.keep_flushing(|| watch.current(), || wall.now());
     let drained = tokio::select! {
         drained = serving => drained,
         () = watch.poll() => Drained::default(),
         () = flushing => Drained::default(),
     };
-    if let Err(error) = intake.flush(&watch.current().definitions, clock.now()).await {
+    let version = watch.current();
+    if let Err(error) = intake.flush(&version.definitions, &[], wall.now()).await {
         tracing::error!(%error, "pushed rows stay in the intake log: they could not be appended to their table");
     }
     Ok(drained)

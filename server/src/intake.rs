@@ -117,8 +117,6 @@ struct Lane {
 #[derive(Default)]
 struct Numbers {
     reserved: Option<Reserved>,
-    /// How many rows were ever accepted, once that was asked.
-    accepted: Option<u64>,
     targets: Option<Known>,
 }
 
@@ -243,6 +241,13 @@ impl<S: OnlineStore + 'static> Intake<S> {
         let mut numbers = Arc::clone(&lane.numbers).lock_owned().await;
         numbers.reserved = None;
         self.inner.flush_lane(&lane, source, at).await?;
+        Ok(Held { _numbers: numbers })
+    }
+
+    /// Lets nothing be accepted for a source until the guard is dropped.
+    pub(crate) async fn pause(&self, source: &Source) -> Result<Held, IntakeError> {
+        let lane = self.lane(&source.name)?;
+        let numbers = Arc::clone(&lane.numbers).lock_owned().await;
         Ok(Held { _numbers: numbers })
     }
 

@@ -206,9 +206,10 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
         let Inner { store, project, .. } = self;
         // Until the generation has begun: what is pushed before is in the snapshot, what is pushed after has
         // greater seqs, and comes to the generation, too.
-        let held = match &bound.source.location {
-            Location::Managed { .. } => Some(self.intake.hold(&bound.source, self.clock.now()).await?),
-            Location::InPlace { .. } => None,
+        let is_managed = matches!(bound.source.location, Location::Managed { .. });
+        let held = match is_managed {
+            true => Some(self.intake.hold(&bound.source, self.clock.now()).await?),
+            false => None,
         };
         let pushed = store.accepted(&self.pushed_to(&bound))?;
         let snapshot = Arc::new(self.engine.snapshot(&bound).await?);
@@ -229,7 +230,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
         let done = self
             .read_all(&bound, &snapshot, &reader, &mut work, request, on_rows)
             .await?;
-        let counts = self.complete(&bound, &snapshot, &mut work, request)?;
+        let counts = self.complete(&bound, &snapshot, &mut work, request).await?;
         Ok(Materialized { counts, ..done })
     }
 
@@ -285,7 +286,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
 
     /// Counts what is there, moves the mark and the instant, in one write, and lets a new generation take
     /// over.
-    fn complete(
+    async fn complete(
         &self,
         bound: &BoundView,
         snapshot: &Snapshot,
@@ -310,6 +311,12 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
         let reclaimed = ttl.map(|ttl| reclaimable_before(ttl, known));
         state.reclaimed = state.reclaimed.max(reclaimed);
         state.progress = mark.to_bytes();
+        // Rows may have been pushed meanwhile under a schema that came later.
+        let _paused = self.intake.pause(&bound.source).await?;
+        let now = self.store.view_state(*slot)?;
+        if let Some(now) = now.generation(state.generation) {
+            state.schemas.clone_from(&now.schemas);
+        }
         self.store
             .write(*slot, state.generation, as_of, &[], Some(state))?;
         if *building {

@@ -44,6 +44,7 @@ pub async fn run(
         registry: opened.registry,
         intake,
         jobs: Arc::new(jobs),
+        wall: clock.clone(),
         clock,
         limits: Limits::default(),
     };

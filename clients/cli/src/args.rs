@@ -137,7 +137,7 @@ impl Command {
 
     /// Whether the command itself sees to Ctrl-C.
     pub fn handles_interrupts(&self) -> bool {
-        matches!(self, Self::Serve(_))
+        matches!(self, Self::Serve(_) | Self::Push(_))
     }
 }
 

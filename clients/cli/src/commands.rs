@@ -18,7 +18,9 @@ mod runs;
 mod serve;
 mod status;
 
-use asof_core::definition::Definitions;
+use asof_core::definition::{Definitions, Location};
+use asof_core::name::SourceName;
+use asof_core::service::ReadPlan;
 use asof_core::time::Clock;
 use asof_proto::v1;
 use asof_server::clock::SystemClock;
@@ -107,18 +109,28 @@ impl Global {
             .map_err(|unreached| unreached.failure_of_holder(&server))
     }
 
-    /// Sees to it that all rows that were pushed before are in their tables: by the server that holds the online
-    /// store, or here where a process that held it was killed.
-    pub async fn flush_pushed(&self, project: &Project, definitions: &Definitions) -> Result<(), Failure> {
-        if !project.has_pushed() {
+    /// Sees to it that all rows that were pushed before to the sources of a plan are in their tables: by the server
+    /// that holds the online store, or here where a process that held it was killed.
+    pub async fn flush_pushed(
+        &self,
+        project: &Project,
+        definitions: &Definitions,
+        plan: &ReadPlan,
+    ) -> Result<(), Failure> {
+        let sources = plan.reads.iter().map(|read| &read.bound.source);
+        let managed = sources.filter(|source| matches!(source.location, Location::Managed { .. }));
+        let sources: Vec<SourceName> = managed.map(|source| source.name.clone()).collect();
+        if sources.is_empty() || !project.has_pushed() {
             return Ok(());
         }
         match self.remote_or_running().await? {
             Some(server) => {
-                server.ingest().flush(v1::FlushRequest {}).await?;
+                let sources = sources.iter().map(ToString::to_string).collect();
+                server.ingest().flush(v1::FlushRequest { sources }).await?;
             }
             None => {
-                project.intake()?.flush(definitions, SystemClock.now()).await?;
+                let intake = project.intake()?;
+                intake.flush(definitions, &sources, SystemClock.now()).await?;
             }
         }
         Ok(())

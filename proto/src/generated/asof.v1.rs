@@ -2405,9 +2405,13 @@ pub struct RejectedRow {
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
 }
-/// Nothing to say.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct FlushRequest {}
+/// What to append.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FlushRequest {
+    /// The sources whose rows are wanted; all where none is named.
+    #[prost(string, repeated, tag = "1")]
+    pub sources: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// What a flush did.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FlushResponse {
@@ -2538,7 +2542,7 @@ pub mod ingest_service_client {
         }
         /// Appends to their tables what was accepted before.
         ///
-        /// Errors: UNAVAILABLE where a table cannot be reached.
+        /// Errors: UNAVAILABLE where a table cannot be reached; the others were written.
         pub async fn flush(
             &mut self,
             request: impl tonic::IntoRequest<super::FlushRequest>,
@@ -2589,7 +2593,7 @@ pub mod ingest_service_server {
         ) -> std::result::Result<tonic::Response<super::PushResponse>, tonic::Status>;
         /// Appends to their tables what was accepted before.
         ///
-        /// Errors: UNAVAILABLE where a table cannot be reached.
+        /// Errors: UNAVAILABLE where a table cannot be reached; the others were written.
         async fn flush(
             &self,
             request: tonic::Request<super::FlushRequest>,

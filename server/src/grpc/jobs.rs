@@ -46,6 +46,8 @@ where
                 full,
                 wait,
             };
+            // What is pushed from now on is read under the definitions that the run has.
+            self.0.watch.refresh().await?;
             let runs = self.0.jobs.materialize(what).await?;
             Ok(v1::MaterializeResponse {
                 runs: runs.into_iter().map(view_run).collect(),

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use asof_core::definition::{Definitions, Location, Source};
+use asof_core::name::SourceName;
 use asof_core::online::OnlineStore;
 use asof_core::registry::Version;
 use asof_core::time::Timestamp;
@@ -22,23 +23,40 @@ const REMEMBERED: i64 = 7 * 24 * 3_600 * 1_000_000;
 const FORGETTING: u32 = 3_600;
 
 impl<S: OnlineStore + 'static> Intake<S> {
-    /// Appends to their tables what was pushed to the sources that are defined; returns how many rows.
-    pub async fn flush(&self, definitions: &Definitions, at: Timestamp) -> Result<u64, IntakeError> {
-        let waiting = self.inner.store.waiting_sources()?;
-        let own = waiting
-            .into_iter()
-            .filter(|address| address.project == self.inner.project);
-        let mut rows = 0;
-        for address in own {
-            let source = definitions.sources.get(&address.source);
-            // Of a source that is not defined any more, rows wait until it is again.
-            let source = source.filter(|source| matches!(source.location, Location::Managed { .. }));
-            if let Some(source) = source {
-                let lane = self.lane(&source.name)?;
-                rows += self.inner.flush_lane(&lane, source, at).await?;
-            }
+    /// Appends to their tables what was pushed by now to the sources that are defined, of those `wanted` where it
+    /// names any; returns how many rows.
+    ///
+    /// # Errors
+    ///
+    /// The first of the tables that cannot be written; the others were.
+    pub async fn flush(
+        &self,
+        definitions: &Definitions,
+        wanted: &[SourceName],
+        at: Timestamp,
+    ) -> Result<u64, IntakeError> {
+        let inner = Arc::clone(&self.inner);
+        let waiting = blocking(move || inner.store.waiting_sources()).await?;
+        let own = waiting.into_iter().filter(|address| {
+            let is_wanted = wanted.is_empty() || wanted.contains(&address.source);
+            address.project == self.inner.project && is_wanted
+        });
+        // Of a source that is not defined any more, rows wait until it is again.
+        let sources = own.filter_map(|address| definitions.sources.get(&address.source));
+        let sources = sources.filter(|source| matches!(source.location, Location::Managed { .. }));
+        let flushes = sources.map(|source| async move {
+            let lane = self.lane(&source.name)?;
+            self.inner.flush_lane(&lane, source, at).await
+        });
+        // One after the other and each to its end: a table that cannot be written holds up no other.
+        let mut result = Ok(0);
+        for flush in flushes {
+            result = match (result, flush.await) {
+                (Ok(before), Ok(rows)) => Ok(before + rows),
+                (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+            };
         }
-        Ok(rows)
+        result
     }
 
     /// Flushes again and again, and forgets what was answered long ago, until it is dropped.
@@ -55,7 +73,7 @@ impl<S: OnlineStore + 'static> Intake<S> {
                     tracing::warn!(%error, "the answers to pushes of long ago could not be forgotten");
                 }
             }
-            match self.flush(&version().definitions, now()).await {
+            match self.flush(&version().definitions, &[], now()).await {
                 Ok(_) => failing.clear(),
                 // Once a failure, not once a second.
                 Err(error) => {
@@ -75,7 +93,7 @@ impl<S: OnlineStore + 'static> Intake<S> {
 }
 
 impl<S: OnlineStore + 'static> Inner<S> {
-    /// Appends what was pushed to a source to its table, and trims the log; returns how many rows.
+    /// Appends what was pushed to a source by now to its table, and trims the log; returns how many rows.
     pub(super) async fn flush_lane(
         self: &Arc<Self>,
         lane: &Arc<Lane>,
@@ -83,14 +101,17 @@ impl<S: OnlineStore + 'static> Inner<S> {
         at: Timestamp,
     ) -> Result<u64, IntakeError> {
         let _alone = lane.flushing.lock().await;
+        let (inner, of) = (Arc::clone(self), Arc::clone(lane));
+        let last = blocking(move || inner.store.last_entry(&of.address)).await?;
         let mut rows = 0;
         loop {
             let (inner, of) = (Arc::clone(self), Arc::clone(lane));
             let entries = blocking(move || inner.store.entries(&of.address, STEP)).await?;
-            if entries.is_empty() {
+            // What comes meanwhile is for the next time.
+            if entries.first().is_none_or(|(number, _)| Some(*number) > last) {
                 return Ok(rows);
             }
-            let flushed = self.engine.flush_entries(source, &entries, at).await?;
+            let flushed = self.engine.flush_entries(source, entries, at).await?;
             rows += flushed.rows;
             let (inner, of) = (Arc::clone(self), Arc::clone(lane));
             let left = blocking(move || {

@@ -133,14 +133,11 @@ impl<S: OnlineStore + 'static> Inner<S> {
             .as_mut()
             .ok_or_else(|| bug("rows without seqs"))?;
         let first = reserved.seqs.start;
+        let was_empty = reserved.was_empty;
         // Used up, whether the rows are stored or not.
         reserved.seqs.start += group.rows;
-        let known = match numbers.accepted {
-            Some(accepted) => accepted,
-            None => self.store.accepted(&lane.address)?,
-        };
+        let known = self.store.accepted(&lane.address)?;
         let accepted = known + group.rows;
-        numbers.accepted = Some(accepted);
         let batches = group
             .pushes
             .iter()
@@ -153,7 +150,11 @@ impl<S: OnlineStore + 'static> Inner<S> {
         for attempt in 1.. {
             let rows = match batches.is_empty() {
                 true => Vec::new(),
-                false => targeted(&self.targets(reader, numbers)?, group, first)?,
+                false => targeted(
+                    &self.targets(reader, numbers, was_empty && known == 0)?,
+                    group,
+                    first,
+                )?,
             };
             let entry = Entry {
                 number: first,
@@ -177,7 +178,12 @@ impl<S: OnlineStore + 'static> Inner<S> {
     }
 
     /// Where the rows of each view go, looked up again when the store says that something changed.
-    fn targets(&self, reader: &Arc<Reader>, numbers: &mut Numbers) -> Result<Arc<Vec<Targets>>, IntakeError> {
+    fn targets(
+        &self,
+        reader: &Arc<Reader>,
+        numbers: &mut Numbers,
+        is_new: bool,
+    ) -> Result<Arc<Vec<Targets>>, IntakeError> {
         let changes = self.store.changes();
         if let Some(known) = &numbers.targets
             && changes.is_some_and(|changes| changes == known.changes)
@@ -187,7 +193,7 @@ impl<S: OnlineStore + 'static> Inner<S> {
         }
         let table = reader.reader.table_id();
         let served = reader.views.iter().filter(|_| reader.reader.serves());
-        let targets = served.map(|bound| Targets::of(&*self.store, &self.project, bound, table));
+        let targets = served.map(|bound| Targets::of(&*self.store, &self.project, bound, table, is_new));
         let targets = Arc::new(targets.collect::<Result<Vec<_>, _>>()?);
         // Where something changed meanwhile, these are not kept.
         numbers.targets = changes

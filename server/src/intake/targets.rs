@@ -22,17 +22,19 @@ pub(super) struct Targets {
 
 impl Targets {
     /// The generations of a view that take rows of it as it is defined. Where none serves, nor is being
-    /// materialized, one begins that serves at once.
+    /// materialized, one begins that serves at once, provided that its source `is_new`: of one that has rows already,
+    /// it would say that they are not there.
     pub(super) fn of<S: OnlineStore>(
         store: &S,
         project: &ProjectName,
         bound: &BoundView,
         table: Option<&str>,
+        is_new: bool,
     ) -> Result<Self, StoreError> {
         let slot = store.open_view(&ViewAddress::of(project, bound))?;
         let (shape, schema) = (bound.stored_shape(), row_schema(bound));
         let mut state = store.view_state(slot)?;
-        if state.serving.is_none() && !state.building.as_ref().is_some_and(is_materialized) {
+        if is_new && state.serving.is_none() && !state.building.as_ref().is_some_and(is_materialized) {
             let generation = store.begin_generation(slot, shape.clone(), schema.clone())?;
             let begun = GenerationState {
                 generation,
@@ -47,14 +49,20 @@ impl Targets {
             state = store.view_state(slot)?;
         }
         let generations = [state.serving, state.building].into_iter().flatten();
-        let generations = generations.filter_map(|state| {
-            let version = state.schemas.iter().position(|known| *known == schema)?;
-            let version = u32::try_from(version).ok()?;
-            state.shape.serves(&shape).then_some((state, version))
+        let generations = generations.filter(|state| state.shape.serves(&shape));
+        let generations = generations.map(|mut state| {
+            let known = state.schemas.iter().position(|known| *known == schema);
+            let version = known.unwrap_or(state.schemas.len());
+            if known.is_none() {
+                // A feature was dropped since: what has all that is asked for takes rows without it.
+                state.schemas.push(schema.clone());
+                store.write(slot, state.generation, NEVER, &[], Some(&state))?;
+            }
+            Ok((state, u32::try_from(version).unwrap_or(u32::MAX)))
         });
         Ok(Self {
             slot,
-            generations: generations.collect(),
+            generations: generations.collect::<Result<_, StoreError>>()?,
             schema,
         })
     }

@@ -228,6 +228,7 @@ impl Server {
             store: store.clone(),
             registry: Arc::new(registry.clone()),
             jobs: Arc::new(Starter),
+            wall: clock.clone(),
             clock: clock.clone(),
             limits,
         };

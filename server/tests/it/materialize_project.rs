@@ -232,7 +232,7 @@ impl<S: OnlineStore + 'static> Project<S> {
     /// Appends what was pushed to the managed table.
     pub(crate) async fn flush(&self, at: i64) {
         self.intake
-            .flush(&self.definitions, Timestamp::from_micros(at))
+            .flush(&self.definitions, &[], Timestamp::from_micros(at))
             .await
             .unwrap();
     }

@@ -118,7 +118,7 @@ impl<S: OnlineStore + 'static> World<S> {
     }
 
     async fn flush(&self) -> Result<u64, IntakeError> {
-        self.intake.flush(self.definitions(), NOW).await
+        self.intake.flush(self.definitions(), &[], NOW).await
     }
 
     /// The rows of a view's source in its table: by seq the card and the amount.
@@ -655,10 +655,10 @@ async fn what_cannot_be_written_is_refused_before_it_takes_memory() {
         .collect();
     tokio::time::sleep(Duration::from_millis(200)).await;
     // Four kibibytes are under way.
-    let refused = world
-        .push("payments", None, &payment(5, 1, 1.0))
-        .await
-        .unwrap_err();
+    let lines = payment(5, 1, 1.0);
+    let refused = world.push("payments", None, &lines);
+    let refused = tokio::time::timeout(Duration::from_secs(10), refused).await;
+    let refused = refused.expect("is refused in time").unwrap_err();
     assert!(matches!(refused, IntakeError::Overloaded(_)), "{refused}");
     assert_eq!(
         refused.to_string(),
@@ -718,6 +718,123 @@ async fn events_with_ids_count_once_and_come_with_a_materialization() {
     assert_eq!(world.served("last_event", 1, NOW), Some(4.0));
 }
 
+/// What takes more room than it has bytes: compressed buffers, and columns of which one value stands for many rows.
+#[tokio::test]
+async fn streams_that_grow_when_they_are_read_are_refused() {
+    use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+    let world = World::new(Arc::new(MemoryStore::new()), IntakeLimits::default()).await;
+    let batch = |note: arrow_array::ArrayRef| {
+        let numbers = || Arc::new(arrow_array::Int64Array::from(vec![1; 200]));
+        let times = arrow_array::TimestampMicrosecondArray::from(vec![NOW.micros(); 200]);
+        arrow_array::RecordBatch::try_from_iter_with_nullable([
+            ("card", numbers() as arrow_array::ArrayRef, true),
+            ("at", Arc::new(times.with_timezone("UTC")), true),
+            ("amount", numbers(), true),
+            ("note", note, true),
+        ])
+        .unwrap()
+    };
+    let texts = vec!["x".repeat(1_000); 200];
+    let plain: arrow_array::ArrayRef = Arc::new(arrow_array::StringArray::from(texts.clone()));
+    let views: arrow_array::ArrayRef = Arc::new(arrow_array::StringViewArray::from(texts.clone()));
+    let words: arrow_array::DictionaryArray<arrow_array::types::Int32Type> =
+        texts.iter().map(String::as_str).collect();
+    let zstd = IpcWriteOptions::default().try_with_compression(Some(arrow::ipc::CompressionType::ZSTD));
+    for (note, options, refused) in [
+        (plain.clone(), IpcWriteOptions::default(), None),
+        (plain, zstd.unwrap(), Some("is compressed")),
+        (
+            views,
+            IpcWriteOptions::default(),
+            Some("in which one value stands for many"),
+        ),
+        (
+            Arc::new(words),
+            IpcWriteOptions::default(),
+            Some("in which one value stands for many"),
+        ),
+    ] {
+        let batch = batch(note);
+        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options).unwrap();
+        writer.write(&batch).unwrap();
+        let stream = writer.into_inner().unwrap();
+        let push = Push {
+            source: "payments".into(),
+            id: None,
+            bytes: stream.len(),
+            rows: PushInput::ArrowStream(stream),
+            digest: [0; 32],
+        };
+        let done = world.intake.push(&world.version, push, NOW).await;
+        match (done, refused) {
+            (Ok(answer), None) => assert_eq!(answer.accepted, 200),
+            (Err(error), Some(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A view of a source that has rows already is not served before it was materialized: it would say that they are not
+/// there.
+#[tokio::test]
+async fn the_first_push_does_not_hide_what_was_ingested() {
+    let world = World::new(Arc::new(MemoryStore::new()), IntakeLimits::default()).await;
+    let file = world.directory.path().join("before.csv");
+    std::fs::write(&file, "card,at,amount,note\n8,2025-12-31T00:00:00Z,8.5,x\n").unwrap();
+    let request = IngestRequest {
+        source: world.definitions().sources.get("payments").unwrap(),
+        files: &[file],
+        id: None,
+        at: NOW,
+    };
+    world.engine.ingest(request).await.unwrap();
+    world.push("payments", None, &payment(1, 1, 1.0)).await.unwrap();
+    assert_eq!(world.view("last").unwrap().2.serving, None);
+    assert_eq!(world.materialize("last").await, 2);
+    assert_eq!(world.served("last", 8, NOW), Some(8.5));
+    assert_eq!(world.served("last", 1, NOW), Some(1.0));
+}
+
+/// A flush ends while rows keep coming, and a table that cannot be written holds up no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_ends_and_goes_past_a_table_that_fails() {
+    let world = Arc::new(World::new(Arc::new(MemoryStore::new()), IntakeLimits::default()).await);
+    let stop = Arc::new(AtomicBool::new(false));
+    let pusher = tokio::spawn({
+        let (world, stop) = (world.clone(), stop.clone());
+        async move {
+            while !stop.load(Ordering::SeqCst) {
+                world.push("payments", None, &payment(1, 1, 1.0)).await.unwrap();
+            }
+        }
+    });
+    for _ in 0..5 {
+        let flushed = tokio::time::timeout(Duration::from_secs(20), world.flush()).await;
+        flushed.expect("ends").unwrap();
+    }
+    stop.store(true, Ordering::SeqCst);
+    pusher.await.unwrap();
+    world.flush().await.unwrap();
+
+    let event = "{\"id\": \"e\", \"card\": 1, \"at\": \"2025-12-31T00:00:00Z\", \"amount\": 9}";
+    world.push("events", None, event).await.unwrap();
+    world.push("payments", None, &payment(2, 1, 2.0)).await.unwrap();
+    // Its log is no log any more.
+    let log = world.directory.path().join("tables/events/_delta_log");
+    for file in std::fs::read_dir(&log).unwrap() {
+        std::fs::write(file.unwrap().path(), "not a log").unwrap();
+    }
+    let payments = [asof_core::name::SourceName::parse("payments").unwrap()];
+    world.flush().await.unwrap_err();
+    assert_eq!(
+        world.intake.flush(world.definitions(), &payments, NOW).await,
+        Ok(0),
+        "it was there"
+    );
+    let table = world.table("last").await;
+    assert_eq!(table.values().last(), Some(&(2, 2.0)));
+}
+
 /// A view takes rows from the first push on, and those of a view that was redefined come with a materialization.
 #[tokio::test]
 async fn pushes_reach_views_as_they_are_defined() {
@@ -745,10 +862,16 @@ async fn pushes_reach_views_as_they_are_defined() {
     assert_eq!(world.served("last", 1, NOW), Some(3.0));
     world.push("payments", None, &payment(1, 4, 4.0)).await.unwrap();
     assert_eq!(world.served("last", 1, NOW), Some(4.0));
+    // Without a feature that it has, the view takes rows on.
+    world.version = define(&world.registry, world.directory.path(), DEFINITIONS).await;
+    world.push("payments", None, &payment(1, 5, 4.5)).await.unwrap();
+    assert_eq!(world.served("last", 1, NOW), Some(4.5));
+    world.materialize("last").await;
+    assert_eq!(world.served("last", 1, NOW), Some(4.5));
     // One that happens in a minute is there then.
     let soon = payment(1, 3_660, 5.0);
     world.push("payments", None, &soon).await.unwrap();
-    assert_eq!(world.served("last", 1, NOW), Some(4.0));
+    assert_eq!(world.served("last", 1, NOW), Some(4.5));
     let then = Timestamp::from_micros(NOW.micros() + 60_000_000);
     assert_eq!(world.served("last", 1, then), Some(5.0));
 }

@@ -26,7 +26,6 @@ pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failu
     let project = global.open()?;
     let registry = project.registry().await?;
     let version = project.head(&registry).await?;
-    global.flush_pushed(&project, &version.definitions).await?;
     let wanted = args
         .feature
         .as_deref()
@@ -48,6 +47,7 @@ pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failu
         (Some(plan), None) | (None, Some(plan)) => plan,
         (None, None) => return Err(Failure::usage("give --service or --feature")),
     };
+    global.flush_pushed(&project, &version.definitions, &plan).await?;
     let keys = keys(&plan, given.clone())
         .map_err(|failure| failure.reworded(|message| of_key(message, &args.keys)))?;
     let request = ExplainRequest {

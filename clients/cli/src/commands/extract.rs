@@ -23,11 +23,11 @@ pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failu
     let project = global.open()?;
     let registry = project.registry().await?;
     let version = project.head(&registry).await?;
-    global.flush_pushed(&project, &version.definitions).await?;
     let plan = match &args.service {
         Some(service) => ReadPlan::of_service(&version.definitions, service)?,
         None => ReadPlan::of_features(&version.definitions, args.features.iter().map(String::as_str))?,
     };
+    global.flush_pushed(&project, &version.definitions, &plan).await?;
     let engine = project.engine(EngineOptions {
         memory_limit: args.memory.map(mebibytes),
         strategy: args.strategy.into(),

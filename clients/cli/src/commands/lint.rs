@@ -20,8 +20,8 @@ pub(super) async fn run(global: &Global, args: &LintArgs) -> Result<(), Failure>
     let project = global.open()?;
     let registry = project.registry().await?;
     let version = project.head(&registry).await?;
-    global.flush_pushed(&project, &version.definitions).await?;
     let plan = ReadPlan::of_service(&version.definitions, &args.service)?;
+    global.flush_pushed(&project, &version.definitions, &plan).await?;
     let timezone = args.timezone.as_deref().map(Zone::parse).transpose()?;
     let engine = project.engine(EngineOptions::default())?;
     let progress = Arc::new(Line::new());

@@ -10,7 +10,7 @@ use asof_core::time::Clock;
 use asof_online::RocksStore;
 use asof_proto::v1;
 use asof_server::clock::SystemClock;
-use asof_server::intake::{Intake, push_of, response_of};
+use asof_server::intake::{Intake, IntakeError, push_of, response_of};
 use serde_json::json;
 
 use crate::args::{PushArgs, PushFormat};
@@ -34,8 +34,12 @@ enum Target {
 }
 
 /// What became of all rows.
-#[derive(Default)]
 struct Pushed {
+    /// What tells this push from others, given or made.
+    id: String,
+    requests: u64,
+    /// Whether it is not known what became of the last request.
+    in_doubt: bool,
     accepted: u64,
     rejected: Vec<(u64, String)>,
     already: bool,
@@ -49,32 +53,46 @@ pub(super) async fn run(global: &Global, args: &PushArgs) -> Result<(), Failure>
         ));
     }
     let target = Target::of(global).await?;
+    let mut pushed = Pushed::new(args.id.clone());
+    let line = Line::new();
+    let result = tokio::select! {
+        result = push_all(&target, args, &mut pushed, &line) => result,
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+    };
+    line.clear();
+    let told = pushed.report(global, &args.source, result);
+    target.settle().await;
+    told
+}
+
+async fn push_all(target: &Target, args: &PushArgs, pushed: &mut Pushed, line: &Line) -> Result<(), Failure> {
     let stdin = [Path::new("-").to_owned()];
     let files = if args.files.is_empty() {
         &stdin[..]
     } else {
         &args.files
     };
-    let line = Line::new();
-    let mut pushed = Pushed::default();
-    let mut numbered = 0;
     for file in files {
         let mut chunks = Chunks::open(file, format_of(file, args.format))?;
         while let Some(chunk) = chunks.next()? {
-            let id = args.id.as_ref().map(|id| format!("{id}/{numbered}"));
-            numbered += 1;
+            let id = format!("{}/{}", pushed.id, pushed.requests);
+            pushed.requests += 1;
+            pushed.in_doubt = true;
             let answer = target.push(&args.source, id, &chunk).await;
-            let answer = answer.map_err(|failure| with_accepted(failure, file, &chunk, pushed.accepted))?;
+            pushed.in_doubt = answer.as_ref().is_err_and(|(_, known)| !known);
+            let answer = answer.map_err(|(failure, _)| {
+                let first = chunk.first().unwrap_or(1);
+                failure
+                    .reworded(|message| format!("{}, from {} {first} on: {message}", shown(file), chunk.unit))
+            })?;
             pushed.add(file, &chunk, answer);
             line.rows("pushing", pushed.accepted);
         }
     }
-    line.clear();
-    if numbered == 0 {
-        return Err(Failure::new(Exit::Data, "no rows were given: nothing was pushed"));
+    match pushed.requests {
+        0 => Err(Failure::new(Exit::Data, "no rows were given")),
+        _ => Ok(()),
     }
-    target.settle().await?;
-    pushed.report(global, &args.source)
 }
 
 impl Target {
@@ -89,15 +107,16 @@ impl Target {
         Ok(Self::Here { intake, version })
     }
 
+    /// Pushes rows; a failure says whether it is known that none of them was accepted.
     async fn push(
         &self,
         source: &str,
-        id: Option<String>,
+        id: String,
         chunk: &Chunk,
-    ) -> Result<v1::PushResponse, Failure> {
+    ) -> Result<v1::PushResponse, (Failure, bool)> {
         let request = v1::PushRequest {
             source: source.to_owned(),
-            request_id: id.unwrap_or_default(),
+            request_id: id,
             rows: Some(chunk.rows.clone()),
         };
         match self {
@@ -106,50 +125,62 @@ impl Target {
                 answer.map(tonic::Response::into_inner).map_err(refused)
             }
             Self::Here { intake, version } => {
-                let push = push_of(request)?;
-                let answer = intake.push(version, push, SystemClock.now()).await?;
-                Ok(response_of(answer))
+                let push = push_of(request).map_err(|error| (error.into(), true))?;
+                let answer = intake.push(version, push, SystemClock.now()).await;
+                answer.map(response_of).map_err(|error| {
+                    let known = !matches!(error, IntakeError::Store(_) | IntakeError::Bug(_));
+                    (error.into(), known)
+                })
             }
         }
     }
 
-    /// What was pushed here is in its table when this process ends.
-    async fn settle(&self) -> Result<(), Failure> {
-        if let Self::Here { intake, version } = self {
-            intake.flush(&version.definitions, SystemClock.now()).await?;
-        }
-        Ok(())
-    }
-}
-
-/// What a server refuses about rows is about data, not about how the command was typed.
-fn refused(status: tonic::Status) -> Failure {
-    match status.code() {
-        tonic::Code::InvalidArgument => Failure::new(Exit::Data, status.message()),
-        _ => Failure::from(status),
-    }
-}
-
-/// Says which rows were not accepted, and how many before them were.
-fn with_accepted(failure: Failure, file: &Path, chunk: &Chunk, accepted: u64) -> Failure {
-    failure.reworded(|message| {
-        let whole = match accepted {
-            0 => "no row was accepted".to_owned(),
-            accepted => format!("{} before it were accepted", output::counted(accepted, "row")),
+    /// What was pushed here is in its table when this process ends, if that can be written.
+    async fn settle(&self) {
+        let Self::Here { intake, version } = self else {
+            return;
         };
-        match (chunk.first(), accepted) {
-            (_, 0) => format!("{message}; {whole}"),
-            (Some(first), _) => format!(
-                "{}: from {} {first} on: {message}; {whole}",
-                shown(file),
-                chunk.unit
-            ),
-            (None, _) => format!("{message}; {whole}"),
+        if let Err(error) = intake.flush(&version.definitions, &[], SystemClock.now()).await {
+            output::note(&format!(
+                "warning: rows that were accepted wait for their table ({error}): the next extract tries again"
+            ));
         }
-    })
+    }
+}
+
+/// What a server refuses about rows is about data, not about how the command was typed; and where it refuses them
+/// so, it has accepted none.
+fn refused(status: tonic::Status) -> (Failure, bool) {
+    use tonic::Code;
+    let sent = std::error::Error::source(&status).is_none();
+    let known = matches!(
+        status.code(),
+        Code::InvalidArgument
+            | Code::NotFound
+            | Code::ResourceExhausted
+            | Code::OutOfRange
+            | Code::Unimplemented
+    );
+    let failure = match status.code() {
+        Code::InvalidArgument if sent => Failure::new(Exit::Data, status.message()),
+        _ => Failure::from(status),
+    };
+    (failure, sent && known)
 }
 
 impl Pushed {
+    fn new(id: Option<String>) -> Self {
+        let made = || format!("{}-{}", SystemClock.now().micros(), std::process::id());
+        Self {
+            id: id.unwrap_or_else(made),
+            requests: 0,
+            in_doubt: false,
+            accepted: 0,
+            rejected: Vec::new(),
+            already: false,
+        }
+    }
+
     fn add(&mut self, file: &Path, chunk: &Chunk, answer: v1::PushResponse) {
         self.accepted += answer.accepted;
         self.already |= answer.already_accepted;
@@ -160,8 +191,9 @@ impl Pushed {
         }
     }
 
-    fn report(&self, global: &Global, source: &str) -> Result<(), Failure> {
-        let (accepted, rejected) = (self.accepted, self.rejected.len() as u64);
+    /// Tells what was accepted, whatever else there is to tell, and how to go on after a failure.
+    fn report(&self, global: &Global, source: &str, result: Result<(), Failure>) -> Result<(), Failure> {
+        let accepted = self.accepted;
         if global.json {
             let rows: Vec<_> = self
                 .rejected
@@ -170,6 +202,7 @@ impl Pushed {
                 .collect();
             output::json(&json!({
                 "source": source, "accepted": accepted, "rejected": rows, "already_accepted": self.already,
+                "in_doubt": self.in_doubt, "id": self.id,
             }));
         } else {
             let already = if self.already {
@@ -182,24 +215,43 @@ impl Pushed {
                 output::counted(accepted, "row")
             ));
         }
-        if rejected == 0 {
-            return Ok(());
-        }
-        let mut message = format!(
-            "{} not accepted:",
-            match rejected {
-                1 => "1 row was".to_owned(),
-                rejected => format!("{rejected} rows were"),
-            }
+        let Err(failure) = result else {
+            return match self.rejected.is_empty() {
+                true => Ok(()),
+                false => Err(Failure::new(Exit::Data, self.refusals())),
+            };
+        };
+        let again = format!(
+            "to bring the rest, run the same command with --id {}: what was accepted is not accepted twice",
+            self.id
         );
+        Err(failure.reworded(|message| {
+            let mut told = message;
+            if self.in_doubt {
+                told.push_str(&format!("; whether these were accepted is not known; {again}"));
+            } else if accepted > 0 {
+                told.push_str(&format!("; none of these was accepted; {again}"));
+            }
+            if !self.rejected.is_empty() {
+                told.push_str(&format!("\n{}", self.refusals()));
+            }
+            told
+        }))
+    }
+
+    /// The rows that were not accepted, one a line.
+    fn refusals(&self) -> String {
+        let mut message = match self.rejected.len() {
+            1 => "1 row was not accepted:".to_owned(),
+            rows => format!("{rows} rows were not accepted:"),
+        };
         for (_, told) in self.rejected.iter().take(TOLD) {
-            message.push_str("\n  ");
-            message.push_str(told);
+            message.push_str(&format!("\n  {told}"));
         }
         if self.rejected.len() > TOLD {
             message.push_str(&format!("\n  and {} more", self.rejected.len() - TOLD));
         }
-        Err(Failure::new(Exit::Data, message))
+        message
     }
 }
 

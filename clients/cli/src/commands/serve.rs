@@ -49,6 +49,7 @@ pub(super) async fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure
         registry,
         intake,
         jobs: Arc::new(materializer),
+        wall: Arc::new(SystemClock),
         clock,
         limits: Limits::default(),
     };

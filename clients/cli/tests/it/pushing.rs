@@ -127,7 +127,8 @@ fn rows_come_from_files_and_standard_input() {
     assert_eq!(
         told.json(),
         serde_json::json!({
-            "source": "clicks", "accepted": 30_000, "rejected": [], "already_accepted": false,
+            "source": "clicks", "accepted": 30_000, "rejected": [], "already_accepted": false, "in_doubt": false,
+            "id": told.json()["id"],
         })
     );
     let mut stream = arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
@@ -181,18 +182,75 @@ fn rows_come_from_files_and_standard_input() {
     ]);
     assert_eq!(get.json()["columns"][0]["values"][0], 29_999.0);
 
-    project.refused(
+    let refused = |args: &[&str], code: i32, error: &str| {
+        let ran = project.asof(args);
+        assert_eq!(ran.stderr.trim_end(), format!("error: {error}"), "{args:?}");
+        assert_eq!(ran.code, code, "{args:?}");
+        assert!(
+            ran.stdout.starts_with("Accepted 0 rows into "),
+            "{args:?}: {ran:?}"
+        );
+    };
+    refused(
         &["push", "click", lines],
         2,
-        "unknown source \"click\"; did you mean \"clicks\"?; no row was accepted",
+        &format!("{lines}, from line 1 on: unknown source \"click\"; did you mean \"clicks\"?"),
     );
-    project.refused(
+    refused(
         &["push", "orders", lines],
         4,
-        "source orders is read in place from its path: only a managed source (one with a schema and no path) takes \
-         rows; no row was accepted",
+        &format!(
+            "{lines}, from line 1 on: source orders is read in place from its path: only a managed source (one with a \
+             schema and no path) takes rows"
+        ),
     );
-    project.refused(&["push", "clicks"], 4, "no rows were given: nothing was pushed");
+    refused(&["push", "clicks"], 4, "no rows were given");
+    // What was accepted before a failure is told, and how to go on without bringing it twice.
+    let told = project.asof(&["push", "clicks", lines, "missing.jsonl", "--id", "two"]);
+    assert_eq!(
+        (told.code, told.stdout.as_str()),
+        (4, "Accepted 2 rows into clicks.\n")
+    );
+    assert_eq!(
+        told.stderr,
+        "error: missing.jsonl: No such file or directory (os error 2); none of these was accepted; to bring the rest, \
+         run the same command with --id two: what was accepted is not accepted twice\n"
+    );
+    // Rows of very different sizes, a dictionary, and compression: what is sent is within bounds.
+    let long = "x".repeat(900_000);
+    let pages: Vec<&str> = (0..5_000)
+        .map(|row| if row % 700 == 0 { long.as_str() } else { "p" })
+        .collect();
+    let pages: arrow::array::DictionaryArray<arrow::datatypes::Int32Type> = pages.into_iter().collect();
+    let uneven = RecordBatch::try_from_iter_with_nullable([
+        (
+            "customer_id",
+            Arc::new(Int64Array::from_iter_values(50_000..55_000)) as ArrayRef,
+            true,
+        ),
+        (
+            "at",
+            Arc::new(StringArray::from(vec!["2026-01-01T00:00:00Z"; 5_000])),
+            true,
+        ),
+        ("page", Arc::new(pages), true),
+        ("amount", Arc::new(Float64Array::from(vec![1.0; 5_000])), true),
+    ])
+    .unwrap();
+    let options = arrow::ipc::writer::IpcWriteOptions::default()
+        .try_with_compression(Some(arrow::ipc::CompressionType::ZSTD))
+        .unwrap();
+    let mut stream =
+        arrow::ipc::writer::StreamWriter::try_new_with_options(Vec::new(), &uneven.schema(), options)
+            .unwrap();
+    stream.write(&uneven).unwrap();
+    let stream = stream.into_inner().unwrap();
+    let told = with_input(&project, &["push", "clicks", "--format", "arrow"], &stream);
+    assert_eq!(
+        (told.code, told.stdout.as_str()),
+        (0, "Accepted 5,000 rows into clicks.\n"),
+        "{told:?}"
+    );
     project.refused(
         &["push", "clicks", lines, "--id", " "],
         2,

@@ -8,6 +8,8 @@
 //! the table names was flushed, whether or not the intake log was trimmed since.
 
 use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{Int64Type, SchemaRef};
@@ -34,6 +36,8 @@ const INTAKE_APP: &str = "asof.intake";
 pub struct Reserved {
     /// The seqs.
     pub seqs: Range<u64>,
+    /// Whether the table never had any before: nothing was ingested or pushed.
+    pub was_empty: bool,
     /// The newest version of the table of which it is known that nobody has taken seqs behind these.
     pub version: u64,
 }
@@ -61,8 +65,11 @@ impl Engine {
                 operation: operation(),
             };
             if let Some(version) = commit.make(&table, source, Vec::new()).await? {
-                let seqs = first..end;
-                return Ok(Reserved { seqs, version });
+                return Ok(Reserved {
+                    seqs: first..end,
+                    was_empty: first == 1,
+                    version,
+                });
             }
         }
         Err(outrun(source))
@@ -87,25 +94,34 @@ impl Engine {
     pub async fn flush_entries(
         &self,
         source: &Source,
-        entries: &[(u64, Vec<u8>)],
+        entries: Vec<(u64, Vec<u8>)>,
         at: Timestamp,
     ) -> Result<Flushed> {
         let schema = managed(source)?;
-        let Some((last, _)) = entries.last() else {
+        let Some(last) = entries.last().map(|(last, _)| *last) else {
             return Ok(Flushed { rows: 0, through: 0 });
         };
+        let entries = Arc::new(entries);
         for _ in 0..ATTEMPTS {
             let table = open(self, source, schema).await?;
             let done = transaction(&table, source, INTAKE_APP).await?;
             let done = done.and_then(|done| u64::try_from(done).ok());
-            let left = entries.iter().filter(|(number, _)| Some(*number) > done);
-            let written = self.write_entries(source, left)?;
+            let directory = directory(self, source);
+            let left = Arc::clone(&entries);
+            let written = tokio::task::spawn_blocking(move || {
+                write_entries(&directory, left.iter().filter(|(number, _)| Some(*number) > done))
+            });
+            let written = written
+                .await
+                .map_err(|error| OfflineError::Internal(format!("a flush ended early: {error}")))??;
             if written.parts.is_empty() {
-                let through = *last;
-                return Ok(Flushed { rows: 0, through });
+                return Ok(Flushed {
+                    rows: 0,
+                    through: last,
+                });
             }
             let rows = written.parts.iter().map(|part| part.rows).sum();
-            let mut transactions = vec![Transaction::new(INTAKE_APP, number(*last)?)];
+            let mut transactions = vec![Transaction::new(INTAKE_APP, number(last)?)];
             // Those of a table that was made anew since the rows were accepted.
             if next_seq(&table, source).await? < written.next_seq {
                 transactions.push(Transaction::new(SEQ_APP, number(written.next_seq)?));
@@ -118,42 +134,36 @@ impl Engine {
                 operation: operation(),
             };
             if commit.make(&table, source, parts).await?.is_some() {
-                let through = *last;
-                return Ok(Flushed { rows, through });
+                return Ok(Flushed { rows, through: last });
             }
         }
         Err(outrun(source))
     }
+}
 
-    /// Writes entries into files, one for each schema among them.
-    fn write_entries<'a>(
-        &self,
-        source: &Source,
-        entries: impl Iterator<Item = &'a (u64, Vec<u8>)>,
-    ) -> Result<Written> {
-        let mut files: Vec<(SchemaRef, Writing)> = Vec::new();
-        let mut next_seq = 0;
-        for (number, bytes) in entries {
-            let (schema, batches) = rows_of(bytes)?;
-            if !files.iter().any(|(known, _)| *known == schema) {
-                let place = i64::try_from(*number).unwrap_or(i64::MAX);
-                let properties = layout::as_accepted()?;
-                let writing = Writing::create(&directory(self, source), place, &schema, properties)?;
-                files.push((SchemaRef::clone(&schema), writing));
-            }
-            let file = files.iter_mut().find(|(known, _)| *known == schema);
-            let (_, writing) = file.ok_or_else(|| OfflineError::Internal("no file for an entry".into()))?;
-            for batch in batches {
-                next_seq = next_seq.max(behind(&batch)?);
-                writing.append(&batch)?;
-            }
+/// Writes entries into files, one for each schema among them.
+fn write_entries<'a>(directory: &Path, entries: impl Iterator<Item = &'a (u64, Vec<u8>)>) -> Result<Written> {
+    let mut files: Vec<(SchemaRef, Writing)> = Vec::new();
+    let mut next_seq = 0;
+    for (number, bytes) in entries {
+        let (schema, batches) = rows_of(bytes)?;
+        if !files.iter().any(|(known, _)| *known == schema) {
+            let place = i64::try_from(*number).unwrap_or(i64::MAX);
+            let writing = Writing::create(directory, place, &schema, layout::as_accepted()?)?;
+            files.push((SchemaRef::clone(&schema), writing));
         }
-        let parts = files.into_iter().map(|(_, writing)| writing.finish());
-        Ok(Written {
-            parts: parts.collect::<Result<_>>()?,
-            next_seq,
-        })
+        let file = files.iter_mut().find(|(known, _)| *known == schema);
+        let (_, writing) = file.ok_or_else(|| OfflineError::Internal("no file for an entry".into()))?;
+        for batch in batches {
+            next_seq = next_seq.max(behind(&batch)?);
+            writing.append(&batch)?;
+        }
     }
+    let parts = files.into_iter().map(|(_, writing)| writing.finish());
+    Ok(Written {
+        parts: parts.collect::<Result<_>>()?,
+        next_seq,
+    })
 }
 
 /// Files with the rows of entries.

@@ -51,13 +51,17 @@ pub(super) fn columns(
             Err(reason) => rejected.add(row, reason)?,
         }
     }
-    let columns = schema.iter().zip(&mut cells).map(|((name, data_type), cells)| {
+    let columns = schema.iter().zip(&mut cells).map(|((name, declared), cells)| {
         let is_of_row = source.event_time == *name || source.created_time.as_ref() == Some(name);
-        let data_type = if is_of_row { &DataType::String } else { data_type };
+        let data_type = if is_of_row { &DataType::String } else { declared };
         loop {
             match array(cells, data_type, times) {
                 Ok(array) => return Ok(array),
                 Err((row, reason)) => {
+                    let reason = match is_of_row {
+                        true => reason.replace("expected string", &format!("expected {declared}")),
+                        false => reason,
+                    };
                     rejected.add(row, format!("column {name:?} {reason}"))?;
                     if let Some(cell) = cells.get_mut(row) {
                         *cell = None;

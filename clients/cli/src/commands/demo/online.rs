@@ -69,6 +69,7 @@ pub(super) async fn ask(
         registry,
         intake,
         jobs: Arc::new(jobs),
+        wall: Arc::new(SystemClock),
         clock,
         limits: Limits::default(),
     };

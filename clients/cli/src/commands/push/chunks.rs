@@ -3,8 +3,11 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader, StreamReader};
 use arrow::ipc::writer::StreamWriter;
@@ -133,16 +136,22 @@ impl Chunks {
                 let Some(batch) = next().transpose().map_err(|error| unreadable(&file, &error))? else {
                     return Ok(None);
                 };
-                let per_row = batch.get_array_memory_size() / batch.num_rows().max(1);
-                let rows = (MOST_BYTES / per_row.max(1))
-                    .clamp(1, MAX_ROWS)
-                    .min(batch.num_rows());
+                let batch = plain(&batch).map_err(|error| unreadable(&file, &error))?;
+                // Rows are of different sizes: half of them, until they fit.
+                let mut rows = batch.num_rows().min(MAX_ROWS);
+                let stream = loop {
+                    let stream =
+                        stream_of(&batch.slice(0, rows)).map_err(|error| unreadable(&file, &error))?;
+                    if stream.len() <= MOST_BYTES || rows == 1 {
+                        break stream;
+                    }
+                    rows = rows.div_ceil(2);
+                };
                 let first = *read + 1;
                 *read += rows as u64;
                 if rows < batch.num_rows() {
                     *left = Some(batch.slice(rows, batch.num_rows() - rows));
                 }
-                let stream = stream_of(&batch.slice(0, rows)).map_err(|error| unreadable(&file, &error))?;
                 Ok(Some(Chunk {
                     rows: Rows::ArrowStream(stream),
                     unit: "row",
@@ -210,6 +219,20 @@ fn next_lines(
         unit: "line",
         places,
     }))
+}
+
+/// The same rows without dictionaries and views, which say one value once for many rows.
+fn plain(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().map(|column| match column.data_type() {
+        DataType::Dictionary(_, values) => cast(column, values),
+        DataType::Utf8View => cast(column, &DataType::Utf8),
+        DataType::BinaryView => cast(column, &DataType::Binary),
+        _ => Ok(Arc::clone(column)),
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    let schema = batch.schema();
+    let named = schema.fields().iter().zip(columns);
+    RecordBatch::try_from_iter_with_nullable(named.map(|(field, column)| (field.name(), column, true)))
 }
 
 fn stream_of(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
