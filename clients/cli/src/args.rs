@@ -217,7 +217,7 @@ pub struct PushArgs {
     /// What standard input has, and files whose names do not tell
     #[arg(long, value_enum, default_value_t = PushFormat::Json)]
     pub format: PushFormat,
-    /// What tells this push from others: repeated with one id and the same rows within 7 days it changes nothing
+    /// What tells this push from others: repeated with one id and the same rows within 7 days it changes nothing [default: one of its own]
     #[arg(long)]
     pub id: Option<String>,
 }

@@ -130,7 +130,7 @@ fn acknowledged_loads_survive_kills() {
     let mut random = StdRng::seed_from_u64(seed);
     let directory = tempfile::tempdir().unwrap();
     let mut total = 0;
-    for kill in 0..harness::cases(10) {
+    for kill in 0..harness::cases(20) {
         let case = format!("kill {kill}, seed {seed}");
         let mut child = Child::run("kills::loads_until_it_is_killed", directory.path());
         let mut acknowledged = total;
@@ -176,7 +176,7 @@ fn acknowledged_writes_survive_kills() {
     let mut random = StdRng::seed_from_u64(seed);
     let directory = tempfile::tempdir().unwrap();
     let mut total = 0;
-    for kill in 0..harness::cases(20).max(EARLY + 5) {
+    for kill in 0..harness::cases(60).max(EARLY + 5) {
         let mut child = Child::start(directory.path());
         let acknowledged = if kill < EARLY {
             std::thread::sleep(Duration::from_millis(random.random_range(0..60)));

@@ -22,6 +22,9 @@ pub(crate) trait Around: Send + Sync {
         counts
     }
 
+    /// Comes after the intake log was trimmed, which had this as its last entry.
+    fn trimmed(&self, _log: &dyn IntakeLog, _source: &SourceAddress, _last: Option<(u64, Vec<u8>)>) {}
+
     /// Comes before a key is read.
     fn before_read(&self, _key: &EntityKey) -> Result<(), StoreError> {
         Ok(())
@@ -152,7 +155,10 @@ impl<S: OnlineStore, A: Around> IntakeLog for Wrapped<S, A> {
     }
 
     fn trim(&self, source: &SourceAddress, through: u64) -> Result<(), StoreError> {
-        self.around.change(|| self.inner.trim(source, through))
+        let last = self.inner.entries(source, usize::MAX)?.pop();
+        self.around.change(|| self.inner.trim(source, through))?;
+        self.around.trimmed(&self.inner, source, last);
+        Ok(())
     }
 
     fn forget_answers(&self, before: Timestamp) -> Result<u64, StoreError> {

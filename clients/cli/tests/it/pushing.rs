@@ -18,7 +18,7 @@ use crate::project::{Project, Ran};
 use crate::server::Server;
 
 /// How often the server is killed, of which `ASOF_CASES` per cent are done.
-const KILLS: u64 = 12;
+const KILLS: u64 = 20;
 /// Who push at the same time.
 const CALLERS: i64 = 3;
 
