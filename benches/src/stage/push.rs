@@ -48,6 +48,10 @@ pub fn requests(opened: &Opened, file: &std::path::Path) -> Result<Arc<[PushRequ
     let mut requests = Vec::new();
     for batch in reader.take(REQUESTS) {
         let batch = batch?;
+        // The last one of a file.
+        if batch.num_rows() < ROWS {
+            continue;
+        }
         let columns = schema.iter().map(|(column, data_type)| {
             let array = batch.column_by_name(column);
             let array = array.with_context(|| format!("{} has no column {column:?}", file.display()))?;
@@ -61,7 +65,11 @@ pub fn requests(opened: &Opened, file: &std::path::Path) -> Result<Arc<[PushRequ
             })),
         });
     }
-    ensure!(!requests.is_empty(), "{} has no rows", file.display());
+    ensure!(
+        !requests.is_empty(),
+        "{} has less than {ROWS} rows",
+        file.display()
+    );
     Ok(requests.into())
 }
 

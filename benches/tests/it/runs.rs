@@ -94,6 +94,16 @@ fn every_stage_gives_its_figures() {
             expected.push(format!("GetFeatures / echo, {entities}, {connections} (×)"));
         }
     }
+    for durability in ["process", "sync"] {
+        for connections in ["1 connection", "2 connections"] {
+            let load = format!("push, {durability}, 100 rows a request, {connections}");
+            expected.extend([
+                format!("{load} (rows/s)"),
+                format!("{load}, p50 (µs)"),
+                format!("{load}, p99 (µs)"),
+            ]);
+        }
+    }
     assert_eq!(measures, expected);
     for (measure, numbers) in &figures {
         assert!(
