@@ -4,7 +4,7 @@
 //! - `keys` and `intake_keys` say which bytes stand for what, `catalogue` what the store knows of its views.
 //! - `key_rows` is what a read finds of a key, `key_cache` keeps it for the next read.
 //! - `expiry` gives the room of rows back that expired long ago.
-//! - `directory` and `mark` keep the files beside RocksDB's own; `failure` names what went wrong.
+//! - `directory` and `mark` keep the files beside RocksDB's own, `manifest` looks at one of RocksDB's; `failure` names what went wrong.
 //!
 //! Nothing outside this crate knows RocksDB.
 
@@ -16,6 +16,7 @@ mod intake_keys;
 mod key_cache;
 mod key_rows;
 mod keys;
+mod manifest;
 mod mark;
 mod merge;
 mod options;

@@ -8,6 +8,7 @@ mod read;
 mod scan;
 
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
@@ -27,6 +28,7 @@ use crate::expiry::Expiry;
 use crate::failure;
 use crate::key_cache::KeyCache;
 use crate::keys::{self, Cell, DueKey, Family, RowKey};
+use crate::manifest;
 use crate::mark::{self, Left, Mark};
 use crate::options::{self, Durability, RocksOptions};
 
@@ -368,26 +370,33 @@ fn load_catalogue(db: &DB, path: &Path) -> Result<Catalogue, StoreError> {
     Ok(catalogue)
 }
 
-/// Refuses a MANIFEST that is shorter than it was, or older.
+/// Refuses a MANIFEST that is shorter than it was, or older, or that is damaged in what it had.
 ///
 /// One that another process holds has grown at most.
 fn check_list(path: &Path, left: Left) -> Result<(), StoreError> {
     let (Left::At(before), Some(now)) = (left, mark::list(path)) else {
         return Ok(());
     };
-    if (now.number, now.length) >= (before.list.number, before.list.length) {
+    let file = path.join(format!("MANIFEST-{:06}", now.number));
+    let damaged = |reason: String| StoreError::Damaged {
+        place: file.display().to_string(),
+        reason: format!("{reason}; restore the directory from a copy"),
+    };
+    if (now.number, now.length) < (before.list.number, before.list.length) {
+        return Err(damaged(format!(
+            "it has {} bytes, expected {} or more of MANIFEST-{:06}",
+            now.length, before.list.length, before.list.number
+        )));
+    }
+    if now.number > before.list.number {
         return Ok(());
     }
-    Err(StoreError::Damaged {
-        place: path
-            .join(format!("MANIFEST-{:06}", now.number))
-            .display()
-            .to_string(),
-        reason: format!(
-            "it has {} bytes, expected {} or more of MANIFEST-{:06}; restore the directory from a copy",
-            now.length, before.list.length, before.list.number
-        ),
-    })
+    let list = fs::read(&file).map_err(|error| failure::of_io(&file, &error))?;
+    let end = usize::try_from(before.list.length).unwrap_or(usize::MAX);
+    match manifest::first_damage(&list, end) {
+        Some(at) => Err(damaged(format!("the record at its byte {at} is not whole"))),
+        None => Ok(()),
+    }
 }
 
 /// Compares what is there with what was acknowledged.

@@ -138,6 +138,21 @@ fn damage(path: &Path, random: &mut StdRng) -> String {
     case
 }
 
+/// A length in the list of files that reaches behind its end passed for the torn end of a crash.
+#[test]
+fn cases_that_were_found() {
+    let original = tempfile::tempdir().unwrap();
+    build(original.path());
+    let copied = tempfile::tempdir().unwrap();
+    copy(original.path(), copied.path());
+    let sound = read_all(copied.path()).unwrap();
+    for seed in [7_462_783_890_364_194_047] {
+        if let Err(wrong) = try_one(original.path(), &sound, seed) {
+            panic!("{wrong}");
+        }
+    }
+}
+
 #[test]
 fn damage_is_an_error_that_names_a_file_or_changes_nothing() {
     let seed = harness::seed();

@@ -1,0 +1,80 @@
+//! Whether RocksDB's MANIFEST, the list of its files, is whole.
+//!
+//! A record whose length was damaged so that it reaches behind the end of the file looks to RocksDB like the torn end
+//! that a crash leaves: it is passed over in silence, and with it the files that it names. So the records that were
+//! there when a write was acknowledged are checked here: blocks of 32 KiB, in which each record has a CRC-32C
+//! (masked, of its kind and content), a length and a kind, as RocksDB's log format says.
+
+/// Bytes of a block.
+const BLOCK: usize = 32 << 10;
+/// Bytes before the content of a record: the checksum, the length (2 bytes) and the kind, all little-endian.
+const HEADER: usize = 7;
+/// What is added to a checksum that is stored, after its bits were turned by 15.
+const MASK: u32 = 0xa282_ead8;
+
+/// Where the first record begins that is not whole, of those that begin before `end`.
+pub(crate) fn first_damage(list: &[u8], end: usize) -> Option<usize> {
+    let mut at = 0;
+    while at < end {
+        let left = BLOCK - at % BLOCK;
+        if left < HEADER {
+            at += left;
+            continue;
+        }
+        match whole_record(list.get(at..).unwrap_or_default(), left) {
+            Some(length) => at += length,
+            None => return Some(at),
+        }
+    }
+    None
+}
+
+/// The length of the record at the start of `bytes`, where it is whole and ends in its block.
+fn whole_record(bytes: &[u8], left: usize) -> Option<usize> {
+    let (crc, rest) = bytes.split_first_chunk::<4>()?;
+    let (length, _) = rest.split_first_chunk::<2>()?;
+    let length = usize::from(u16::from_le_bytes(*length));
+    // The checksum is of the kind and what follows.
+    let checked = rest
+        .get(2..HEADER - 4 + length)
+        .filter(|_| HEADER + length <= left)?;
+    let expected = crc32c::crc32c(checked).rotate_right(15).wrapping_add(MASK);
+    (u32::from_le_bytes(*crc) == expected).then_some(HEADER + length)
+}
+
+#[cfg(test)]
+mod tests {
+    use rocksdb::{DB, Options};
+
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_of_a_list_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        for round in 0..3 {
+            let db = DB::open(&options, directory.path()).unwrap();
+            db.put([round], [round]).unwrap();
+            db.flush().unwrap();
+        }
+        let files = std::fs::read_dir(directory.path()).unwrap();
+        let mut lists = files.map(|file| file.unwrap().path());
+        let list = lists.find(|path| path.to_string_lossy().contains("MANIFEST"));
+        let mut list = std::fs::read(list.unwrap()).unwrap();
+        let end = list.len();
+        assert!(end > 200, "{end}");
+        assert_eq!(first_damage(&list, end), None);
+        for bit in 0..end * 8 {
+            list[bit / 8] ^= 1 << (bit % 8);
+            let seen = first_damage(&list, end);
+            assert!(seen.is_some_and(|at| at <= bit / 8), "bit {bit}: {seen:?}");
+            // What came after the mark is not looked at.
+            assert_eq!(first_damage(&list, seen.unwrap_or(0)), None);
+            list[bit / 8] ^= 1 << (bit % 8);
+        }
+        for cut in 1..end {
+            assert!(first_damage(&list[..cut], end).is_some() || cut == end, "{cut}");
+        }
+    }
+}
