@@ -3,10 +3,13 @@
 use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType as ArrowType, Date32Type, Int64Type, TimeUnit, TimestampNanosecondType};
-use asof_core::time::{Ambiguous, DateInstant, Rounding, TimeError, Timestamp, Zone, parse_naive};
+use asof_core::time::{Ambiguous, DateInstant, LocalTime, Rounding, TimeError, Timestamp, Zone};
 use chrono::NaiveDate;
 
 use crate::column::type_name;
+
+#[cfg(test)]
+mod property;
 
 /// How many characters of a value an error shows.
 const SHOWN: usize = 64;
@@ -44,6 +47,10 @@ impl Side {
             Self::Source => Ambiguous::Later,
             Self::Spine => Ambiguous::Earlier,
         }
+    }
+
+    fn instant(self, local: LocalTime, zone: Zone) -> Result<Timestamp, TimeError> {
+        local.instant(zone, self.ambiguous(), self.rounding())
     }
 }
 
@@ -160,8 +167,9 @@ fn timestamps(
         return Ok(counts.reinterpret_cast());
     }
     each(array, |row| {
-        let local = Timestamp::from_units(counts.value(row), per_second, rules.side.rounding())?;
-        Timestamp::from_local(local.micros(), zone, rules.side.ambiguous())
+        rules
+            .side
+            .instant(LocalTime::from_units(counts.value(row), per_second), zone)
     })
 }
 
@@ -173,11 +181,7 @@ fn dates(array: &ArrayRef, rules: TimeRules) -> Result<TimestampMicrosecondArray
     let days = cast(array, &ArrowType::Date32).map_err(|_| type_error(array))?;
     let days = days.as_primitive::<Date32Type>();
     each(array, |row| {
-        Timestamp::from_local(
-            instant.local_micros(days.value(row)),
-            zone,
-            rules.side.ambiguous(),
-        )
+        instant.instant(days.value(row), zone, rules.side.ambiguous())
     })
 }
 
@@ -194,19 +198,19 @@ fn texts(array: &ArrayRef, rules: TimeRules) -> Result<TimestampMicrosecondArray
 }
 
 fn text_instant(text: &str, rules: TimeRules) -> Result<Timestamp, TimeError> {
-    let shown = || text.chars().take(SHOWN).collect();
-    let no_zone = || TimeError::NoZone(shown());
-    let local = match Timestamp::parse_rounded(text, rules.side.rounding()) {
-        Err(TimeError::NoZone(_)) => parse_naive(text, rules.side.rounding()),
-        Err(TimeError::Unreadable(_)) => {
-            let day = date(text).zip(rules.dates);
-            day.map(|(day, instant)| instant.local_micros(day))
-        }
+    let unreadable = match Timestamp::parse_rounded(text, rules.side.rounding()) {
+        Err(error) => error,
         parsed => return parsed,
     };
-    let local = local.ok_or_else(|| TimeError::Unreadable(shown()))?;
-    let zone = rules.zone.ok_or_else(no_zone)?;
-    Timestamp::from_local(local, zone, rules.side.ambiguous())
+    let no_zone = || TimeError::NoZone(text.chars().take(SHOWN).collect());
+    let zone = || rules.zone.ok_or_else(no_zone);
+    if let Some(local) = LocalTime::parse(text) {
+        return rules.side.instant(local, zone()?);
+    }
+    match date(text).zip(rules.dates) {
+        Some((days, instant)) => instant.instant(days, zone()?, rules.side.ambiguous()),
+        None => Err(unreadable),
+    }
 }
 
 /// The number of a day that is written as one, such as 2013-06-01.

@@ -6,7 +6,7 @@ use asof_core::duration::Duration;
 use asof_core::registry::RunKind;
 use asof_core::service::ReadPlan;
 use asof_core::status::Status;
-use asof_core::time::{Ambiguous, Rounding, TimeError, Timestamp, Zone, parse_naive};
+use asof_core::time::{Ambiguous, LocalTime, Rounding, TimeError, Timestamp, Zone};
 use asof_offline::{EngineOptions, ExtractRequest, ExtractSummary, Grid, Rows, ViewSummary};
 use asof_server::clock::SystemClock;
 use serde_json::{Value, json};
@@ -103,8 +103,8 @@ fn rows(args: &ExtractArgs) -> Result<Rows<'_>, Failure> {
 
 /// An instant; a local time of `zone` where the text has no zone of its own.
 fn instant(text: &str, zone: Option<Zone>) -> Result<Timestamp, TimeError> {
-    match (zone, parse_naive(text, Rounding::Down)) {
-        (Some(zone), Some(local)) => Timestamp::from_local(local, zone, Ambiguous::Earlier),
+    match (zone, LocalTime::parse(text)) {
+        (Some(zone), Some(local)) => local.instant(zone, Ambiguous::Earlier, Rounding::Down),
         _ => Timestamp::parse(text),
     }
 }
