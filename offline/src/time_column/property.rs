@@ -371,6 +371,7 @@ fn clock_text(local: i128, digits: Option<usize>) -> String {
 }
 
 /// How many columns to try: `ASOF_CASES` per cent of as many as hold 100,000 times.
+#[allow(clippy::disallowed_methods, reason = "a test is tried harder from outside")]
 fn cases() -> u32 {
     let percent = std::env::var("ASOF_CASES").map_or(100, |text| text.parse().unwrap());
     (1_000 * percent / 100).max(1)

@@ -11,7 +11,7 @@ use asof_server::materialize::MaterializeError;
 use crate::materialize_project::{ALL, Project, Random, VIEWS, definitions, keys, run, seeds};
 
 /// How many schedules.
-const SCHEDULES: u64 = 24;
+const SCHEDULES: u64 = 300;
 /// How many steps each has.
 const STEPS: u64 = 8;
 
