@@ -72,6 +72,11 @@ impl ParquetFile {
         })
     }
 
+    /// How many rows it has.
+    pub(crate) fn rows(&self) -> u64 {
+        self.metadata().file_metadata().num_rows().unsigned_abs()
+    }
+
     pub(crate) fn metadata(&self) -> &ParquetMetaData {
         self.metadata.metadata()
     }

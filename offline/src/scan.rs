@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
 use crate::events::Repeats;
+use crate::parquet_file::ParquetFile;
 use crate::rows::{RowReader, SourceRows};
 use crate::snapshot::Snapshot;
 use crate::workers::{Finds, Workers};
@@ -73,6 +74,26 @@ impl Scan {
     /// The next batch, as each of the reader's views has it.
     pub(crate) async fn next_of_each(&mut self) -> Result<Option<Vec<SourceRows>>> {
         self.0.next().await
+    }
+}
+
+impl Engine {
+    /// How many rows a scan behind so many of the first rows of files will find, where the files' format tells; rows
+    /// that are marked as deleted count.
+    pub async fn rows_left(&self, snapshot: &Arc<Snapshot>, files: &[(usize, u64)]) -> Option<u64> {
+        if snapshot.is_typed_by_view() {
+            return None;
+        }
+        let (snapshot, files) = (Arc::clone(snapshot), files.to_vec());
+        let count = move || {
+            let rows = files.into_iter().map(|(file, behind)| {
+                let location = snapshot.files.get(file)?.location.clone();
+                let footer = ParquetFile::open(snapshot.place_of(file), location).ok()?;
+                Some(footer.rows().saturating_sub(behind))
+            });
+            rows.sum()
+        };
+        tokio::task::spawn_blocking(count).await.ok()?
     }
 }
 

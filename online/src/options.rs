@@ -1,7 +1,7 @@
 //! How RocksDB is set up, and why.
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, Options,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, Env, Options,
     ReadOptions, WriteOptions,
 };
 
@@ -65,6 +65,11 @@ pub(crate) fn database(options: &RocksOptions, create: bool) -> Options {
     // Families that are seldom written would otherwise keep old logs for ever.
     database.set_max_total_wal_size(4 * options.write_buffer_bytes as u64);
     database.set_max_background_jobs(2);
+    // Compaction has the processors when reads leave them.
+    if let Ok(mut env) = Env::new() {
+        env.lower_thread_pool_cpu_priority();
+        database.set_env(&env);
+    }
     // Smooth write-back instead of one burst at the end of a file.
     database.set_bytes_per_sync(1 << 20);
     // RocksDB's own log is bounded.

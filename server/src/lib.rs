@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod registry_watch;
 pub mod status;
 
+mod background;
 mod deadline;
 mod grpc;
 mod http;

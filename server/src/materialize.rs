@@ -37,6 +37,7 @@ use asof_core::time::{Clock, Timestamp};
 use asof_offline::{Engine, RowReader, Scan, Snapshot, SourceRows};
 use async_trait::async_trait;
 
+use crate::background::Background;
 use crate::error::JobError;
 use crate::intake::Intake;
 use crate::jobs::{Jobs, Materialization, ViewRun};
@@ -44,7 +45,7 @@ use chunk::Chunk;
 use loader::{Loader, Target};
 use progress::Mark;
 use resume::Loading;
-use tally::{Expected, Held, Tally};
+use tally::{Held, Tally};
 use work::Work;
 
 /// Moves rows from sources to the online store.
@@ -68,6 +69,8 @@ struct Inner<S, R> {
     project: ProjectName,
     clock: Arc<dyn Clock>,
     limits: Limits,
+    /// Where runs go that are asked for over the network.
+    background: Background,
     /// The views that are being materialized: one run at a time for each.
     busy: Mutex<HashSet<String>>,
 }
@@ -90,17 +93,37 @@ impl Default for Limits {
     }
 }
 
-/// One view to materialize.
+/// Views to materialize.
 #[derive(Debug, Clone, Copy)]
-pub struct ViewRequest<'a> {
+pub struct Request<'a> {
     /// The definitions in force.
     pub definitions: &'a Definitions,
-    /// The view.
-    pub view: &'a str,
+    /// The views.
+    pub views: &'a [String],
     /// As of which instant.
     pub as_of: Timestamp,
-    /// Whether to read everything into a new generation.
+    /// Whether to read everything into new generations.
     pub full: bool,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy)]
+struct ViewRequest<'a> {
+    definitions: &'a Definitions,
+    view: &'a str,
+    as_of: Timestamp,
+    full: bool,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its number in the ledger.
+    pub run: u64,
+    /// The view.
+    pub view: String,
+    /// What it did.
+    pub result: Result<Materialized, MaterializeError>,
 }
 
 /// What a run did to a view.
@@ -116,8 +139,9 @@ pub struct Materialized {
     pub counts: Counts,
 }
 
-/// Who is told how many rows of a view have been read.
-pub type OnRows<'a> = &'a (dyn Fn(&str, u64) + Send + Sync);
+/// Who is told how many rows of a view have been read, and of how many, where that is known; `None` where nobody
+/// looks.
+pub type OnRows<'a> = Option<&'a (dyn Fn(&str, u64, Option<u64>) + Send + Sync)>;
 
 impl<S: OnlineStore + 'static, R: RegistryStore> Materializer<S, R> {
     /// For the project and the store of an intake, which whoever pushes must use, too.
@@ -136,44 +160,70 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Materializer<S, R> {
                 registry,
                 clock,
                 limits,
+                background: Background::default(),
                 busy: Mutex::new(HashSet::new()),
             }),
         }
     }
 
-    /// Materializes one view and enters the run in the ledger.
-    ///
-    /// Returns the ledger's entry and, where the run ended well, what it did.
+    /// Materializes views, one after the other, and enters a run for each in the ledger. One that fails is in
+    /// the way of no other.
     pub async fn run(
         &self,
-        request: ViewRequest<'_>,
+        request: Request<'_>,
         on_rows: OnRows<'_>,
-    ) -> Result<(u64, Result<Materialized, MaterializeError>), MaterializeError> {
-        let id = self.inner.start(&request).await?;
-        let result = self.inner.materialize(request, on_rows).await;
-        self.inner.end(id, &result).await?;
-        Ok((id, result))
+    ) -> Result<Vec<Ended>, MaterializeError> {
+        let started = self.inner.start(request).await?;
+        Ok(self.inner.run(started, request, on_rows).await)
     }
 }
 
 impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
-    async fn start(&self, request: &ViewRequest<'_>) -> Result<u64, MaterializeError> {
-        let run = NewRun {
-            kind: RunKind::Materialize,
-            subject: request.view.to_owned(),
-            started_at: self.clock.now(),
-            pid: std::process::id(),
-            as_of: Some(request.as_of),
-        };
-        Ok(self.registry.start_run(&self.project, run).await?)
+    /// Enters a run for each view in the ledger.
+    async fn start(&self, request: Request<'_>) -> Result<Vec<u64>, MaterializeError> {
+        let mut started = Vec::new();
+        for view in request.views {
+            let run = NewRun {
+                kind: RunKind::Materialize,
+                subject: view.clone(),
+                started_at: self.clock.now(),
+                pid: std::process::id(),
+                as_of: Some(request.as_of),
+            };
+            started.push(self.registry.start_run(&self.project, run).await?);
+        }
+        Ok(started)
     }
 
-    async fn end(
-        &self,
-        id: u64,
-        result: &Result<Materialized, MaterializeError>,
-    ) -> Result<(), MaterializeError> {
-        let state = match result {
+    /// Makes the runs that were started.
+    ///
+    /// The views of an entity stand side by side, so that a count of one reads the rows of all. Views are
+    /// therefore counted together: each time, one more than were completed before.
+    async fn run(&self, started: Vec<u64>, request: Request<'_>, on_rows: OnRows<'_>) -> Vec<Ended> {
+        let (mut ended, mut written, mut completed) = (Vec::new(), Vec::new(), 0);
+        for (run, view) in started.into_iter().zip(request.views) {
+            let one = ViewRequest {
+                definitions: request.definitions,
+                view,
+                as_of: request.as_of,
+                full: request.full,
+            };
+            match self.write(one, on_rows).await {
+                Ok(view) => written.push((run, view)),
+                Err(error) => ended.push(self.end(run, view, Err(error)).await),
+            }
+            if written.len() > completed {
+                completed += written.len();
+                self.complete_all(std::mem::take(&mut written), &mut ended).await;
+            }
+        }
+        self.complete_all(written, &mut ended).await;
+        ended.sort_by_key(|ended| ended.run);
+        ended
+    }
+
+    async fn end(&self, run: u64, view: &str, result: Result<Materialized, MaterializeError>) -> Ended {
+        let state = match &result {
             Ok(_) => RunState::Done,
             Err(error) => {
                 let text = error.to_string();
@@ -190,15 +240,21 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             rows_written: done.rows_written,
             rows_skipped: done.rows_skipped,
         };
-        Ok(self.registry.end_run(&self.project, id, end).await?)
+        let entered = self.registry.end_run(&self.project, run, end).await;
+        Ended {
+            run,
+            view: view.to_owned(),
+            result: result.and_then(|done| Ok(entered.map(|()| done)?)),
+        }
     }
 
-    async fn materialize(
+    /// Writes what is new of a view.
+    async fn write(
         &self,
         request: ViewRequest<'_>,
         on_rows: OnRows<'_>,
-    ) -> Result<Materialized, MaterializeError> {
-        let _busy = Busy::enter(&self.busy, request.view)?;
+    ) -> Result<Written<'_>, MaterializeError> {
+        let busy = Busy::enter(&self.busy, request.view)?;
         let bound = request
             .definitions
             .bound_view(request.view)
@@ -220,18 +276,24 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             work.begin(&**store, &snapshot, request.as_of)?;
         }
         drop(held);
-        if is_done {
-            let (counts, _) = self.counted(&bound, &work, work.expected_unchanged())?;
-            return Ok(Materialized {
-                counts,
-                ..Materialized::default()
-            });
-        }
-        let done = self
-            .read_all(&bound, &snapshot, &reader, &mut work, request, on_rows)
-            .await?;
-        let counts = self.complete(&bound, &snapshot, &mut work, request).await?;
-        Ok(Materialized { counts, ..done })
+        let done = if is_done {
+            Materialized::default()
+        } else {
+            let done = self
+                .read_all(&bound, &snapshot, &reader, &mut work, request, on_rows)
+                .await?;
+            store.apply_due(work.slot, work.state.generation, request.as_of)?;
+            done
+        };
+        Ok(Written {
+            _busy: busy,
+            bound,
+            snapshot,
+            work,
+            as_of: request.as_of,
+            is_done,
+            done,
+        })
     }
 
     async fn read_all(
@@ -256,6 +318,11 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
         let tally = Tally::after(loading.earlier());
         let mut loader = Loader::new(Arc::clone(&self.store), target, self.limits, tally);
         let files = loading.left(work.settled(snapshot));
+        let files: Vec<(usize, u64)> = files.collect();
+        let total = match on_rows {
+            Some(_) => self.engine.rows_left(snapshot, &files).await,
+            None => None,
+        };
         let mut scan = Scan::start_behind(&self.engine, snapshot, reader, files);
         let mut chunk = Chunk::new(bound, &work.state);
         let done = async {
@@ -269,7 +336,9 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
                 if chunk.is_full(self.limits.chunk_bytes) {
                     loader.write(chunk.take(), loading.clone()).await?;
                 }
-                on_rows(request.view, done.rows_read);
+                if let Some(on_rows) = on_rows {
+                    on_rows(request.view, done.rows_read, total);
+                }
                 // Lets whoever waits for an interrupt have its turn.
                 tokio::task::yield_now().await;
             }
@@ -284,22 +353,80 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
         Ok(done)
     }
 
-    /// Counts what is there, moves the mark and the instant, in one write, and lets a new generation take
-    /// over.
+    /// Counts what views hold, in one pass, and completes them.
+    async fn complete_all(&self, written: Vec<(u64, Written<'_>)>, ended: &mut Vec<Ended>) {
+        let mut before = Vec::new();
+        for (_, view) in &written {
+            before.push(self.store.accepted(&self.pushed_to(&view.bound)));
+        }
+        let generation = |view: &Written<'_>| (view.work.slot, view.work.state.generation);
+        let generations: Vec<_> = written
+            .iter()
+            .map(|(_, view)| {
+                let (slot, generation) = generation(view);
+                (slot, generation, Timestamp::MIN)
+            })
+            .collect();
+        let together = match generations.is_empty() {
+            true => Vec::new(),
+            // What is in the way of counting one is found by counting each alone.
+            false => self.store.survey(&generations).unwrap_or_default(),
+        };
+        let mut together = together.into_iter();
+        for ((run, view), before) in written.into_iter().zip(before) {
+            let (slot, generation) = generation(&view);
+            let counts = together
+                .next()
+                .map_or_else(|| self.store.count(slot, generation), Ok);
+            let name = view.bound.view.name.to_string();
+            let result = match (before, counts) {
+                (Ok(before), Ok(counts)) => self.complete(view, counts, before).await,
+                (Err(error), _) | (_, Err(error)) => Err(error.into()),
+            };
+            ended.push(self.end(run, &name, result).await);
+        }
+    }
+
+    /// Compares what was counted with what there must be, moves the mark and the instant, in one write, and lets
+    /// a new generation take over. `before` rows had been pushed to the source when the count began.
     async fn complete(
         &self,
-        bound: &BoundView,
-        snapshot: &Snapshot,
-        work: &mut Work,
-        request: ViewRequest<'_>,
-    ) -> Result<Counts, MaterializeError> {
-        let as_of = request.as_of;
-        self.store.apply_due(work.slot, work.state.generation, as_of)?;
-        let (counts, pushed) = self.counted(bound, work, work.expected())?;
-        let mark = Mark::of(snapshot, as_of, pushed).counted(counts.into());
+        written: Written<'_>,
+        counts: Counts,
+        before: u64,
+    ) -> Result<Materialized, MaterializeError> {
+        let Written {
+            _busy,
+            bound,
+            snapshot,
+            work,
+            as_of,
+            is_done,
+            done,
+        } = written;
+        let done = Materialized { counts, ..done };
+        let expected = match is_done {
+            true => work.expected_unchanged(),
+            false => work.expected(),
+        };
+        let after = self.store.accepted(&self.pushed_to(&bound))?;
+        let expected = expected.and_up_to(after.saturating_sub(work.pushed));
+        let held = Held::from(counts);
+        if !expected.admits(held) {
+            return Err(MaterializeError::Counted {
+                place: self.store.place(),
+                view: bound.view.name.to_string(),
+                found: held.to_string(),
+                expected: expected.to_string(),
+            });
+        }
+        if is_done {
+            return Ok(done);
+        }
+        let mark = Mark::of(&snapshot, as_of, before).counted(held);
         let Work {
             slot,
-            state,
+            mut state,
             building,
             ttl,
             ..
@@ -313,41 +440,16 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
         state.progress = mark.to_bytes();
         // Rows may have been pushed meanwhile under a schema that came later.
         let _paused = self.intake.pause(&bound.source).await?;
-        let now = self.store.view_state(*slot)?;
+        let now = self.store.view_state(slot)?;
         if let Some(now) = now.generation(state.generation) {
             state.schemas.clone_from(&now.schemas);
         }
         self.store
-            .write(*slot, state.generation, as_of, &[], Some(state))?;
-        if *building {
-            self.store.serve(*slot, state.generation)?;
+            .write(slot, state.generation, as_of, &[], Some(&state))?;
+        if building {
+            self.store.serve(slot, state.generation)?;
         }
-        Ok(counts)
-    }
-
-    /// Counts what the generation holds, by reading all of it, and compares that with what it must hold. Also gives
-    /// how many rows had been pushed to the source when the count began.
-    fn counted(
-        &self,
-        bound: &BoundView,
-        work: &Work,
-        expected: Expected,
-    ) -> Result<(Counts, u64), MaterializeError> {
-        let address = self.pushed_to(bound);
-        let before = self.store.accepted(&address)?;
-        let counts = self.store.count(work.slot, work.state.generation)?;
-        let after = self.store.accepted(&address)?;
-        let expected = expected.and_up_to(after.saturating_sub(work.pushed));
-        let held = Held::from(counts);
-        if expected.admits(held) {
-            return Ok((counts, before));
-        }
-        Err(MaterializeError::Counted {
-            place: self.store.place(),
-            view: bound.view.name.to_string(),
-            found: held.to_string(),
-            expected: expected.to_string(),
-        })
+        Ok(done)
     }
 
     fn pushed_to(&self, bound: &BoundView) -> SourceAddress {
@@ -364,6 +466,18 @@ fn new_rows<'a>(rows: &'a SourceRows, mark: Option<&'a Mark>) -> impl Iterator<I
         let has = mark.is_some_and(|mark| mark.has(rows.file, head.order));
         (!has).then_some(place)
     })
+}
+
+/// A view of which all rows are written, and not counted yet.
+struct Written<'a> {
+    _busy: Busy<'a>,
+    bound: BoundView,
+    snapshot: Arc<Snapshot>,
+    work: Work,
+    as_of: Timestamp,
+    /// Whether there was nothing to write.
+    is_done: bool,
+    done: Materialized,
 }
 
 /// Marks a view as being materialized, until dropped.
@@ -408,41 +522,33 @@ impl<S: OnlineStore + 'static, R: RegistryStore + 'static> Jobs for Materializer
             .ok_or_else(|| JobError::from(MaterializeError::Nothing))?;
         let views = views(&definitions, &what.views)?;
         let as_of = what.as_of.unwrap_or_else(|| inner.clock.now());
-        let mut started = Vec::new();
-        for view in views {
-            let request = ViewRequest {
+        let request = Request {
+            definitions: &definitions,
+            views: &views,
+            as_of,
+            full: what.full,
+        };
+        let ids = inner.start(request).await?;
+        let (inner, started) = (Arc::clone(&self.inner), ids.clone());
+        let work = self.inner.background.spawn(async move {
+            let request = Request {
                 definitions: &definitions,
-                view: &view,
+                views: &views,
                 as_of,
                 full: what.full,
             };
-            let id = inner.start(&request).await?;
-            started.push((id, view));
-        }
-        let ids: Vec<u64> = started.iter().map(|(id, _)| *id).collect();
-        let inner = Arc::clone(&self.inner);
-        let work = tokio::spawn(async move {
             let mut counted = BTreeMap::new();
-            for (id, view) in started {
-                let request = ViewRequest {
-                    definitions: &definitions,
-                    view: &view,
-                    as_of,
-                    full: what.full,
-                };
-                let result = inner.materialize(request, &|_, _| {}).await;
-                match &result {
+            for Ended { run, view, result } in inner.run(started, request, None).await {
+                match result {
                     Ok(done) => {
-                        counted.insert(id, done.counts);
+                        counted.insert(run, done.counts);
                     }
-                    Err(error) => tracing::error!(view, run = id, %error, "materialization failed"),
-                }
-                if let Err(error) = inner.end(id, &result).await {
-                    tracing::error!(view, run = id, %error, "the end of a run could not be entered in the ledger");
+                    Err(error) => tracing::error!(view, run, %error, "materialization failed"),
                 }
             }
             counted
         });
+        let work = work.map_err(|error| JobError::Unavailable(format!("no run can be started: {error}")))?;
         let counted = match what.wait {
             true => work
                 .await

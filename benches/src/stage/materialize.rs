@@ -7,7 +7,7 @@ use anyhow::Result;
 use asof_core::time::FixedClock;
 use asof_online::{RocksOptions, RocksStore};
 use asof_server::intake::{Intake, IntakeLimits};
-use asof_server::materialize::{Materializer, ViewRequest, views};
+use asof_server::materialize::{Materializer, Request, views};
 use serde::{Deserialize, Serialize};
 
 use crate::sets;
@@ -53,15 +53,14 @@ pub async fn run(workload: &Workload) -> Result<Materialized> {
         seconds: 0.0,
     };
     let start = Instant::now();
-    for view in &views {
-        let request = ViewRequest {
-            definitions,
-            view,
-            as_of: workload.as_of(),
-            full: false,
-        };
-        let (_, done) = materializer.run(request, &|_, _| {}).await?;
-        let done = done?;
+    let request = Request {
+        definitions,
+        views: &views,
+        as_of: workload.as_of(),
+        full: false,
+    };
+    for ended in materializer.run(request, None).await? {
+        let done = ended.result?;
         total.rows_read += done.rows_read;
         total.rows_written += done.rows_written;
         total.keys += done.counts.keys;

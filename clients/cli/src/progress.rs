@@ -35,6 +35,36 @@ impl Line {
             .set_message(format!("{what}: {}", output::counted(rows, "row")));
     }
 
+    /// The same, as a bar where it is known of how many.
+    pub fn rows_of(&self, what: &str, rows: u64, total: Option<u64>) {
+        if self.bar.length() != total {
+            self.styled(total);
+        }
+        self.bar.set_position(rows);
+        self.rows(what, rows);
+    }
+
+    /// Whether anybody sees it.
+    pub fn is_shown(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
+    /// A bar of that length, or a line where none is known.
+    fn styled(&self, total: Option<u64>) {
+        match total {
+            Some(total) => {
+                self.bar.set_length(total);
+                let style = ProgressStyle::with_template("{msg} [{bar:30}] {percent}% {eta} left");
+                self.bar
+                    .set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            }
+            None => {
+                self.bar.unset_length();
+                self.bar.set_style(ProgressStyle::default_spinner());
+            }
+        }
+    }
+
     /// Takes the line away.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
@@ -55,15 +85,7 @@ impl Progress for Line {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         if current.as_ref() != Some(phase) {
             *current = Some(phase.clone());
-            match total {
-                Some(total) => {
-                    self.bar.set_length(total);
-                    let style = ProgressStyle::with_template("{msg} [{bar:30}] {percent}% {eta} left");
-                    self.bar
-                        .set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-                }
-                None => self.bar.set_style(ProgressStyle::default_spinner()),
-            }
+            self.styled(total);
         }
         self.bar.set_position(done);
         match phase {

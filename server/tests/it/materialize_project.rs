@@ -26,7 +26,7 @@ use asof_server::error::ServerError;
 use asof_server::features::keys::{Given, Keys};
 use asof_server::features::{Answer, FeatureReader, Selection};
 use asof_server::intake::{Intake, IntakeLimits, Push, PushAnswer};
-use asof_server::materialize::{Limits, MaterializeError, Materialized, Materializer, ViewRequest};
+use asof_server::materialize::{Limits, MaterializeError, Materialized, Materializer, Request};
 use asof_server::registry_watch::RegistryWatch;
 use parquet::arrow::ArrowWriter;
 
@@ -359,13 +359,14 @@ pub(crate) async fn run<S: OnlineStore + 'static>(
     at: i64,
     full: bool,
 ) -> Result<Materialized, MaterializeError> {
-    let request = ViewRequest {
+    let request = Request {
         definitions,
-        view,
+        views: &[view.to_owned()],
         as_of: Timestamp::from_micros(at),
         full,
     };
-    materializer.run(request, &|_, _| {}).await.unwrap().1
+    let mut ended = materializer.run(request, None).await.unwrap();
+    ended.pop().unwrap().result
 }
 
 /// Pushes rows to the managed table.

@@ -8,7 +8,7 @@ use asof_core::online::memory::MemoryStore;
 use asof_core::registry::RunState;
 use asof_core::time::Timestamp;
 use asof_server::jobs::{Jobs, Materialization};
-use asof_server::materialize::ViewRequest;
+use asof_server::materialize::Request;
 
 use crate::materialize_project::{ALL, FileRow, Key, Project, VIEWS, definitions};
 
@@ -153,9 +153,9 @@ async fn the_same_again_does_nothing() {
 #[tokio::test]
 async fn one_run_at_a_time_for_each_view() {
     let project = project().await;
-    let request = |view| ViewRequest {
+    let request = Request {
         definitions: &project.definitions,
-        view,
+        views: &["of_files".to_owned()],
         as_of: Timestamp::from_micros(20),
         full: false,
     };
@@ -164,7 +164,7 @@ async fn one_run_at_a_time_for_each_view() {
     let (sender, receiver) = inside;
     let materializer = project.materializer.clone();
     let definitions = project.definitions.clone();
-    let during = move |_: &str, _: u64| {
+    let during = move |_: &str, _: u64, _: Option<u64>| {
         let (materializer, definitions) = (materializer.clone(), definitions.clone());
         let second = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -187,17 +187,14 @@ async fn one_run_at_a_time_for_each_view() {
             "view of_files is being materialized by another run: wait for it to end (`asof runs`)"
         );
     };
-    let (first, result) = project
-        .materializer
-        .run(request("of_files"), &during)
-        .await
-        .unwrap();
+    let mut ended = project.materializer.run(request, Some(&during)).await.unwrap();
+    let first = ended.pop().unwrap();
     receiver.try_recv().expect("the second run was tried");
-    result.unwrap();
+    first.result.unwrap();
     let ledger = project.ledger().await;
     let states: Vec<_> = ledger
         .iter()
-        .map(|run| (run.id == first, run.state.clone()))
+        .map(|run| (run.id == first.run, run.state.clone()))
         .collect();
     assert_eq!(states[1], (true, RunState::Done));
     assert!(

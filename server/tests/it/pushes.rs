@@ -17,7 +17,7 @@ use asof_core::time::Timestamp;
 use asof_offline::{CompactRequest, Engine, EngineOptions, IngestRequest, PushInput, RowReader, Scan};
 use asof_registry::{Authored, AuthoredFile, MemoryRegistry, ProjectConfig, apply, plan};
 use asof_server::intake::{Intake, IntakeError, IntakeLimits, Push, PushAnswer};
-use asof_server::materialize::{Materializer, ViewRequest};
+use asof_server::materialize::{Materializer, Request};
 
 use crate::harness::HandClock;
 use crate::materialize_project::{Random, rocks, seeds};
@@ -182,14 +182,14 @@ impl<S: OnlineStore + 'static> World<S> {
     }
 
     async fn materialize(&self, view: &str) -> u64 {
-        let request = ViewRequest {
+        let request = Request {
             definitions: self.definitions(),
-            view,
+            views: &[view.to_owned()],
             as_of: NOW,
             full: false,
         };
-        let (_, done) = self.materializer.run(request, &|_, _| {}).await.unwrap();
-        done.unwrap().counts.keys
+        let mut ended = self.materializer.run(request, None).await.unwrap();
+        ended.pop().unwrap().result.unwrap().counts.keys
     }
 }
 

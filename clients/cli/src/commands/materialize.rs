@@ -5,7 +5,7 @@ use std::sync::Arc;
 use asof_core::time::{Clock, Timestamp};
 use asof_proto::v1;
 use asof_server::clock::SystemClock;
-use asof_server::materialize::{Materialized, Materializer, ViewRequest, views};
+use asof_server::materialize::{Materialized, Materializer, OnRows, Request, views};
 use serde_json::{Value, json};
 
 use crate::args::MaterializeArgs;
@@ -86,16 +86,17 @@ pub(super) async fn locally(
     let materializer = Materializer::new(project.intake()?, registry, Arc::new(SystemClock));
     let line = Line::new();
     let mut all = Vec::new();
-    for view in views {
-        let request = ViewRequest {
-            definitions: &version.definitions,
-            view: &view,
-            as_of,
-            full,
-        };
-        let on_rows = |view: &str, rows: u64| line.rows(&format!("reading {view}"), rows);
-        let (run, result) = materializer.run(request, &on_rows).await?;
-        all.push(Done::here(run, view, result?));
+    let request = Request {
+        definitions: &version.definitions,
+        views: &views,
+        as_of,
+        full,
+    };
+    let on_rows =
+        |view: &str, rows: u64, total: Option<u64>| line.rows_of(&format!("reading {view}"), rows, total);
+    let watched: OnRows<'_> = if line.is_shown() { Some(&on_rows) } else { None };
+    for ended in materializer.run(request, watched).await? {
+        all.push(Done::here(ended.run, ended.view, ended.result?));
     }
     line.clear();
     Ok(all)
