@@ -2,7 +2,8 @@
 # Prints the figures, with the machine and the versions that they were measured on, and writes them to
 # benches/RESULTS.md. Arguments go to `asof-benches run` (see its --help) and make a partial or smaller run,
 # which leaves that file alone. PROFILE=dev tries the bench itself without a release build. DuckDB and Polars, which
-# extracts are measured beside, come from PyPI into a virtual environment in the target directory.
+# extracts are measured beside, and Feast, which reads are, come from PyPI into virtual environments in the target
+# directory; redis-server comes from the system's packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,22 +17,34 @@ results=$target/bench-data/RESULTS.md
 [ "$#" -gt 0 ] || [ "$profile" != release ] || results=benches/RESULTS.md
 mkdir -p "$target/bench-data"
 
-peers=()
-case " $* " in
-*" --only compare "* | *" --only=compare "*) compare=yes ;;
-*" --only"*) compare=no ;;
-*) compare=yes ;;
-esac
-if [ "$compare" = yes ]; then
-    scripts/setup.sh python
-    venv=$target/bench-venv
-    requirements=benches/peers/requirements.txt
-    if ! cmp -s "$requirements" "$venv/installed.txt"; then
-        python3 -m venv --clear "$venv"
-        "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
-        cp "$requirements" "$venv/installed.txt"
+# Whether a stage is measured: named by --only, or not left out by it.
+measured() {
+    case " $* " in
+    *" --only $stage "* | *" --only=$stage "*) true ;;
+    *" --only"*) false ;;
+    *) true ;;
+    esac
+}
+
+# A virtual environment in the target directory with what a file names.
+python_with() { # requirements directory
+    if ! cmp -s "$1" "$2/installed.txt"; then
+        python3 -m venv --clear "$2"
+        "$2/bin/pip" install --quiet --disable-pip-version-check -r "$1"
+        cp "$1" "$2/installed.txt"
     fi
-    peers=(--python "$venv/bin/python")
+}
+
+peers=()
+if stage=compare measured "$@"; then
+    scripts/setup.sh python
+    python_with benches/peers/requirements.txt "$target/bench-venv"
+    peers+=(--python "$target/bench-venv/bin/python")
+fi
+if stage=online measured "$@"; then
+    scripts/setup.sh redis
+    python_with benches/peers/feast.requirements.txt "$target/bench-feast-venv"
+    peers+=(--redis "$(command -v redis-server)" --feast "$target/bench-feast-venv/bin/python")
 fi
 
 versions=$(rustc --version)

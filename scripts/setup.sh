@@ -4,6 +4,7 @@
 #   scripts/setup.sh lint      also rustfmt and clippy
 #   scripts/setup.sh deny      also cargo-deny
 #   scripts/setup.sh python    also python3 with venv
+#   scripts/setup.sh redis     also that, and redis-server
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -53,10 +54,11 @@ missing_packages() {
     command -v git >/dev/null || echo git
     command -v pkg-config >/dev/null || echo pkg-config
     { has_libclang && has_clang_headers; } || echo libclang-dev
-    if [ "${1:-}" = python ]; then
+    if [ "${1:-}" = python ] || [ "${1:-}" = redis ]; then
         command -v python3 >/dev/null || echo python3
         python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
     fi
+    [ "${1:-}" != redis ] || command -v redis-server >/dev/null || echo redis-server
 }
 
 install_packages() {

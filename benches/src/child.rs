@@ -6,12 +6,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use asof_online::Durability;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::machine;
-use crate::stage::push::Pushed;
 use crate::stage::{Task, echo, extract, floor, ingest, materialize, serve};
 
 /// The subcommand that [`main`] stands behind.
@@ -44,23 +42,7 @@ pub fn main(task: &str) -> Result<()> {
             Task::Floor(floor) => say(&Done::now(floor::run(&floor)?)),
             Task::Materialize(workload) => say(&Done::now(materialize::run(&workload).await?)),
             Task::Echo(echo) => echo::run(&echo, |address| say(&address), parent_gone()).await,
-            Task::Serve(workload) => {
-                serve::run(
-                    &workload,
-                    Durability::Process,
-                    |address| say(&address),
-                    parent_gone(),
-                )
-                .await
-            }
-            Task::Push(Pushed { workload, sync }) => {
-                let durability = if sync {
-                    Durability::Sync
-                } else {
-                    Durability::Process
-                };
-                serve::run(&workload, durability, |address| say(&address), parent_gone()).await
-            }
+            Task::Serve(served) => serve::run(&served, |address| say(&address), parent_gone()).await,
         }
     })
 }

@@ -8,10 +8,8 @@ mod contest;
 mod digest;
 mod input;
 mod ring;
-mod verdict;
 
 pub use case::Case;
-pub use verdict::{Verdict, Wanted};
 
 use std::path::{Path, PathBuf};
 

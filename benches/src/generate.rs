@@ -41,6 +41,8 @@ pub struct Spec {
     pub seed: u64,
     /// The type of the keys.
     pub key: KeyKind,
+    /// Whether every key has one row, none hot, and one row of the spine: then there are as many rows as keys.
+    pub once: bool,
 }
 
 impl Default for Spec {
@@ -53,6 +55,7 @@ impl Default for Spec {
             files: 16,
             seed: 1,
             key: KeyKind::Int64,
+            once: false,
         }
     }
 }
@@ -146,10 +149,22 @@ pub fn features() -> impl Iterator<Item = &'static str> {
     rows::FEATURES.iter().map(|(name, _)| *name)
 }
 
+/// The names of the features, each with that of its type.
+pub fn typed_features() -> impl Iterator<Item = (&'static str, &'static str)> {
+    rows::FEATURES.into_iter()
+}
+
 fn check(spec: &Spec) -> Result<()> {
     ensure!(
         spec.keys > 0 && spec.keys.is_multiple_of(100),
         "keys must be a multiple of 100, since one in a hundred is hot; got {}",
+        spec.keys
+    );
+    ensure!(
+        !spec.once || (spec.rows == spec.keys && keys::are_shuffled(spec.keys)),
+        "for every key once there must be as many rows, and no multiple of {}; got {} rows of {} keys",
+        keys::STRIDE,
+        spec.rows,
         spec.keys
     );
     ensure!(

@@ -6,6 +6,7 @@
 //!             └─ stage::{extract, materialize, serve, ingest, floor}
 //!       ──> stage::load   the clients of the server, in this process
 //!       ──> compare   extracts beside those of DuckDB and Polars, cases, and what was wanted of them
+//!       ──> online    reads beside an echo, Redis and Feast, and what was wanted of them
 //!       ──> report    the medians as a table
 //! ```
 
@@ -13,10 +14,12 @@ pub mod child;
 pub mod compare;
 pub mod generate;
 pub mod machine;
+pub mod online;
 mod random;
 pub mod report;
 pub mod sets;
 pub mod spread;
 pub mod stage;
 pub mod suite;
+pub mod verdict;
 pub mod workload;

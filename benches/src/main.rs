@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 use asof_benches::child;
 use asof_benches::compare::{Case, Peers};
 use asof_benches::generate::{KeyKind, Spec, generate};
+use asof_benches::online::Reads;
+use asof_benches::online::feast::Feast;
 use asof_benches::sets::Set;
 use asof_benches::stage::Stage;
 use asof_benches::suite::Suite;
@@ -83,10 +85,19 @@ struct RunArgs {
     /// Measure this case of the comparison only; may be given again
     #[arg(long, value_enum)]
     case: Vec<Case>,
+    /// Measure this case of reads only; may be given again
+    #[arg(long, value_enum)]
+    reads: Vec<Reads>,
     /// A Python with DuckDB and Polars; without it the comparison is of this engine alone
     #[arg(long)]
     python: Option<PathBuf>,
-    /// The folder of the scripts that DuckDB and Polars run
+    /// A Python with Feast, which also needs --redis; without it nothing is measured beside Feast
+    #[arg(long, requires = "redis")]
+    feast: Option<PathBuf>,
+    /// A redis-server; without it nothing is measured beside Redis
+    #[arg(long)]
+    redis: Option<PathBuf>,
+    /// The folder of the scripts that DuckDB, Polars and Feast run
     #[arg(long, default_value = "benches/peers")]
     peers: PathBuf,
     /// How often each figure is taken
@@ -138,6 +149,7 @@ impl From<SpecArgs> for Spec {
             files,
             seed,
             key,
+            once: false,
         }
     }
 }
@@ -171,7 +183,10 @@ fn run_suite(args: RunArgs) -> Result<()> {
         set,
         only,
         case,
+        reads,
         python,
+        feast,
+        redis,
         peers,
         runs,
         seconds,
@@ -189,7 +204,13 @@ fn run_suite(args: RunArgs) -> Result<()> {
         runs,
         seconds,
         connections,
+        reads: all_if_none(reads, &Reads::ALL),
         cases: all_if_none(case, &Case::ALL),
+        redis,
+        feast: feast.map(|python| Feast {
+            python,
+            scripts: peers.clone(),
+        }),
         peers: python.map(|python| Peers {
             python,
             scripts: peers,

@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::compare::Verdict;
 use crate::spread::Spread;
+use crate::verdict::Verdict;
 
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,8 +19,12 @@ pub struct Figure {
 }
 
 /// What came of measuring this engine beside others.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
+    /// Its heading.
+    pub title: &'static str,
+    /// How it was measured.
+    pub method: &'static str,
     /// Names and values: the others' versions.
     pub facts: Vec<(String, String)>,
     /// The ratios, and whether they are what is wanted.
@@ -36,8 +40,8 @@ pub struct Report {
     pub facts: Vec<(String, String)>,
     /// The table.
     pub figures: Vec<Figure>,
-    /// This engine beside others, where that was measured.
-    pub comparison: Option<Comparison>,
+    /// This engine beside others, as far as that was measured.
+    pub comparisons: Vec<Comparison>,
 }
 
 impl Report {
@@ -54,26 +58,34 @@ impl Display for Report {
         if !self.figures.is_empty() {
             figures(page, &self.figures)?;
         }
-        match &self.comparison {
-            Some(comparison) => write!(page, "{comparison}"),
-            None => Ok(()),
+        let mut comparisons = self.comparisons.iter();
+        comparisons.try_for_each(|comparison| write!(page, "{comparison}"))
+    }
+}
+
+impl Comparison {
+    /// One with nothing in it yet.
+    pub fn new(title: &'static str, method: &'static str) -> Self {
+        Self {
+            title,
+            method,
+            facts: Vec::new(),
+            verdicts: Vec::new(),
+            figures: Vec::new(),
+        }
+    }
+
+    /// Adds a fact, unless one of that name is there.
+    pub fn fact(&mut self, name: &str, value: &str) {
+        if self.facts.iter().all(|(known, _)| known != name) {
+            self.facts.push((name.to_owned(), value.to_owned()));
         }
     }
 }
 
-/// Two threads each, whatever the rest was measured with.
-const METHOD: &str = "\
-The same extract by each engine, as a process of its own with two threads: Parquet in, Parquet with zstd level 1 out,
-rows in the order of the spine, ttl 7 days. Engines take turns, in one order and then in the reverse one; files are warm
-in the page cache; each times its work from the call to the written file, without starting up. Asof notes a digest of
-every input in its manifest, which it takes the first time that it reads a file and knows afterwards: of three runs the
-median leaves the first one out. The datasets of all runs were equal in every column, bit for bit. Ratios are of medians,
-ours to the least of what it is held against, and are rounded up.
-";
-
 impl Display for Comparison {
     fn fmt(&self, page: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(page, "\n## Beside DuckDB and Polars\n\n{METHOD}")?;
+        writeln!(page, "\n## {}\n\n{}", self.title, self.method)?;
         facts(page, &self.facts)?;
         let head = [
             "case",
@@ -214,7 +226,7 @@ mod tests {
                     max: 20_000.0,
                 },
             }],
-            comparison: None,
+            comparisons: Vec::new(),
         };
         let expected = "\
 # Figures

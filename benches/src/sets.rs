@@ -152,9 +152,11 @@ fn directory_of(spec: &Spec) -> String {
         files,
         seed,
         key,
+        once,
     } = spec;
+    let drawn = if *once { "-once" } else { "" };
     format!(
-        "generated-{FORMAT}-{rows}-rows-{keys}-{}-keys-{spine_rows}-spine-{files}-files-{seed}",
+        "generated-{FORMAT}-{rows}-rows-{keys}-{}-keys-{spine_rows}-spine-{files}-files-{seed}{drawn}",
         key.as_str()
     )
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::stage::echo::Echo;
 use crate::stage::floor::Floor;
 use crate::stage::ingest::Ingest;
-use crate::stage::push::Pushed;
+use crate::stage::serve::Served;
 use crate::workload::Workload;
 
 /// A stage that can be measured alone.
@@ -30,17 +30,20 @@ pub enum Stage {
     Serve,
     /// Rows over gRPC into a managed source.
     Push,
+    /// Features over gRPC beside an echo, Redis and Feast.
+    Online,
     /// Extracts beside DuckDB and Polars.
     Compare,
 }
 
 impl Stage {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Extract,
         Self::Materialize,
         Self::Serve,
         Self::Push,
+        Self::Online,
         Self::Compare,
     ];
 }
@@ -52,12 +55,10 @@ pub enum Task {
     Extract(Workload),
     /// One materialization of all views into an empty store.
     Materialize(Workload),
-    /// A server on what was materialized, until its standard input ends.
-    Serve(Workload),
+    /// A server on what was materialized or will be pushed, until its standard input ends.
+    Serve(Served),
     /// A server that gives one answer, until its standard input ends.
     Echo(Echo),
-    /// A server to push to, until its standard input ends.
-    Push(Pushed),
     /// The files of a project into its managed tables.
     Ingest(Ingest),
     /// What no extract can do without.
@@ -68,8 +69,8 @@ impl Task {
     /// How many threads work on it, where it says so.
     pub fn threads(&self) -> Option<usize> {
         match self {
-            Self::Extract(workload) | Self::Materialize(workload) | Self::Serve(workload) => workload.threads,
-            Self::Push(pushed) => pushed.workload.threads,
+            Self::Extract(workload) | Self::Materialize(workload) => workload.threads,
+            Self::Serve(served) => served.workload.threads,
             Self::Ingest(ingest) => ingest.workload.threads,
             Self::Floor(floor) => Some(floor.threads),
             Self::Echo(_) => None,

@@ -7,9 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::child::{self, Done, Server};
-use crate::compare::{self, Case, Comparing, Peers};
+use crate::compare::{self, Case, Peers};
 use crate::generate::Spec;
 use crate::machine;
+use crate::online::feast::Feast;
+use crate::online::{self, Comparing, Reads};
 use crate::report::{Figure, Report, number};
 use crate::sets::{self, Set};
 use crate::spread::Spread;
@@ -17,8 +19,9 @@ use crate::stage::echo::Echo;
 use crate::stage::extract::Extracted;
 use crate::stage::load::{self, GetFeatures, Load, Loaded};
 use crate::stage::materialize::Materialized;
-use crate::stage::push::{self, PushRows, Pushed, ROWS};
+use crate::stage::push::{self, PushRows, ROWS};
 use crate::stage::requests::Callers;
+use crate::stage::serve::Served;
 use crate::stage::{Stage, Task};
 use crate::workload::{Opened, Workload};
 
@@ -48,10 +51,16 @@ pub struct Suite {
     pub seconds: f64,
     /// Clients of the loads with several.
     pub connections: usize,
+    /// The cases of reads.
+    pub reads: Vec<Reads>,
     /// The cases that are measured beside the peers.
     pub cases: Vec<Case>,
     /// The peers; without them, this engine is measured alone in those cases.
     pub peers: Option<Peers>,
+    /// A `redis-server`; without it, reads are not measured beside Redis.
+    pub redis: Option<PathBuf>,
+    /// Feast, which stores in Redis; without it, reads are not measured beside Feast.
+    pub feast: Option<Feast>,
 }
 
 impl Suite {
@@ -76,7 +85,7 @@ impl Suite {
         let alone = self
             .stages
             .iter()
-            .any(|stage| !matches!(stage, Stage::Compare | Stage::Push));
+            .any(|stage| !matches!(stage, Stage::Compare | Stage::Online | Stage::Push));
         for set in self.sets.iter().filter(|_| alone) {
             let workload = match set {
                 Set::Flights => sets::flights(&self.flights, &self.data)?,
@@ -100,8 +109,20 @@ impl Suite {
                 on.push(&file, sync)?;
             }
         }
+        if self.stages.contains(&Stage::Online) && self.sets.contains(&Set::Generated) {
+            report.comparisons.push(online::run(Comparing {
+                data: &self.data,
+                spec: &self.spec,
+                runs: self.runs,
+                connections: self.connections,
+                load: self.load(self.connections),
+                redis: self.redis.as_deref(),
+                feast: self.feast.as_ref(),
+                cases: &self.reads,
+            })?);
+        }
         if self.stages.contains(&Stage::Compare) && self.sets.contains(&Set::Generated) {
-            report.comparison = Some(compare::run(Comparing {
+            report.comparisons.push(compare::run(compare::Comparing {
                 data: &self.data,
                 spec: self.spec.clone(),
                 cases: &self.cases,
@@ -118,6 +139,7 @@ impl Suite {
             connections,
             measured,
             warm_up: measured.mul_f64(WARM_UP),
+            pace: None,
         }
     }
 
@@ -226,7 +248,7 @@ impl On<'_> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let opened = runtime.block_on(Opened::open(self.workload))?;
         let callers = Callers::read(self.workload, &opened.plan)?;
-        let server = Server::start(&Task::Serve(self.workload.clone()))?;
+        let server = Server::start(&Task::Serve(Served::usual(self.workload)))?;
         let many = callers.requests(MANY)?;
         let present = runtime.block_on(load::present(server.address, &many, LOOKED_AT))?;
         let fact = format!(
@@ -277,8 +299,11 @@ impl On<'_> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let opened = runtime.block_on(Opened::open(self.workload))?;
         let requests = push::requests(&opened, file)?;
-        let workload = self.workload.clone();
-        let server = Server::start(&Task::Push(Pushed { workload, sync }))?;
+        let served = Served {
+            sync,
+            ..Served::usual(self.workload)
+        };
+        let server = Server::start(&Task::Serve(served))?;
         let mut clients = vec![1, self.suite.connections];
         clients.dedup();
         for connections in clients {

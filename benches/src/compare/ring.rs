@@ -6,10 +6,20 @@ use super::Comparing;
 use super::case::wanted;
 use super::contest::{self, Contestant, Runs};
 use super::input::{Input, Shape, WHOLE};
-use super::verdict::{Verdict, Wanted};
 use crate::generate::Asks;
 use crate::report::{Comparison, Figure};
 use crate::spread::Spread;
+use crate::verdict::{Verdict, Wanted};
+
+/// Two threads each, whatever the rest was measured with.
+const METHOD: &str = "\
+The same extract by each engine, as a process of its own with two threads: Parquet in, Parquet with zstd level 1 out,
+rows in the order of the spine, ttl 7 days. Engines take turns, in one order and then in the reverse one; files are warm
+in the page cache; each times its work from the call to the written file, without starting up. Asof notes a digest of
+every input in its manifest, which it takes the first time that it reads a file and knows afterwards: of three runs the
+median leaves the first one out. The datasets of all runs were equal in every column, bit for bit. Ratios are of medians,
+ours to the least of what it is held against, and are rounded up.
+";
 
 const TIME: &str = "time, s";
 const MEMORY: &str = "peak memory, MiB";
@@ -22,10 +32,10 @@ pub(super) struct Ring<'a> {
 
 impl<'a> Ring<'a> {
     pub(super) fn new(on: Comparing<'a>) -> Self {
-        let mut found = Comparison::default();
+        let mut found = Comparison::new("Beside DuckDB and Polars", METHOD);
         if on.peers.is_none() {
             let fact = "not measured: no --python with DuckDB and Polars was named";
-            found.facts.push(("peers".into(), fact.into()));
+            found.fact("peers", fact);
         }
         Self { on, found }
     }
@@ -116,16 +126,10 @@ impl<'a> Ring<'a> {
                 runs.peaks.iter().copied(),
             );
             if let Some(version) = &runs.version {
-                self.version(name, version);
+                self.found.fact(name, version);
             }
         }
         Ok(runs)
-    }
-
-    fn version(&mut self, name: &str, version: &str) {
-        if self.found.facts.iter().all(|(known, _)| known != name) {
-            self.found.facts.push((name.to_owned(), version.to_owned()));
-        }
     }
 
     /// Judges a median in seconds by its ratio to the least of others.

@@ -35,6 +35,19 @@ pub(super) fn pick(random: &mut SplitMix64, keys: u64) -> u64 {
     cold / (HOT_EVERY - 1) * HOT_EVERY + cold % (HOT_EVERY - 1) + 1
 }
 
+/// From one row to the next where every key has one; a prime.
+pub(super) const STRIDE: u64 = 7_919;
+
+/// Whether the strides meet every one of so many keys.
+pub(super) fn are_shuffled(keys: u64) -> bool {
+    !keys.is_multiple_of(STRIDE)
+}
+
+/// The key of a row where every key has one.
+pub(super) fn once(row: u64, keys: u64) -> u64 {
+    row % keys * STRIDE % keys
+}
+
 /// Whether a key is hot, by its number.
 #[cfg(test)]
 pub(super) fn is_hot(number: u64) -> bool {

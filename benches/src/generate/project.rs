@@ -113,5 +113,6 @@ pub(super) fn mark(spec: &Spec) -> String {
         "seed": spec.seed,
         "key": spec.key.as_str(),
     });
-    format!("{mark:#}\n")
+    let drawn = if spec.once { "every key once\n" } else { "" };
+    format!("{mark:#}\n{drawn}")
 }

@@ -54,7 +54,10 @@ pub enum Asks {
 }
 
 impl Asks {
-    fn key(self, random: &mut SplitMix64, spec: &Spec) -> u64 {
+    fn key(self, random: &mut SplitMix64, spec: &Spec, row: u64) -> u64 {
+        if spec.once {
+            return keys::once(row, spec.keys);
+        }
         if let Self::Keys(count) = self {
             let chosen = random.below(count);
             return keys::pick(&mut SplitMix64::of_row(spec.seed, CHOSEN, chosen), spec.keys);
@@ -109,7 +112,12 @@ pub(super) fn events(spec: &Spec, rows: Range<u64>) -> Result<RecordBatch> {
     let (mut n0, mut n1) = (Vec::with_capacity(capacity), Vec::with_capacity(capacity));
     for row in rows {
         let mut random = SplitMix64::of_row(spec.seed, EVENTS, row);
-        numbers.push(keys::pick(&mut random, spec.keys));
+        let drawn = keys::pick(&mut random, spec.keys);
+        numbers.push(if spec.once {
+            keys::once(row, spec.keys)
+        } else {
+            drawn
+        });
         times.push((START + row * interval + random.below(interval)).cast_signed());
         for (column, values) in floats.iter_mut().enumerate() {
             values.push(float(&mut random, column));
@@ -147,7 +155,7 @@ pub(super) fn spine(spec: &Spec, asks: Asks, rows: Range<u64>) -> Result<RecordB
     let mut labels = Vec::with_capacity(ids.len());
     for row in rows {
         let mut random = SplitMix64::of_row(spec.seed, SPINE, row);
-        numbers.push(asks.key(&mut random, spec));
+        numbers.push(asks.key(&mut random, spec, row));
         times.push((START + time.start + random.below(time.end - time.start)).cast_signed());
         labels.push(random.unit());
     }

@@ -15,6 +15,7 @@ fn small() -> Spec {
         files: 4,
         seed: 7,
         key: KeyKind::Int64,
+        once: false,
     }
 }
 
@@ -248,6 +249,13 @@ fn specs_that_make_no_sense_are_refused() {
             ..small()
         },
         "files must be at least 1 and at most as many as the 1 rows; got 2",
+    );
+    check(
+        Spec {
+            once: true,
+            ..small()
+        },
+        "for every key once there must be as many rows, and no multiple of 7919; got 40000 rows of 2000 keys",
     );
     check(
         Spec {

@@ -28,6 +28,9 @@ pub struct Load {
     pub measured: Duration,
     /// How long the server is asked before that.
     pub warm_up: Duration,
+    /// Requests a second that all clients together send at set times, however long answers take; without it, each
+    /// sends the next request when it has the answer.
+    pub pace: Option<f64>,
 }
 
 /// What came of it.
@@ -51,7 +54,14 @@ pub async fn run<C: Call>(address: SocketAddr, requests: &Arc<[C::Request]>, loa
     for client in 0..load.connections {
         // Each starts elsewhere, so that they do not follow each other.
         let first = requests.len() * client / load.connections.max(1);
-        clients.push(Client::connect(address, Arc::clone(requests), first).await?);
+        clients.push(Client {
+            service: C::connect(address).await?,
+            requests: Arc::clone(requests),
+            next: first,
+            between: load
+                .pace
+                .map(|pace| Duration::from_secs_f64(load.connections as f64 / pace)),
+        });
     }
     let clients = phase(clients, load.warm_up).await?.clients;
     let done = phase(clients, load.measured).await?;
@@ -74,7 +84,7 @@ pub async fn run<C: Call>(address: SocketAddr, requests: &Arc<[C::Request]>, loa
 ///
 /// As [`run`].
 pub async fn present(address: SocketAddr, requests: &Arc<[GetFeaturesRequest]>, most: usize) -> Result<f64> {
-    let mut service = GetFeatures::on(channel(address).await?);
+    let mut service = GetFeatures::connect(address).await?;
     let (mut present, mut all) = (0_u64, 0_u64);
     for request in requests.iter().take(most) {
         for feature in service.answer(request.clone()).await?.features()? {
@@ -93,12 +103,15 @@ pub async fn present(address: SocketAddr, requests: &Arc<[GetFeaturesRequest]>, 
 /// As [`run`].
 pub async fn first(address: SocketAddr, requests: &Arc<[GetFeaturesRequest]>) -> Result<GetFeaturesResponse> {
     let first = requests.first().context("there are no requests")?;
-    GetFeatures::on(channel(address).await?)
-        .answer(first.clone())
-        .await
+    GetFeatures::connect(address).await?.answer(first.clone()).await
 }
 
-async fn channel(address: SocketAddr) -> Result<Channel> {
+/// A connection for gRPC.
+///
+/// # Errors
+///
+/// A server that cannot be reached.
+pub async fn channel(address: SocketAddr) -> Result<Channel> {
     let channel = Endpoint::from_shared(format!("http://{address}"))?
         .connect()
         .await;
@@ -106,12 +119,16 @@ async fn channel(address: SocketAddr) -> Result<Channel> {
 }
 
 /// A kind of call.
-pub trait Call: Send + 'static {
+pub trait Call: Send + Sized + 'static {
     /// What is sent.
     type Request: Clone + Send + Sync + 'static;
 
-    /// Calls over a connection.
-    fn on(channel: Channel) -> Self;
+    /// Calls over a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// A server that cannot be reached.
+    fn connect(address: SocketAddr) -> impl Future<Output = Result<Self>> + Send;
 
     /// Makes one call, whose answer must be right.
     ///
@@ -141,8 +158,8 @@ impl GetFeatures {
 impl Call for GetFeatures {
     type Request = GetFeaturesRequest;
 
-    fn on(channel: Channel) -> Self {
-        Self(OnlineServiceClient::new(channel))
+    async fn connect(address: SocketAddr) -> Result<Self> {
+        Ok(Self(OnlineServiceClient::new(channel(address).await?)))
     }
 
     async fn ask(&mut self, request: GetFeaturesRequest) -> Result<()> {
@@ -160,8 +177,13 @@ struct Phase<C: Call> {
 async fn phase<C: Call>(clients: Vec<Client<C>>, length: Duration) -> Result<Phase<C>> {
     let start = Instant::now();
     let mut asking = JoinSet::new();
-    for client in clients {
-        asking.spawn(client.ask_until(start + length));
+    let count = clients.len();
+    for (at, client) in clients.into_iter().enumerate() {
+        let offset = client
+            .between
+            .unwrap_or_default()
+            .mul_f64(at as f64 / count as f64);
+        asking.spawn(client.ask_until(start + offset, start + length));
     }
     let mut done = Phase {
         clients: Vec::new(),
@@ -185,21 +207,23 @@ struct Client<C: Call> {
     service: C,
     requests: Arc<[C::Request]>,
     next: usize,
+    /// How long after a request the next one is due, where there is a pace.
+    between: Option<Duration>,
 }
 
 impl<C: Call> Client<C> {
-    async fn connect(address: SocketAddr, requests: Arc<[C::Request]>, next: usize) -> Result<Self> {
-        Ok(Self {
-            service: C::on(channel(address).await?),
-            requests,
-            next,
-        })
-    }
-
-    async fn ask_until(mut self, end: Instant) -> Result<(Self, Histogram<u64>)> {
+    async fn ask_until(mut self, from: Instant, end: Instant) -> Result<(Self, Histogram<u64>)> {
         let mut latencies = histogram()?;
-        while Instant::now() < end {
-            let start = Instant::now();
+        let mut due = from;
+        while Instant::now().max(due) < end {
+            let start = match self.between {
+                None => Instant::now(),
+                Some(between) => {
+                    let start = at_due(due).await;
+                    due += between;
+                    start
+                }
+            };
             let request = self.requests.get(self.next).context("there are no requests")?;
             self.service.ask(request.clone()).await?;
             self.next = (self.next + 1) % self.requests.len();
@@ -208,4 +232,14 @@ impl<C: Call> Client<C> {
         }
         Ok((self, latencies))
     }
+}
+
+/// When a request that is due at `due` starts: then, also where the client was still busy, so that waiting for it
+/// counts; only the timer's own lateness does not.
+async fn at_due(due: Instant) -> Instant {
+    if Instant::now() >= due {
+        return due;
+    }
+    tokio::time::sleep_until(due.into()).await;
+    Instant::now()
 }

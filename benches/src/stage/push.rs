@@ -1,6 +1,7 @@
 //! Rows that are pushed to a server, a request at a time on each connection.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -12,25 +13,15 @@ use asof_proto::v1::ingest_service_client::IngestServiceClient;
 use asof_proto::v1::push_request::Rows;
 use asof_proto::v1::{Column, PushColumns, PushRequest};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use serde::{Deserialize, Serialize};
 use tonic::transport::Channel;
 
-use crate::stage::load::Call;
-use crate::workload::{Opened, Workload};
+use crate::stage::load::{self, Call};
+use crate::workload::Opened;
 
 /// Rows of one request.
 pub const ROWS: usize = 100;
 /// How many different requests there are.
 const REQUESTS: usize = 1_000;
-
-/// A server to push to.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Pushed {
-    /// A project with one managed source.
-    pub workload: Workload,
-    /// Whether an answer means that the rows are on the disk.
-    pub sync: bool,
-}
 
 /// Requests with the rows of a file, each with a column for each of the source's.
 ///
@@ -86,8 +77,8 @@ pub struct PushRows(IngestServiceClient<Channel>);
 impl Call for PushRows {
     type Request = PushRequest;
 
-    fn on(channel: Channel) -> Self {
-        Self(IngestServiceClient::new(channel))
+    async fn connect(address: SocketAddr) -> Result<Self> {
+        Ok(Self(IngestServiceClient::new(load::channel(address).await?)))
     }
 
     async fn ask(&mut self, request: PushRequest) -> Result<()> {

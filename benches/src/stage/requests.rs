@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchReader, UInt64Array};
+use anyhow::{Context, Result, bail, ensure};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchReader, UInt64Array};
 use arrow::compute::{cast, concat_batches, take};
+use arrow::datatypes::Int64Type;
 use asof_core::service::{CallerColumn, ReadPlan};
 use asof_proto::convert::to_proto;
 use asof_proto::v1::{Column, GetFeaturesRequest};
@@ -70,15 +71,36 @@ impl Callers {
     ///
     /// None but bugs: a column that is not of its type.
     pub fn requests(&self, entities: usize) -> Result<Arc<[GetFeaturesRequest]>> {
+        let requests = self.draws(entities)?.into_iter().map(|rows| self.request(&rows));
+        requests.collect()
+    }
+
+    /// The key of each position of the same requests, where it is one number.
+    ///
+    /// # Errors
+    ///
+    /// Other keys.
+    pub fn numbers(&self, entities: usize) -> Result<Vec<Vec<i64>>> {
+        let [(_, array)] = self.columns.as_slice() else {
+            bail!("the keys are of several columns");
+        };
+        let numbers = array
+            .as_primitive_opt::<Int64Type>()
+            .context("the keys are no numbers")?;
+        let draws = self.draws(entities)?.into_iter();
+        let of = |rows: UInt64Array| -> Result<Vec<i64>> {
+            let rows = take(numbers, &rows, None)?;
+            Ok(rows.as_primitive::<Int64Type>().values().to_vec())
+        };
+        draws.map(of).collect()
+    }
+
+    fn draws(&self, entities: usize) -> Result<Vec<UInt64Array>> {
         let positions = usize::try_from(POSITIONS.min(self.rows))?;
         let count = (positions / entities.max(1)).clamp(1, REQUESTS);
         let mut random = SplitMix64::new(SEED);
-        let mut requests = Vec::with_capacity(count);
-        for _ in 0..count {
-            let rows: UInt64Array = (0..entities).map(|_| Some(random.below(self.rows))).collect();
-            requests.push(self.request(&rows)?);
-        }
-        Ok(requests.into())
+        let mut draw = || (0..entities).map(|_| Some(random.below(self.rows))).collect();
+        Ok((0..count).map(|_| draw()).collect())
     }
 
     fn request(&self, rows: &UInt64Array) -> Result<GetFeaturesRequest> {

@@ -66,8 +66,12 @@ fn every_stage_gives_its_figures() {
         "{page}"
     );
     assert!(page.contains("GetFeatures: 10 features of 1 view, "), "{page}");
-    let (own, beside) = page.split_once("## Beside DuckDB and Polars").unwrap();
-    assert!(beside.contains("held against"), "{beside}");
+    let (own, online) = page
+        .split_once("## Online, beside an echo, Redis and Feast")
+        .unwrap();
+    let (online, compared) = online.split_once("## Beside DuckDB and Polars").unwrap();
+    assert!(online.contains("held against"), "{online}");
+    assert!(compared.contains("held against"), "{compared}");
     let figures = figures(own);
     let measures: Vec<&str> = figures.iter().map(|(measure, _)| measure.as_str()).collect();
     let mut expected: Vec<String> = [
@@ -182,6 +186,75 @@ fn without_peers_the_engine_is_held_against_itself() {
     assert_eq!(left, 0);
     let sets = std::fs::read_dir(data.path()).unwrap().count() - 1;
     assert_eq!(sets, 3, "one for each view");
+}
+
+#[test]
+fn reads_are_held_against_an_echo_and_redis() {
+    let setup = Command::new("../scripts/setup.sh").arg("redis").output().unwrap();
+    assert!(
+        setup.status.success(),
+        "{}",
+        String::from_utf8_lossy(&setup.stderr)
+    );
+    let data = tempfile::tempdir().unwrap();
+    let page = bench(
+        data.path(),
+        &["--runs=1", "--only=online", "--redis=redis-server"],
+    );
+    assert!(
+        page.contains("- feast: not measured: no Python with Feast was named\n"),
+        "{page}"
+    );
+    // Redis was seen to have as many.
+    assert!(
+        page.contains("- few keys: 200 keys, 99.2 % of the values there\n"),
+        "{page}"
+    );
+    let found = verdicts(&page);
+    let expected = [
+        ["1 entity × 250 features, 1 connection", "echo", "≥ 0.6"],
+        ["1 entity × 250 features, 2 connections", "echo", "≥ 0.6"],
+        ["1 entity × 250 features at half load", "limit", "≤ 1"],
+        ["100 entities × 250 features, 1 connection", "echo", "≥ 0.25"],
+        ["100 entities × 250 features, 2 connections", "echo", "≥ 0.25"],
+        ["100 entities × 250 features at half load", "limit", "≤ 1"],
+        [
+            "1 entity × 250 features of 200 keys, 1 connection",
+            "200 keys",
+            "≥ 0.8",
+        ],
+        [
+            "1 entity × 250 features of 200 keys, 2 connections",
+            "200 keys",
+            "≥ 0.8",
+        ],
+        ["1 entity × 10 features, 1 connection", "echo", "≥ 0.85"],
+        ["1 entity × 10 features, 2 connections", "echo", "≥ 0.85"],
+        ["bulk load of 3,000 rows", "limit", "≥ 1"],
+        ["a row of 10 features of 8 bytes, with its key", "limit", "≤ 1"],
+        [
+            "1 entity × 10 features at half load, beside a bulk load",
+            "quiet",
+            "≤ 3",
+        ],
+    ];
+    let shown: Vec<[&str; 3]> = found.iter().map(|[a, b, c, _]| [a.as_str(), b, c]).collect();
+    assert_eq!(shown, expected, "{page}");
+    let figures = figures(&page);
+    for measure in [
+        "1 entity × 250 features, 2 connections: redis (requests/s)",
+        "100 entities × 250 features, 1 connection: redis, p99 (ms)",
+        "100 entities × 250 features, 2 connections: blocks cached (requests/s)",
+        "1 entity × 250 features of 200 keys, 2 connections, cold (requests/s)",
+    ] {
+        let figure = figures.iter().find(|(name, _)| name == measure);
+        assert!(
+            figure.is_some_and(|(_, numbers)| numbers[0] > 0.0),
+            "{measure} in {page}"
+        );
+    }
+    let left = std::fs::read_dir(data.path().join("scratch")).unwrap().count();
+    assert_eq!(left, 0);
 }
 
 #[test]

@@ -9,6 +9,8 @@ pub enum Wanted {
     AtMost(f64),
     /// Less than this.
     Below(f64),
+    /// At least this.
+    AtLeast(f64),
 }
 
 impl Wanted {
@@ -16,6 +18,7 @@ impl Wanted {
         match self {
             Self::AtMost(most) => ratio <= most,
             Self::Below(bound) => ratio < bound,
+            Self::AtLeast(least) => ratio >= least,
         }
     }
 }
@@ -25,6 +28,7 @@ impl Display for Wanted {
         match self {
             Self::AtMost(most) => write!(text, "≤ {most}"),
             Self::Below(bound) => write!(text, "< {bound}"),
+            Self::AtLeast(least) => write!(text, "≥ {least}"),
         }
     }
 }
@@ -38,7 +42,7 @@ pub struct Verdict {
     pub measure: &'static str,
     /// Ours.
     pub ours: f64,
-    /// The others, by name; the least is what ours is divided by.
+    /// The others, by name, or a limit; the least is what ours is divided by.
     pub against: Vec<(String, f64)>,
     /// What is wanted of the ratio.
     pub wanted: Wanted,
@@ -55,10 +59,14 @@ impl Verdict {
         Some(self.ours / least)
     }
 
-    /// The ratio with three decimals, never rounded down.
+    /// The ratio with three decimals, never rounded towards what is wanted.
     pub fn shown_ratio(&self) -> String {
+        let rounded = |ratio: f64| match self.wanted {
+            Wanted::AtMost(_) | Wanted::Below(_) => (ratio * 1e3).ceil() / 1e3,
+            Wanted::AtLeast(_) => (ratio * 1e3).floor() / 1e3,
+        };
         self.ratio()
-            .map_or("-".into(), |ratio| format!("{:.3}", (ratio * 1e3).ceil() / 1e3))
+            .map_or("-".into(), |ratio| format!("{:.3}", rounded(ratio)))
     }
 
     /// `met` or `missed`, by the ratio as it is.
@@ -99,5 +107,8 @@ mod tests {
             ("1.000".into(), "missed")
         );
         assert_eq!(verdict(1.0, &[2.0], Wanted::Below(1.0)), ("0.500".into(), "met"));
+        let at_least = |ours| verdict(ours, &[1.0], Wanted::AtLeast(0.6));
+        assert_eq!(at_least(0.6), ("0.600".into(), "met"));
+        assert_eq!(at_least(0.599_9), ("0.599".into(), "missed"));
     }
 }
