@@ -1,4 +1,9 @@
 //! How RocksDB is set up, and why.
+//!
+//! Tried and left out, as reads beside a bulk load and the load itself took as long, give or take what one run
+//! differs from the next: ribbon filters, or none, in place of Bloom filters (which only point reads ask: those of
+//! pending rows and of how far a load has come); direct I/O (which takes the page cache from cold reads); a limit of
+//! 64 MiB a second for what runs in the background, which gives way to reads by its priority already.
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, Env, Options,

@@ -63,3 +63,24 @@ impl Drop for Background {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use thread_priority::thread_schedule_policy;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn jobs_and_their_threads_give_way() {
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        let background = Background::default();
+        let job = background.spawn(async {
+            let blocking = tokio::task::spawn_blocking(|| thread_schedule_policy().unwrap());
+            let own = std::thread::spawn(|| thread_schedule_policy().unwrap());
+            let here = thread_schedule_policy().unwrap();
+            [here, blocking.await.unwrap(), own.join().unwrap()]
+        });
+        assert_eq!(job.unwrap().await.unwrap(), [idle; 3]);
+        assert_ne!(thread_schedule_policy().unwrap(), idle);
+    }
+}

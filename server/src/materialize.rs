@@ -88,7 +88,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             chunk_bytes: 256 << 20,
-            load_rows: 16_384,
+            load_rows: 4_096,
         }
     }
 }

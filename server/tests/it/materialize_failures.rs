@@ -1,11 +1,15 @@
 //! A store that fails at one call: whatever the call, running again ends where a run without failure does.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
+use asof_core::definition::{Definitions, Location};
+use asof_core::name::{SourceName, ViewName};
 use asof_core::online::memory::MemoryStore;
 use asof_core::online::{Counts, OnlineStore, StoreError};
 use asof_core::registry::RunState;
+use asof_core::time::Timestamp;
+use asof_server::materialize::Request;
 
 use crate::materialize_project::{FileRow, Project, Random, Told, VIEWS, keys, run};
 use crate::wrapped_store::{Around, Wrapped};
@@ -17,6 +21,8 @@ struct Failing {
     after: bool,
     /// How many keys are not there any more when they are counted.
     lost: AtomicU64,
+    /// How many generations were counted in each pass.
+    surveys: Mutex<Vec<usize>>,
 }
 
 impl Around for Failing {
@@ -34,6 +40,10 @@ impl Around for Failing {
             keys: counts.keys - self.lost.load(Ordering::SeqCst),
             ..counts
         }
+    }
+
+    fn before_survey(&self, generations: usize) {
+        self.surveys.lock().unwrap().push(generations);
     }
 }
 
@@ -54,6 +64,7 @@ fn failing(nth: i64, after: bool) -> Arc<Store> {
             left: AtomicI64::new(nth),
             after,
             lost: AtomicU64::new(0),
+            surveys: Mutex::default(),
         },
     })
 }
@@ -317,4 +328,66 @@ async fn a_run_is_not_done_where_what_it_wrote_is_not_all_there() {
     );
     store.around.lost.store(0, Ordering::SeqCst);
     project.run(view, 30, false).await.unwrap();
+}
+
+/// Views of one entity stand side by side, so that each count reads the rows of all.
+#[tokio::test]
+async fn views_are_counted_together_and_one_that_fails_is_in_the_way_of_none() {
+    let store = failing(i64::MAX, false);
+    let mut project = Project::new("p", store.clone(), [None, None]).await;
+    let row = FileRow {
+        key: (Some("a".into()), Some(1)),
+        event: Some(10),
+        created: Some(10),
+        deleted: false,
+        values: (None, Some(10), None),
+    };
+    project.put_file("1.parquet", &[row]);
+    let mut definitions = Definitions::clone(&project.definitions);
+    let (view, mut gone) = (
+        definitions.views[VIEWS[0]].clone(),
+        definitions.sources["files"].clone(),
+    );
+    gone.name = SourceName::parse("gone").unwrap();
+    gone.location = Location::InPlace {
+        path: "nowhere/*.parquet".into(),
+    };
+    definitions.sources.insert(gone.name.clone(), gone);
+    let names: Vec<String> = (0..12).map(|number| format!("view_{number:02}")).collect();
+    for (number, name) in names.iter().enumerate() {
+        let mut view = view.clone();
+        view.name = ViewName::parse(name).unwrap();
+        if number == 4 {
+            view.source = SourceName::parse("gone").unwrap();
+        }
+        definitions.views.insert(view.name.clone(), view);
+    }
+    let request = Request {
+        definitions: &definitions,
+        views: &names,
+        as_of: Timestamp::from_micros(20),
+        full: false,
+    };
+    let ended = project.materializer.run(request, None).await.unwrap();
+
+    let views: Vec<&str> = ended.iter().map(|ended| ended.view.as_str()).collect();
+    assert_eq!(views, names, "in the order that was asked for");
+    for (number, ended) in ended.iter().enumerate() {
+        let done = ended.result.as_ref().map(|done| done.counts.keys);
+        assert_eq!(done.ok(), (number != 4).then_some(1), "{}", ended.view);
+    }
+    // Eleven views, each time one more than before.
+    assert_eq!(*store.around.surveys.lock().unwrap(), [1, 2, 4, 4]);
+    let ledger = project.ledger().await;
+    let failed = ledger.iter().filter(|run| run.state != RunState::Done);
+    assert_eq!(
+        failed.map(|run| run.subject.as_str()).collect::<Vec<_>>(),
+        ["view_04"]
+    );
+    let serving = store
+        .views()
+        .unwrap()
+        .into_iter()
+        .filter(|view| view.2.serving.is_some());
+    assert_eq!(serving.count(), 11);
 }

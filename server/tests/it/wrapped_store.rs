@@ -22,6 +22,9 @@ pub(crate) trait Around: Send + Sync {
         counts
     }
 
+    /// Comes before so many generations are counted in one pass.
+    fn before_survey(&self, _generations: usize) {}
+
     /// Comes after the intake log was trimmed, which had this as its last entry.
     fn trimmed(&self, _log: &dyn IntakeLog, _source: &SourceAddress, _last: Option<(u64, Vec<u8>)>) {}
 
@@ -108,6 +111,7 @@ impl<S: OnlineStore, A: Around> OnlineStore for Wrapped<S, A> {
     }
 
     fn survey(&self, generations: &[(ViewSlot, Generation, Timestamp)]) -> Result<Vec<Counts>, StoreError> {
+        self.around.before_survey(generations.len());
         let counts = self.inner.survey(generations)?.into_iter();
         Ok(counts.map(|counts| self.around.counted(counts)).collect())
     }
