@@ -104,7 +104,7 @@ struct RunArgs {
     #[arg(long, default_value_t = 3)]
     runs: usize,
     /// How long each load on the server lasts
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 3.0)]
     seconds: f64,
     /// Clients of the loads with several, a connection each
     #[arg(long, default_value_t = 8)]
