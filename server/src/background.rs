@@ -1,4 +1,4 @@
-//! A runtime of its own for jobs, on threads of the least priority: reads have the processors first, and no read
+//! A runtime of its own for jobs, on threads of low priority: reads have the processors first, and no read
 //! waits for a thread on which a job computes.
 
 use std::future::Future;
@@ -6,8 +6,6 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use thread_priority::ThreadPriority;
-#[cfg(target_os = "linux")]
-use thread_priority::{NormalThreadSchedulePolicy, ThreadSchedulePolicy};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
@@ -35,24 +33,20 @@ fn start() -> io::Result<Runtime> {
         .thread_name("asof-jobs")
         .on_thread_start(|| {
             if let Err(error) = give_way() {
-                tracing::warn!(?error, "jobs run with the priority of reads");
+                tracing::warn!(error, "jobs run with the priority of reads");
             }
         })
         .enable_all()
         .build()
 }
 
-/// Lets this thread and those that it starts have the processors when nobody else wants them. On Linux, a thread
-/// that is merely nice would keep them for some milliseconds after a read has come.
-fn give_way() -> Result<(), thread_priority::Error> {
-    #[cfg(target_os = "linux")]
-    return thread_priority::set_thread_priority_and_policy(
-        thread_priority::thread_native_id(),
-        ThreadPriority::Min,
-        ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle),
-    );
-    #[cfg(not(target_os = "linux"))]
-    thread_priority::set_current_thread_priority(ThreadPriority::Min)
+/// Lets this thread and those that it starts have a tenth of what a read has, where both want the processors. Less
+/// would starve a job that holds what a push waits for.
+fn give_way() -> Result<(), String> {
+    // On Linux, a niceness of 10.
+    const LOW: u8 = 23;
+    let low = ThreadPriority::Crossplatform(LOW.try_into()?);
+    thread_priority::set_current_thread_priority(low).map_err(|error| error.to_string())
 }
 
 impl Drop for Background {
@@ -66,21 +60,25 @@ impl Drop for Background {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use thread_priority::thread_schedule_policy;
-
     use super::*;
+
+    /// The niceness of this thread, as Linux tells it.
+    fn niceness() -> Option<i32> {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").ok()?;
+        let (_, fields) = stat.rsplit_once(')')?;
+        fields.split_whitespace().nth(16)?.parse().ok()
+    }
 
     #[tokio::test]
     async fn jobs_and_their_threads_give_way() {
-        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
         let background = Background::default();
         let job = background.spawn(async {
-            let blocking = tokio::task::spawn_blocking(|| thread_schedule_policy().unwrap());
-            let own = std::thread::spawn(|| thread_schedule_policy().unwrap());
-            let here = thread_schedule_policy().unwrap();
+            let blocking = tokio::task::spawn_blocking(niceness);
+            let own = std::thread::spawn(niceness);
+            let here = niceness();
             [here, blocking.await.unwrap(), own.join().unwrap()]
         });
-        assert_eq!(job.unwrap().await.unwrap(), [idle; 3]);
-        assert_ne!(thread_schedule_policy().unwrap(), idle);
+        assert_eq!(job.unwrap().await.unwrap(), [Some(10); 3]);
+        assert_eq!(niceness(), Some(0));
     }
 }
