@@ -74,6 +74,11 @@ impl Failure {
         )
     }
 
+    /// What the user is told.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The same with another message.
     pub fn reworded(self, reword: impl FnOnce(String) -> String) -> Self {
         Self {

@@ -37,11 +37,11 @@ impl Line {
 
     /// The same, as a bar where it is known of how many.
     pub fn rows_of(&self, what: &str, rows: u64, total: Option<u64>) {
+        self.rows(what, rows);
         if self.bar.length() != total {
             self.styled(total);
         }
         self.bar.set_position(rows);
-        self.rows(what, rows);
     }
 
     /// Whether anybody sees it.

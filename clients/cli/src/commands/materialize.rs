@@ -92,14 +92,44 @@ pub(super) async fn locally(
         as_of,
         full,
     };
-    let on_rows =
-        |view: &str, rows: u64, total: Option<u64>| line.rows_of(&format!("reading {view}"), rows, total);
+    let on_rows = |view: &str, rows: u64, total: Option<u64>| {
+        let what = if total == Some(rows) {
+            "writing and counting"
+        } else {
+            "reading"
+        };
+        line.rows_of(&format!("{what} {view}"), rows, total);
+    };
     let watched: OnRows<'_> = if line.is_shown() { Some(&on_rows) } else { None };
+    let mut failed = Vec::new();
     for ended in materializer.run(request, watched).await? {
-        all.push(Done::here(ended.run, ended.view, ended.result?));
+        match ended.result {
+            Ok(done) => all.push(Done::here(ended.run, ended.view, done)),
+            Err(error) => failed.push((ended.run, ended.view, Failure::from(error))),
+        }
+    }
+    if let (true, 1) = (all.is_empty(), failed.len()) {
+        return Err(failed.remove(0).2);
+    }
+    if let Some(failure) = told(failed, &all) {
+        return Err(failure);
     }
     line.clear();
     Ok(all)
+}
+
+/// What is said of runs that failed, and of the views that were materialized beside them.
+fn told(failed: Vec<(u64, String, Failure)>, done: &[Done]) -> Option<Failure> {
+    let lines = failed
+        .iter()
+        .map(|(run, view, failure)| format!("run {run} of {view} failed: {}", failure.message()));
+    let mut lines: Vec<String> = lines.collect();
+    if !done.is_empty() {
+        let views: Vec<&str> = done.iter().map(|done| done.view.as_str()).collect();
+        lines.push(format!("materialized beside it: {}", views.join(", ")));
+    }
+    let (.., first) = failed.into_iter().next()?;
+    Some(first.reworded(|_| lines.join("\n")))
 }
 
 fn to_json(done: &Done) -> Value {
@@ -140,16 +170,17 @@ async fn remotely(
         wait: true,
     };
     let runs = remote.jobs().materialize(request).await?.into_inner().runs;
-    if let Some(failed) = runs.iter().find(|run| run.state() == v1::RunState::Failed) {
-        return Err(Failure::new(
-            Exit::Data,
-            format!("run {} of {} failed: {}", failed.id, failed.subject, failed.error),
-        ));
+    let (failed, ended): (Vec<_>, Vec<_>) = runs.iter().partition(|run| run.state() == v1::RunState::Failed);
+    let done: Vec<Done> = ended.into_iter().map(Done::of_wire).collect();
+    let failed = failed.into_iter();
+    let failed = failed.map(|run| {
+        let failure = Failure::new(Exit::Data, run.error.clone());
+        (run.id, run.subject.clone(), failure)
+    });
+    if let Some(failure) = told(failed.collect(), &done) {
+        return Err(failure);
     }
     let as_of = runs.first().and_then(|run| run.as_of_micros).or(request_as_of);
     let as_of = as_of.ok_or_else(|| Failure::new(Exit::Bug, "the server did not say as of which instant"))?;
-    Ok((
-        Timestamp::from_micros(as_of),
-        runs.iter().map(Done::of_wire).collect(),
-    ))
+    Ok((Timestamp::from_micros(as_of), done))
 }
