@@ -17,7 +17,7 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 
 use crate::harness::{Row, Server, codes, column, of_features, of_service, text_column, text_key};
 
-const CASES: u32 = 300;
+const CASES: u32 = 2_000;
 const KEYS: [&str; 4] = ["", "1", "11", "never seen"];
 
 #[derive(Debug, Clone)]
