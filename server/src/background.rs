@@ -44,7 +44,7 @@ fn start() -> io::Result<Runtime> {
 /// would starve a job that holds what a push waits for.
 fn give_way() -> Result<(), String> {
     // On Linux, a niceness of 10.
-    const LOW: u8 = 23;
+    const LOW: u8 = 22;
     let low = ThreadPriority::Crossplatform(LOW.try_into()?);
     thread_priority::set_current_thread_priority(low).map_err(|error| error.to_string())
 }
