@@ -23,7 +23,7 @@ use self::redis::{Hmget, ReadHashes, Redis};
 use self::turns::{Asked, Contestant, Runs};
 use crate::child::Server;
 use crate::generate::{KeyKind, Spec};
-use crate::report::{Comparison, Figure, count};
+use crate::report::{Comparison, count, counted};
 use crate::spread::Spread;
 use crate::stage::Task;
 use crate::stage::echo::Echo;
@@ -276,7 +276,8 @@ impl Online<'_> {
         self.figures(&format!("{label}: quiet"), &quiet);
         self.figures(&format!("{label}: beside a bulk load"), &beside);
         if let Some(loaded) = Spread::of(loaded) {
-            self.figure(format!("{label}: the bulk load beside it"), "rows/s", loaded);
+            self.found
+                .figure(&format!("{label}: the bulk load beside it"), "rows/s", loaded);
         }
         self.verdict(
             &format!("{label}, beside a bulk load"),
@@ -345,9 +346,9 @@ impl Online<'_> {
         let views = ground.materialized.views;
         self.verdict(
             &format!(
-                "bulk load of {} rows in {views} {}",
+                "bulk load of {} rows in {}",
                 count(rows),
-                if views == 1 { "view" } else { "views" }
+                counted(views, "view", "views")
             ),
             "rows/s",
             rows as f64 / ground.materialized.seconds,
@@ -557,17 +558,8 @@ impl Online<'_> {
             (", p50", "ms", runs.p50),
             (", p99", "ms", runs.p99),
         ] {
-            self.figure(format!("{measure}{what}"), unit, spread);
+            self.found.figure(&format!("{measure}{what}"), unit, spread);
         }
-    }
-
-    fn figure(&mut self, measure: String, unit: &'static str, spread: Spread) {
-        self.found.figures.push(Figure {
-            set: "generated".into(),
-            measure,
-            unit,
-            spread,
-        });
     }
 
     /// Judges a figure by a limit of the same unit.
@@ -648,14 +640,7 @@ async fn bytes_per_row(address: SocketAddr) -> Result<f64> {
 }
 
 fn clients(connections: usize) -> String {
-    format!(
-        "{connections} {}",
-        if connections == 1 {
-            "connection"
-        } else {
-            "connections"
-        }
-    )
+    counted(connections, "connection", "connections")
 }
 
 /// Tells whoever waits.

@@ -75,6 +75,16 @@ impl Comparison {
         }
     }
 
+    /// Adds a figure of the generated set.
+    pub fn figure(&mut self, measure: &str, unit: &'static str, spread: Spread) {
+        self.figures.push(Figure {
+            set: "generated".into(),
+            measure: measure.to_owned(),
+            unit,
+            spread,
+        });
+    }
+
     /// Adds a fact, unless one of that name is there.
     pub fn fact(&mut self, name: &str, value: &str) {
         if self.facts.iter().all(|(known, _)| known != name) {
@@ -181,6 +191,11 @@ pub fn number(value: f64) -> String {
         _ => return thousands(&format!("{value:.0}")),
     };
     format!("{value:.decimals$}")
+}
+
+/// So many of something.
+pub fn counted(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 /// A count, with marks between thousands.

@@ -12,7 +12,7 @@ use crate::generate::Spec;
 use crate::machine;
 use crate::online::feast::Feast;
 use crate::online::{self, Comparing, Reads};
-use crate::report::{Figure, Report, number};
+use crate::report::{Figure, Report, counted, number};
 use crate::sets::{self, Set};
 use crate::spread::Spread;
 use crate::stage::echo::Echo;
@@ -383,8 +383,4 @@ impl On<'_> {
 
 fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
-}
-
-fn counted(count: usize, one: &str, more: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { more })
 }

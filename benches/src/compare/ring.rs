@@ -7,7 +7,7 @@ use super::case::wanted;
 use super::contest::{self, Contestant, Runs};
 use super::input::{Input, Shape, WHOLE};
 use crate::generate::Asks;
-use crate::report::{Comparison, Figure};
+use crate::report::Comparison;
 use crate::spread::Spread;
 use crate::verdict::{Verdict, Wanted};
 
@@ -158,12 +158,7 @@ impl<'a> Ring<'a> {
 
     pub(super) fn figure(&mut self, measure: &str, unit: &'static str, runs: impl IntoIterator<Item = f64>) {
         if let Some(spread) = Spread::of(runs) {
-            self.found.figures.push(Figure {
-                set: "generated".into(),
-                measure: measure.to_owned(),
-                unit,
-                spread,
-            });
+            self.found.figure(measure, unit, spread);
         }
     }
 }
