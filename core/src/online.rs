@@ -31,6 +31,7 @@ pub mod conformance;
 pub mod intake;
 mod load;
 pub mod memory;
+mod staged;
 
 use std::cmp::Ordering;
 use std::sync::atomic::{AtomicU64, Ordering as MemoryOrdering};
@@ -47,6 +48,7 @@ use crate::time::Timestamp;
 
 pub use intake::IntakeLog;
 pub use load::{LoadRows, SortedRows};
+pub use staged::Staged;
 
 /// What a view is called in a store: with other key types it is another view.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -359,8 +361,7 @@ pub trait OnlineStore: IntakeLog {
     /// The generations of a view.
     fn view_state(&self, slot: ViewSlot) -> Result<ViewState, StoreError>;
 
-    /// Starts building a generation, whose number is new; one that was being built is given up, and
-    /// its rows are removed.
+    /// Starts building a generation, whose number is new; one that was being built is given up.
     fn begin_generation(
         &self,
         slot: ViewSlot,
@@ -380,22 +381,41 @@ pub trait OnlineStore: IntakeLog {
         state: Option<&GenerationState>,
     ) -> Result<(), StoreError>;
 
-    /// Writes many rows that are due and, in the same atomic step, how far the loading has come, in bytes
-    /// that only the loader reads; they take the place of those of the load before.
+    /// Makes many rows that are due ready to be taken in, and how far the loading has come then, in bytes that
+    /// only the loader reads. Until they are, nothing of it is seen, and nobody waits for it.
+    fn stage(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        rows: &SortedRows,
+        progress: &[u8],
+    ) -> Result<Staged, StoreError>;
+
+    /// Takes in what this store made ready, rows and progress in one atomic step; the progress takes the place of
+    /// that of the load before.
+    fn take_in(&self, staged: Staged) -> Result<(), StoreError>;
+
+    /// Makes many rows ready and takes them in.
     fn load(
         &self,
         slot: ViewSlot,
         generation: Generation,
         rows: &SortedRows,
         progress: &[u8],
-    ) -> Result<(), StoreError>;
+    ) -> Result<(), StoreError> {
+        self.take_in(self.stage(slot, generation, rows, progress)?)
+    }
 
-    /// What the last [`load`](Self::load) into a generation said of its progress.
+    /// What the last [load](Self::take_in) into a generation said of its progress.
     fn loaded(&self, slot: ViewSlot, generation: Generation) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Makes the generation that is being built the one that serves, at once, and removes the rows
-    /// of the one that served. Does nothing where `generation` serves already.
+    /// Makes the generation that is being built the one that serves, at once; the one that served is given up.
+    /// Does nothing where `generation` serves already.
     fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError>;
+
+    /// Removes the rows of all generations that were given up, which nobody reads. What cannot be removed now is
+    /// removed by a later call.
+    fn remove_given_up(&self) -> Result<(), StoreError>;
 
     /// Merges the pending rows that are due at `now`; returns how many.
     fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError>;

@@ -118,6 +118,32 @@ pub(crate) struct Removal {
     pub(crate) generation: Generation,
 }
 
+impl Cell<'_> {
+    pub(crate) fn slot(&self) -> ViewSlot {
+        ViewSlot {
+            entity: self.entity,
+            view: self.view,
+        }
+    }
+}
+
+impl Removal {
+    pub(crate) fn of(slot: ViewSlot, generation: Generation) -> Self {
+        Self {
+            entity: slot.entity,
+            view: slot.view,
+            generation,
+        }
+    }
+
+    pub(crate) fn slot(self) -> ViewSlot {
+        ViewSlot {
+            entity: self.entity,
+            view: self.view,
+        }
+    }
+}
+
 const ROW: u8 = 0;
 const PENDING: u8 = 1;
 

@@ -11,11 +11,11 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use asof_core::definition::StoredShape;
 use asof_core::online::{
-    Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows,
+    Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows, Staged,
     StoreError, ViewAddress, ViewSlot, ViewState,
 };
 use asof_core::row::{RowSchema, StoredRow};
@@ -46,6 +46,8 @@ pub struct RocksStore {
     /// Held alone by what changes the catalogue, from its decision until it is written; shared by writes
     /// of rows, so that no row is written to a generation that is being given up.
     changes: RwLock<()>,
+    /// Held by whoever removes what was given up.
+    sweeping: Mutex<()>,
     /// Raised after each change of `catalogue`, before its lock is given back.
     published: AtomicU64,
     cache: KeyCache,
@@ -98,13 +100,16 @@ impl RocksStore {
             recovery,
             catalogue: RwLock::new(catalogue),
             changes: RwLock::new(()),
+            sweeping: Mutex::new(()),
             published: AtomicU64::new(0),
             cache: KeyCache::new(options.row_cache_bytes),
             expiry,
             loads: AtomicU64::new(0),
             noted: RwLock::new(has_intake(path)),
         };
-        store.remove_given_up();
+        if let Err(error) = store.remove_given_up() {
+            tracing::warn!(%error, "rows that nobody reads any more could not be removed; it will be tried again");
+        }
         Ok(store)
     }
 
@@ -231,9 +236,7 @@ impl OnlineStore for RocksStore {
         shape: StoredShape,
         schema: RowSchema,
     ) -> Result<Generation, StoreError> {
-        let begun = self.begin(slot, shape, schema)?;
-        self.remove_given_up();
-        Ok(begun)
+        self.begin(slot, shape, schema)
     }
 
     fn write(
@@ -260,14 +263,18 @@ impl OnlineStore for RocksStore {
         }
     }
 
-    fn load(
+    fn stage(
         &self,
         slot: ViewSlot,
         generation: Generation,
         rows: &SortedRows,
         progress: &[u8],
-    ) -> Result<(), StoreError> {
-        self.load_rows(slot, generation, rows, progress)
+    ) -> Result<Staged, StoreError> {
+        Ok(Staged::new(self.write_files(slot, generation, rows, progress)?))
+    }
+
+    fn take_in(&self, staged: Staged) -> Result<(), StoreError> {
+        self.ingest(staged.into_inner(&self.place())?)
     }
 
     fn loaded(&self, slot: ViewSlot, generation: Generation) -> Result<Option<Vec<u8>>, StoreError> {
@@ -275,9 +282,11 @@ impl OnlineStore for RocksStore {
     }
 
     fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
-        self.switch(slot, generation)?;
-        self.remove_given_up();
-        Ok(())
+        self.switch(slot, generation)
+    }
+
+    fn remove_given_up(&self) -> Result<(), StoreError> {
+        self.sweep()
     }
 
     fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError> {

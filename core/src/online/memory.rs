@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{
     Counts, Found, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows,
-    StoreError, ViewAddress, ViewSlot, ViewState, Visit, newer_row,
+    Staged, StoreError, ViewAddress, ViewSlot, ViewState, Visit, newer_row,
 };
 use crate::definition::StoredShape;
 use crate::key::EntityKey;
@@ -49,6 +49,14 @@ struct View {
 struct Cell {
     row: Option<Vec<u8>>,
     pending: BTreeMap<RowOrder, Vec<u8>>,
+}
+
+/// Rows that are ready to be taken in.
+struct StagedRows {
+    slot: ViewSlot,
+    generation: Generation,
+    rows: Vec<(EntityKey, Vec<u8>)>,
+    progress: Vec<u8>,
 }
 
 const PLACE: &str = "memory";
@@ -240,20 +248,36 @@ impl OnlineStore for MemoryStore {
         Ok(())
     }
 
-    fn load(
+    fn stage(
         &self,
         slot: ViewSlot,
         generation: Generation,
         rows: &SortedRows,
         progress: &[u8],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Staged, StoreError> {
+        self.lock().live(slot, generation)?;
+        let row = |(key, row): (&[u8], &[u8])| (EntityKey::from_encoded(key), row.to_vec());
+        Ok(Staged::new(StagedRows {
+            slot,
+            generation,
+            rows: rows.iter().map(row).collect(),
+            progress: progress.to_vec(),
+        }))
+    }
+
+    fn take_in(&self, staged: Staged) -> Result<(), StoreError> {
+        let StagedRows {
+            slot,
+            generation,
+            rows,
+            progress,
+        } = staged.into_inner(PLACE)?;
         let mut views = self.lock();
         let view = views.live(slot, generation)?;
-        for (key, row) in rows.iter() {
-            let cell = view.cells.entry((generation, EntityKey::from_encoded(key)));
-            cell.or_default().compete(row.to_vec());
+        for (key, row) in rows {
+            view.cells.entry((generation, key)).or_default().compete(row);
         }
-        view.loaded.insert(generation, progress.to_vec());
+        view.loaded.insert(generation, progress);
         Ok(())
     }
 
@@ -273,6 +297,11 @@ impl OnlineStore for MemoryStore {
             view.remove(before);
         }
         self.changed();
+        Ok(())
+    }
+
+    fn remove_given_up(&self) -> Result<(), StoreError> {
+        // They were removed at once.
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! given up is noted in the same batch, and its rows are removed afterwards: a kill in between leaves rows
 //! that nobody reads and that the next one removes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, RwLockWriteGuard};
 
@@ -100,21 +101,18 @@ impl RocksStore {
 
     pub(super) fn drop_slot(&self, slot: ViewSlot) -> Result<u64, StoreError> {
         let (serving, building) = self.forget(slot)?;
-        let keys = match serving {
-            Some(removal) => self.remove(removal)?,
-            None => 0,
-        };
-        if let Some(removal) = building {
-            self.remove(removal)?;
-        }
-        Ok(keys)
+        let given_up = BTreeSet::from_iter([serving, building].into_iter().flatten());
+        let removed = self.remove(given_up)?;
+        Ok(serving
+            .and_then(|serving| removed.get(&serving).copied())
+            .unwrap_or_default())
     }
 
     /// Takes a view out of the catalogue; returns the generation that served, and the one being built.
     fn forget(&self, slot: ViewSlot) -> Result<(Option<Removal>, Option<Removal>), StoreError> {
         let _alone = self.alone();
         let state = self.catalogue().view(slot)?.state.clone();
-        let removal = |state: GenerationState| removal(slot, state.generation);
+        let removal = |state: GenerationState| Removal::of(slot, state.generation);
         let removals = (state.serving.map(removal), state.building.map(removal));
         let mut batch = WriteBatch::default();
         batch.delete_cf(
@@ -133,35 +131,33 @@ impl RocksStore {
         Ok(removals)
     }
 
-    /// Removes the rows of what was given up. What cannot be removed now stays on the list: nobody reads
-    /// it, and the change that gave it up was made.
-    pub(super) fn remove_given_up(&self) {
-        let removals = self.catalogue().removals.clone();
-        for removal in removals {
-            if let Err(error) = self.remove(removal) {
-                tracing::warn!(
-                    view = removal.view,
-                    generation = removal.generation.0,
-                    %error,
-                    "rows that nobody reads any more could not be removed; it will be tried again"
-                );
-            }
+    /// Removes the rows of all that was given up. Damage among the rows of one entity is in the way of no other.
+    pub(super) fn sweep(&self) -> Result<(), StoreError> {
+        let _sweeping = self.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut given_up = self.catalogue().removals.clone();
+        let mut swept = Ok(());
+        while let Some(Removal { entity, .. }) = given_up.first() {
+            let entity = *entity;
+            let of_entity = given_up.extract_if(.., |removal| removal.entity == entity);
+            swept = swept.and(self.remove(of_entity.collect()).map(drop));
         }
+        swept
     }
 
-    /// Removes the rows of a generation; returns how many keys had one.
-    fn remove(&self, removal: Removal) -> Result<u64, StoreError> {
-        let keys = self.remove_rows(removal)?;
+    /// Removes the rows of generations; returns how many keys each had.
+    fn remove(&self, given_up: BTreeSet<Removal>) -> Result<BTreeMap<Removal, u64>, StoreError> {
+        if given_up.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let removed = self.remove_rows(&given_up)?;
         let mut batch = WriteBatch::default();
-        batch.delete_cf(
-            self.family(Family::Catalogue)?,
-            CatalogueKey::Removal(removal).to_bytes(),
-        );
+        for removal in &given_up {
+            let entry = CatalogueKey::Removal(*removal).to_bytes();
+            batch.delete_cf(self.family(Family::Catalogue)?, entry);
+        }
         self.commit(batch)?;
-        self.publish(|catalogue| {
-            catalogue.removals.remove(&removal);
-        });
-        Ok(keys)
+        self.publish(|catalogue| catalogue.removals.retain(|removal| !given_up.contains(removal)));
+        Ok(removed)
     }
 
     /// Writes a view's entry, with what it gives up and with what `batch` holds already.
@@ -173,7 +169,7 @@ impl RocksStore {
     ) -> Result<(), StoreError> {
         let slot = view.slot;
         self.put_entry(&mut batch, CatalogueKey::View(slot.view), view.to_bytes()?)?;
-        let given_up = given_up.map(|generation| removal(slot, generation));
+        let given_up = given_up.map(|generation| Removal::of(slot, generation));
         if let Some(removal) = given_up {
             self.put_entry(&mut batch, CatalogueKey::Removal(removal), Vec::new())?;
         }
@@ -199,13 +195,5 @@ impl RocksStore {
         change(&mut catalogue);
         self.expiry.set(&catalogue);
         self.published.fetch_add(1, Ordering::Release);
-    }
-}
-
-fn removal(slot: ViewSlot, generation: Generation) -> Removal {
-    Removal {
-        entity: slot.entity,
-        view: slot.view,
-        generation,
     }
 }

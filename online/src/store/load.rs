@@ -23,15 +23,9 @@ pub(super) const DIRECTORY: &str = "asof.load";
 const FILE_BYTES: usize = 64 << 20;
 
 impl RocksStore {
-    pub(super) fn load_rows(
-        &self,
-        slot: ViewSlot,
-        generation: Generation,
-        rows: &SortedRows,
-        progress: &[u8],
-    ) -> Result<(), StoreError> {
-        self.catalogue().live(slot, generation)?;
-        let files = self.write_files(slot, generation, rows, progress)?;
+    /// Takes files in.
+    pub(super) fn ingest(&self, files: Files) -> Result<(), StoreError> {
+        let Files { slot, generation, .. } = files;
         let _shared = self.changes.read().unwrap_or_else(PoisonError::into_inner);
         let serves = self.catalogue().live(slot, generation)?.state.serves(generation);
         // What is being built is not cached, and does not begin to serve while `changes` is shared.
@@ -63,19 +57,26 @@ impl RocksStore {
             .map_err(|error| failure::of(&self.path, error))
     }
 
-    fn write_files(
+    /// Writes files that are not part of the database yet. No lock is held meanwhile that a read or a write of rows
+    /// waits for.
+    pub(super) fn write_files(
         &self,
         slot: ViewSlot,
         generation: Generation,
         rows: &SortedRows,
         progress: &[u8],
     ) -> Result<Files, StoreError> {
+        self.catalogue().live(slot, generation)?;
         let directory = self.path.join(DIRECTORY);
         fs::create_dir_all(&directory).map_err(|error| failure::of_io(&directory, &error))?;
         let load = self.loads.fetch_add(1, Ordering::Relaxed);
         let set = options::load_file(&self.options);
         let failed = |error| failure::of(&self.path, error);
-        let mut files = Files::default();
+        let mut files = Files {
+            slot,
+            generation,
+            paths: Vec::new(),
+        };
         let mut next = |writer: &SstFileWriter<'_>| {
             let path = directory.join(format!("{load}-{}.sst", files.paths.len()));
             files.paths.push(path.clone());
@@ -120,8 +121,10 @@ pub(super) fn remove_leftovers(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Files that were written, which go when they are not taken in.
-#[derive(Debug, Default)]
-struct Files {
+#[derive(Debug)]
+pub(super) struct Files {
+    slot: ViewSlot,
+    generation: Generation,
     paths: Vec<PathBuf>,
 }
 

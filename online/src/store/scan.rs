@@ -1,6 +1,6 @@
 //! Passes over all rows of an entity, in bounded memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use asof_core::online::{Counts, Generation, StoreError, ViewSlot};
 use asof_core::time::Timestamp;
@@ -60,40 +60,41 @@ impl RocksStore {
         counts.collect()
     }
 
-    /// Removes the rows of a generation that nobody reads; returns how many keys had one.
-    pub(super) fn remove_rows(&self, removal: Removal) -> Result<u64, StoreError> {
-        let Removal {
-            entity,
-            view,
-            generation,
-        } = removal;
+    /// Removes the rows of generations that nobody reads, in one pass over each entity; returns how many keys of each
+    /// had one.
+    pub(super) fn remove_rows(
+        &self,
+        given_up: &BTreeSet<Removal>,
+    ) -> Result<BTreeMap<Removal, u64>, StoreError> {
         let rows = self.family(Family::Rows)?;
-        let (mut batch, mut keys) = (WriteBatch::default(), 0);
-        self.scan(ViewSlot { entity, view }, generation, &mut |key, row_key, _| {
-            keys += u64::from(matches!(row_key, RowKey::Row(_)));
-            batch.delete_cf(rows, key);
-            if batch.len() < STEP {
-                return Ok(());
-            }
-            self.commit(std::mem::take(&mut batch))
-        })?;
-        let (start, end) = DueKey::generation_range(view, generation);
-        batch.delete_range_cf(self.family(Family::Due)?, start, end);
-        let slot = ViewSlot { entity, view };
-        batch.delete_cf(rows, LoadKey { slot, generation }.to_bytes());
+        let mut removed: BTreeMap<Removal, u64> = given_up.iter().map(|removal| (*removal, 0)).collect();
+        let mut batch = WriteBatch::default();
+        let entities: BTreeSet<u32> = given_up.iter().map(|removal| removal.entity).collect();
+        for entity in entities {
+            self.scan_entity(entity, &mut |key, row_key, _| {
+                let cell = row_key.cell();
+                let Some(keys) = removed.get_mut(&Removal::of(cell.slot(), cell.generation)) else {
+                    return Ok(());
+                };
+                *keys += u64::from(matches!(row_key, RowKey::Row(_)));
+                batch.delete_cf(rows, key);
+                if batch.len() < STEP {
+                    return Ok(());
+                }
+                self.commit(std::mem::take(&mut batch))
+            })?;
+        }
+        for removal in given_up {
+            let (start, end) = DueKey::generation_range(removal.view, removal.generation);
+            batch.delete_range_cf(self.family(Family::Due)?, start, end);
+            let load = LoadKey {
+                slot: removal.slot(),
+                generation: removal.generation,
+            };
+            batch.delete_cf(rows, load.to_bytes());
+        }
         self.commit(batch)?;
-        Ok(keys)
-    }
-
-    /// Visits the rows and pending rows of one generation, in key order.
-    fn scan(&self, slot: ViewSlot, generation: Generation, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        self.scan_entity(slot.entity, &mut |key, row_key, bytes| {
-            let cell = row_key.cell();
-            if (cell.view, cell.generation) == (slot.view, generation) {
-                visit(key, row_key, bytes)?;
-            }
-            Ok(())
-        })
+        Ok(removed)
     }
 
     /// Visits the rows and pending rows of an entity, in key order.
@@ -108,5 +109,85 @@ impl RocksStore {
             rows.next();
         }
         rows.status().map_err(|error| failure::of(&self.path, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use asof_core::online::conformance::{address, key, order, row, schema, shape};
+    use asof_core::online::{Generation, OnlineStore, ViewSlot};
+    use asof_core::time::Timestamp;
+
+    use crate::store::RocksStore;
+    use crate::{RocksOptions, keys::Cell};
+
+    const NOW: Timestamp = Timestamp::from_micros(10);
+
+    fn begin(store: &RocksStore, entity: &str, view: &str) -> (ViewSlot, Generation) {
+        let slot = store.open_view(&address(entity, "string", view)).unwrap();
+        let generation = store.begin_generation(slot, shape(view), schema()).unwrap();
+        // More than are removed in one step, a tenth of them pending.
+        let rows: Vec<_> = (0..12_000_i64)
+            .map(|k| {
+                row(
+                    &key(&k.to_string()),
+                    order(if k % 10 == 0 { 20 } else { 1 }, 1, 1),
+                    k,
+                )
+            })
+            .collect();
+        for rows in rows.chunks(4_000) {
+            store.write(slot, generation, NOW, rows, None).unwrap();
+        }
+        (slot, generation)
+    }
+
+    /// How many rows and pending rows the database has of each generation.
+    fn stored(store: &RocksStore, entity: u32) -> Vec<((u32, Generation), u64)> {
+        let mut stored = std::collections::BTreeMap::new();
+        store
+            .scan_entity(entity, &mut |_, row_key, _| {
+                let Cell { view, generation, .. } = *row_key.cell();
+                *stored.entry((view, generation)).or_default() += 1;
+                Ok(())
+            })
+            .unwrap();
+        stored.into_iter().collect()
+    }
+
+    #[test]
+    fn what_was_given_up_is_removed_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = RocksStore::open(directory.path(), &RocksOptions::default()).unwrap();
+        let views = [("a", "v"), ("a", "w"), ("b", "x"), ("b", "y")];
+        let slots = views.map(|(entity, view)| {
+            let (slot, first) = begin(&store, entity, view);
+            store.serve(slot, first).unwrap();
+            slot
+        });
+        // `v` and `x` serve a second generation, `w` builds a third after giving up a second, `y` stays.
+        for (entity, view) in [views[0], views[2]] {
+            let (slot, second) = begin(&store, entity, view);
+            store.serve(slot, second).unwrap();
+        }
+        begin(&store, "a", "w");
+        begin(&store, "a", "w");
+        let all = |generations: &[(usize, u32)]| -> Vec<_> {
+            let of =
+                |(view, generation): &(usize, u32)| ((slots[*view].view, Generation(*generation)), 12_000);
+            generations.iter().map(of).collect()
+        };
+        let (a, b) = (slots[0].entity, slots[2].entity);
+        assert_eq!(stored(&store, a), all(&[(0, 1), (0, 2), (1, 1), (1, 2), (1, 3)]));
+
+        store.remove_given_up().unwrap();
+        assert_eq!(stored(&store, a), all(&[(0, 2), (1, 1), (1, 3)]));
+        assert_eq!(stored(&store, b), all(&[(2, 2), (3, 1)]));
+        assert_eq!(store.drop_view(slots[1]).unwrap(), 10_800);
+        assert_eq!(stored(&store, a), all(&[(0, 2)]));
+        drop(store);
+        let again = RocksStore::open(directory.path(), &RocksOptions::default()).unwrap();
+        assert_eq!(stored(&again, b), all(&[(2, 2), (3, 1)]));
+        assert!(again.catalogue().removals.is_empty());
     }
 }

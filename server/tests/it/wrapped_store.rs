@@ -4,7 +4,7 @@ use asof_core::definition::StoredShape;
 use asof_core::key::EntityKey;
 use asof_core::online::intake::{Intake, IntakeLog, SourceAddress};
 use asof_core::online::{
-    Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows,
+    Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows, Staged,
     StoreError, ViewAddress, ViewSlot, ViewState, Visit,
 };
 use asof_core::row::RowSchema;
@@ -76,15 +76,19 @@ impl<S: OnlineStore, A: Around> OnlineStore for Wrapped<S, A> {
             .change(|| self.inner.write(slot, generation, now, rows, state))
     }
 
-    fn load(
+    fn stage(
         &self,
         slot: ViewSlot,
         generation: Generation,
         rows: &SortedRows,
         progress: &[u8],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Staged, StoreError> {
         self.around
-            .change(|| self.inner.load(slot, generation, rows, progress))
+            .change(|| self.inner.stage(slot, generation, rows, progress))
+    }
+
+    fn take_in(&self, staged: Staged) -> Result<(), StoreError> {
+        self.around.change(|| self.inner.take_in(staged))
     }
 
     fn loaded(&self, slot: ViewSlot, generation: Generation) -> Result<Option<Vec<u8>>, StoreError> {
@@ -93,6 +97,10 @@ impl<S: OnlineStore, A: Around> OnlineStore for Wrapped<S, A> {
 
     fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
         self.around.change(|| self.inner.serve(slot, generation))
+    }
+
+    fn remove_given_up(&self) -> Result<(), StoreError> {
+        self.around.change(|| self.inner.remove_given_up())
     }
 
     fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError> {
