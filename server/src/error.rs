@@ -134,6 +134,9 @@ pub enum JobError {
     /// Something that is needed cannot be reached.
     #[error("{0}")]
     Unavailable(String),
+    /// A mistake of ours.
+    #[error("{0}")]
+    Bug(String),
 }
 
 impl ServerError {
@@ -218,7 +221,7 @@ fn registry_code(error: &RegistryError) -> Code {
     }
 }
 
-fn job_code(error: &JobError) -> Code {
+pub(crate) fn job_code(error: &JobError) -> Code {
     match error {
         JobError::Unknown(_) => Code::NotFound,
         JobError::Refused(_) => Code::InvalidArgument,
@@ -226,5 +229,6 @@ fn job_code(error: &JobError) -> Code {
         JobError::Busy(_) => Code::Aborted,
         JobError::Data(_) => Code::DataLoss,
         JobError::Unavailable(_) => Code::Unavailable,
+        JobError::Bug(_) => Code::Internal,
     }
 }

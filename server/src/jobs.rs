@@ -21,12 +21,12 @@ pub struct Materialization {
 }
 
 /// The run of one view.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ViewRun {
     /// Its entry in the ledger, as it stands.
     pub run: Run,
-    /// What the view's generation holds, where the run has ended well.
-    pub counts: Option<Counts>,
+    /// How it ended, where that was waited for: what the view's generation holds, or why it failed.
+    pub ended: Option<Result<Counts, JobError>>,
 }
 
 /// Whoever runs jobs.

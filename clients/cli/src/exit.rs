@@ -197,6 +197,15 @@ fn offline(error: &OfflineError) -> Exit {
     }
 }
 
+/// The exit code of a run that a server made: of one that fails, only a definition that does not fit its source is a
+/// failed precondition.
+pub fn of_run(code: Code) -> Exit {
+    match code {
+        Code::FailedPrecondition => Exit::Definition,
+        code => of_code(code),
+    }
+}
+
 /// The exit code of a refusal by a server.
 pub fn of_code(code: Code) -> Exit {
     match code {

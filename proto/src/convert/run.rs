@@ -33,5 +33,6 @@ pub fn run_to_proto(run: Run) -> v1::Run {
         rows_skipped: run.rows_skipped,
         keys: None,
         pending: None,
+        error_code: None,
     }
 }

@@ -11,7 +11,7 @@ use asof_proto::v1::job_service_server::JobService;
 use tonic::{Request, Response, Status};
 
 use crate::app::App;
-use crate::error::ServerError;
+use crate::error::{ServerError, job_code};
 use crate::jobs::{Jobs, Materialization, ViewRun};
 use crate::status::status;
 
@@ -105,9 +105,15 @@ where
 }
 
 fn view_run(view: ViewRun) -> v1::Run {
+    let (counts, error) = match view.ended {
+        Some(Ok(counts)) => (Some(counts), None),
+        Some(Err(error)) => (None, Some(error)),
+        None => (None, None),
+    };
     v1::Run {
-        keys: view.counts.map(|counts| counts.keys),
-        pending: view.counts.map(|counts| counts.pending),
+        keys: counts.map(|counts| counts.keys),
+        pending: counts.map(|counts| counts.pending),
+        error_code: error.map(|error| i32::from(job_code(&error))),
         ..run_to_proto(view.run)
     }
 }

@@ -8,6 +8,7 @@ use asof_core::service::{did_you_mean, nearest};
 use asof_core::time::Timestamp;
 use asof_offline::OfflineError;
 
+use crate::background::CutShort;
 use crate::error::JobError;
 use crate::intake::IntakeError;
 
@@ -112,6 +113,12 @@ impl MaterializeError {
     }
 }
 
+impl From<CutShort> for MaterializeError {
+    fn from(CutShort(reason): CutShort) -> Self {
+        Self::Bug(format!("a part of a run ended early: {reason}"))
+    }
+}
+
 impl From<ColumnMismatch> for MaterializeError {
     fn from(mismatch: ColumnMismatch) -> Self {
         Self::Bug(mismatch.to_string())
@@ -122,17 +129,38 @@ impl From<MaterializeError> for JobError {
     fn from(error: MaterializeError) -> Self {
         let text = error.to_string();
         match error {
-            MaterializeError::Unknown { .. } => Self::Unknown(text),
-            MaterializeError::Nothing => Self::NotNow(text),
+            MaterializeError::Unknown { .. } | MaterializeError::Intake(IntakeError::Unknown { .. }) => {
+                Self::Unknown(text)
+            }
+            MaterializeError::Nothing | MaterializeError::Offline(OfflineError::Definition(_)) => {
+                Self::NotNow(text)
+            }
             MaterializeError::Earlier { .. } | MaterializeError::Begun { .. } => Self::Refused(text),
             MaterializeError::Busy { .. } => Self::Busy(text),
-            MaterializeError::Offline(_) | MaterializeError::Mark(_) => Self::Data(text),
+            MaterializeError::Mark(_)
+            | MaterializeError::Offline(OfflineError::Data(_))
+            | MaterializeError::Store(StoreError::Damaged { .. })
+            | MaterializeError::Registry(RegistryError::Damaged { .. })
+            | MaterializeError::Intake(
+                IntakeError::Refused(_) | IntakeError::Store(StoreError::Damaged { .. }),
+            ) => Self::Data(text),
             MaterializeError::NotReadBack { .. }
             | MaterializeError::Counted { .. }
             | MaterializeError::Store(_)
-            | MaterializeError::Intake(_)
+            | MaterializeError::Intake(IntakeError::Overloaded(_) | IntakeError::Unavailable(_) | IntakeError::Store(_))
             | MaterializeError::Registry(_)
-            | MaterializeError::Bug(_) => Self::Unavailable(text),
+            | MaterializeError::Offline(
+                OfflineError::NoSpace { .. }
+                | OfflineError::Memory(_)
+                | OfflineError::Unavailable { .. }
+                | OfflineError::Conflict(_)
+                // A run writes no dataset.
+                | OfflineError::OutputExists { .. }
+                | OfflineError::OutputIsInput { .. },
+            ) => Self::Unavailable(text),
+            MaterializeError::Offline(OfflineError::Internal(_))
+            | MaterializeError::Intake(IntakeError::Bug(_))
+            | MaterializeError::Bug(_) => Self::Bug(text),
         }
     }
 }

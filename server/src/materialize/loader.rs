@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use asof_core::key::EntityKey;
-use asof_core::online::{Generation, OnlineRow, OnlineStore, SortedRows, StoreError, ViewSlot};
+use asof_core::online::{Generation, OnlineRow, OnlineStore, SortedRows, Staged, StoreError, ViewSlot};
 use asof_core::order::RowOrder;
 use asof_core::row::order_bytes;
 use asof_core::time::Timestamp;
@@ -13,6 +13,7 @@ use super::chunk::ChunkRows;
 use super::resume::Loading;
 use super::tally::Tally;
 use super::{Limits, MaterializeError};
+use crate::background::Threads;
 
 /// How many rows of a load are read back one by one, evenly spread; those of a smaller chunk all are.
 const READ_BACK: usize = 1_024;
@@ -34,9 +35,10 @@ impl Target {
     }
 }
 
-/// Writes chunks, each on a thread of its own beside whoever gathers the next one.
+/// Writes chunks, each beside whoever gathers the next one.
 pub(super) struct Loader<S> {
     store: Arc<S>,
+    threads: Threads,
     target: Target,
     limits: Limits,
     tally: Option<Tally>,
@@ -44,9 +46,10 @@ pub(super) struct Loader<S> {
 }
 
 impl<S: OnlineStore + 'static> Loader<S> {
-    pub(super) fn new(store: Arc<S>, target: Target, limits: Limits, tally: Tally) -> Self {
+    pub(super) fn new(store: Arc<S>, threads: Threads, target: Target, limits: Limits, tally: Tally) -> Self {
         Self {
             store,
+            threads,
             target,
             limits,
             tally: Some(tally),
@@ -56,11 +59,14 @@ impl<S: OnlineStore + 'static> Loader<S> {
 
     /// Writes a chunk, once the one before it is written. `loading` says how far all of them have come.
     pub(super) async fn write(&mut self, rows: ChunkRows, loading: Loading) -> Result<(), MaterializeError> {
-        let mut tally = self.written().await?;
+        let tally = self.written().await?;
         let (store, target, limits) = (Arc::clone(&self.store), self.target, self.limits);
-        self.under_way = Some(tokio::task::spawn_blocking(move || {
-            write(&*store, target, limits, rows, loading, &mut tally)?;
-            Ok(tally)
+        let threads = self.threads.clone();
+        self.under_way = Some(tokio::spawn(async move {
+            let preparing = Arc::clone(&store);
+            let prepare = move || Prepared::of(rows, &*preparing, target, limits, &loading, tally);
+            let prepared = threads.prepare(prepare).await?;
+            threads.write(move || prepared.write(&*store, target)).await
         }));
         Ok(())
     }
@@ -77,45 +83,72 @@ impl<S: OnlineStore + 'static> Loader<S> {
     }
 }
 
-/// Writes a chunk and reads it back: a run is done only when its rows are seen to be there.
-fn write<S: OnlineStore>(
-    store: &S,
-    target: Target,
-    limits: Limits,
-    rows: ChunkRows,
-    loading: Loading,
-    tally: &mut Tally,
-) -> Result<(), MaterializeError> {
-    let Target {
-        slot,
-        generation,
-        as_of,
-        ..
-    } = target;
-    let ChunkRows { due, mut pending } = rows;
-    // Before those that are due: with these, what is said of how far the loading has come is true.
-    if !pending.is_empty() {
+/// A chunk that is ready to be written.
+struct Prepared {
+    pending: Vec<OnlineRow>,
+    due: SortedRows,
+    /// Those that are due, made ready by the store, where they are many.
+    staged: Option<Staged>,
+    tally: Tally,
+}
+
+impl Prepared {
+    /// Sorts a chunk, and notes what is in it.
+    fn of<S: OnlineStore>(
+        rows: ChunkRows,
+        store: &S,
+        target: Target,
+        limits: Limits,
+        loading: &Loading,
+        mut tally: Tally,
+    ) -> Result<Self, MaterializeError> {
+        let ChunkRows { due, mut pending } = rows;
         pending.sort_unstable_by(|a, b| (&a.key, a.order).cmp(&(&b.key, b.order)));
-        store.write(slot, generation, as_of, &pending, None)?;
         pending
             .iter()
             .for_each(|row| tally.note_pending(&row.key, row.order));
+        let due = due.sort();
+        due.iter()
+            .for_each(|(key, row)| tally.note_key(key, target.may_be_gone(row)));
+        tally.were_different(due.len() as u64);
+        let staged = match due.len() >= limits.load_rows {
+            true => Some(store.stage(target.slot, target.generation, &due, &loading.to_bytes(&tally))?),
+            false => None,
+        };
+        Ok(Self {
+            pending,
+            due,
+            staged,
+            tally,
+        })
     }
-    let due = due.sort();
-    due.iter()
-        .for_each(|(key, row)| tally.note_key(key, target.may_be_gone(row)));
-    tally.were_different(due.len() as u64);
-    let step = if due.len() >= limits.load_rows {
-        store.load(slot, generation, &due, &loading.to_bytes(tally))?;
-        due.len().div_ceil(READ_BACK).max(1)
-    } else {
-        let rows: Vec<OnlineRow> = due.iter().map(|(key, bytes)| online_row(key, bytes)).collect();
-        if !rows.is_empty() {
-            store.write(slot, generation, as_of, &rows, None)?;
+
+    /// Writes it and reads it back: a run is done only when its rows are seen to be there.
+    fn write<S: OnlineStore>(self, store: &S, target: Target) -> Result<Tally, MaterializeError> {
+        let Target {
+            slot,
+            generation,
+            as_of,
+            ..
+        } = target;
+        // Before those that are due: with these, what is said of how far the loading has come is true.
+        if !self.pending.is_empty() {
+            store.write(slot, generation, as_of, &self.pending, None)?;
         }
-        1
-    };
-    read_back(store, target, &due, step)
+        let step = if let Some(staged) = self.staged {
+            store.take_in(staged)?;
+            self.due.len().div_ceil(READ_BACK).max(1)
+        } else {
+            let rows = self.due.iter().map(|(key, bytes)| online_row(key, bytes));
+            let rows: Vec<OnlineRow> = rows.collect();
+            if !rows.is_empty() {
+                store.write(slot, generation, as_of, &rows, None)?;
+            }
+            1
+        };
+        read_back(store, target, &self.due, step)?;
+        Ok(self.tally)
+    }
 }
 
 fn read_back<S: OnlineStore>(

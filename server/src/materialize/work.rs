@@ -5,12 +5,13 @@ use asof_core::duration::Duration;
 use asof_core::name::ProjectName;
 use asof_core::online::{GenerationState, OnlineStore, ViewAddress, ViewSlot, ViewState, row_schema};
 use asof_core::row::RowSchema;
+use asof_core::status::reclaimable_before;
 use asof_core::time::Timestamp;
 use asof_offline::Snapshot;
 
+use super::MaterializeError;
 use super::progress::Mark;
 use super::tally::{Expected, Tally};
-use super::{MaterializeError, ViewRequest};
 
 /// What a run has to read, and where it goes.
 pub(super) struct Work {
@@ -34,21 +35,22 @@ impl Work {
         bound: &BoundView,
         snapshot: &Snapshot,
         pushed: u64,
-        request: ViewRequest<'_>,
+        as_of: Timestamp,
+        full: bool,
     ) -> Result<Self, MaterializeError> {
         let slot = store.open_view(&ViewAddress::of(project, bound))?;
         let (shape, schema) = (bound.stored_shape(), row_schema(bound));
         let ViewState { serving, building } = store.view_state(slot)?;
-        if let Some(serving) = serving.filter(|_| !request.full) {
-            let (mark, as_of) = reached(&serving, request)?;
-            let whole = serving.has_fresh(bound.view.ttl, request.as_of);
+        if let Some(serving) = serving.filter(|_| !full) {
+            let (mark, last) = reached(&serving, bound, as_of)?;
+            let whole = serving.has_fresh(bound.view.ttl, as_of);
             if whole && serving.shape.serves(&shape) && mark.grew_into(snapshot) {
-                let before = (mark, as_of);
+                let before = (mark, last);
                 return Ok(Self::onward(slot, bound, serving, before, shape, schema));
             }
         }
-        if let Some(building) = building.filter(|_| !request.full)
-            && resumes(&building, &shape, &schema, snapshot, request.as_of)
+        if let Some(building) = building.filter(|_| !full)
+            && resumes(&building, &shape, &schema, snapshot, as_of)
         {
             let pushed = Mark::parse(&building.progress)?.pushed();
             return Ok(Self::anew(slot, bound, building, pushed));
@@ -59,7 +61,7 @@ impl Work {
             shape,
             schemas: vec![schema],
             as_of: None,
-            progress: Mark::of(snapshot, request.as_of, pushed).to_bytes(),
+            progress: Mark::of(snapshot, as_of, pushed).to_bytes(),
             reclaimed: None,
         };
         Ok(Self::anew(slot, bound, state, pushed))
@@ -144,20 +146,41 @@ impl Work {
         Ok(())
     }
 
-    /// How many of the first files need not be read.
-    pub(super) fn settled(&self, snapshot: &Snapshot) -> usize {
-        self.before.as_ref().map_or(0, |(mark, _)| mark.settled(snapshot))
+    /// Moves the mark and the instant, in one write, and lets a new generation take over; no row is pushed to the
+    /// source meanwhile. What has expired for long at `known` may be reclaimed from now on.
+    pub(super) fn end<S: OnlineStore>(
+        self,
+        store: &S,
+        mark: &Mark,
+        as_of: Timestamp,
+        known: Timestamp,
+    ) -> Result<(), MaterializeError> {
+        let Self { slot, mut state, .. } = self;
+        state.as_of = Some(as_of);
+        let reclaimed = self.ttl.map(|ttl| reclaimable_before(ttl, known));
+        state.reclaimed = state.reclaimed.max(reclaimed);
+        state.progress = mark.to_bytes();
+        // Rows may have been pushed since it began under a schema that came later.
+        if let Some(now) = store.view_state(slot)?.generation(state.generation) {
+            state.schemas.clone_from(&now.schemas);
+        }
+        store.write(slot, state.generation, as_of, &[], Some(&state))?;
+        if self.building {
+            store.serve(slot, state.generation)?;
+        }
+        Ok(())
     }
 }
 
 /// What the generation that serves has, and as of when: nothing later than what is asked for.
 fn reached(
     serving: &GenerationState,
-    request: ViewRequest<'_>,
+    bound: &BoundView,
+    asked: Timestamp,
 ) -> Result<(Mark, Timestamp), MaterializeError> {
     let mark = Mark::parse(&serving.progress)?;
     let as_of = serving.as_of.unwrap_or(Timestamp::MIN);
-    let (view, asked) = (request.view.to_owned(), request.as_of);
+    let view = bound.view.name.to_string();
     if asked < as_of {
         let last = as_of;
         return Err(MaterializeError::Earlier { view, asked, last });

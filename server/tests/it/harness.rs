@@ -153,7 +153,7 @@ impl Jobs for Starter {
             rows_skipped: 0,
         };
         let runs = what.views.iter().enumerate().map(run);
-        Ok(runs.map(|run| ViewRun { run, counts: None }).collect())
+        Ok(runs.map(|run| ViewRun { run, ended: None }).collect())
     }
 }
 

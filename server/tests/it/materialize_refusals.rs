@@ -7,6 +7,7 @@ use asof_core::online::OnlineStore;
 use asof_core::online::memory::MemoryStore;
 use asof_core::registry::RunState;
 use asof_core::time::Timestamp;
+use asof_server::error::JobError;
 use asof_server::jobs::{Jobs, Materialization};
 use asof_server::materialize::Request;
 
@@ -187,7 +188,11 @@ async fn one_run_at_a_time_for_each_view() {
             "view of_files is being materialized by another run: wait for it to end (`asof runs`)"
         );
     };
-    let mut ended = project.materializer.run(request, Some(&during)).await.unwrap();
+    let mut ended = project
+        .materializer
+        .run(request, Some(Arc::new(during)))
+        .await
+        .unwrap();
     let first = ended.pop().unwrap();
     receiver.try_recv().expect("the second run was tried");
     first.result.unwrap();
@@ -228,7 +233,7 @@ async fn jobs_run_what_was_asked_for_and_say_how_it_ended() {
     );
     let keys: Vec<_> = runs
         .iter()
-        .map(|view| view.counts.map(|counts| counts.keys))
+        .map(|view| Some(view.ended.as_ref()?.as_ref().ok()?.keys))
         .collect();
     assert_eq!(keys, [Some(1), Some(1)]);
     let runs = project
@@ -240,6 +245,7 @@ async fn jobs_run_what_was_asked_for_and_say_how_it_ended() {
     let error = "view of_files is materialized as of 1970-01-01T00:00:00.000020Z already, later than \
                  1970-01-01T00:00:00.000005Z: give --as-of 1970-01-01T00:00:00.000020Z or later, or --full to build it anew";
     assert_eq!(runs[0].run.state, RunState::Failed { error: error.into() });
+    assert!(matches!(runs[0].ended, Some(Err(JobError::Refused(_)))));
     let error = project
         .materializer
         .materialize(what(&["of_file"], 20))

@@ -7,10 +7,11 @@ use asof_proto::v1;
 use asof_server::clock::SystemClock;
 use asof_server::materialize::{Materialized, Materializer, OnRows, Request, views};
 use serde_json::{Value, json};
+use tonic::Code;
 
 use crate::args::MaterializeArgs;
 use crate::commands::Global;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, of_run};
 use crate::output;
 use crate::progress::Line;
 use crate::project::Project;
@@ -84,7 +85,7 @@ pub(super) async fn locally(
     let version = project.head(&registry).await?;
     let views = views(&version.definitions, named)?;
     let materializer = Materializer::new(project.intake()?, registry, Arc::new(SystemClock));
-    let line = Line::new();
+    let line = Arc::new(Line::new());
     let mut all = Vec::new();
     let request = Request {
         definitions: &version.definitions,
@@ -92,15 +93,20 @@ pub(super) async fn locally(
         as_of,
         full,
     };
-    let on_rows = |view: &str, rows: u64, total: Option<u64>| {
+    let shown = Arc::clone(&line);
+    let on_rows = move |view: &str, rows: u64, total: Option<u64>| {
         let what = if total == Some(rows) {
             "writing and counting"
         } else {
             "reading"
         };
-        line.rows_of(&format!("{what} {view}"), rows, total);
+        shown.rows_of(&format!("{what} {view}"), rows, total);
     };
-    let watched: OnRows<'_> = if line.is_shown() { Some(&on_rows) } else { None };
+    let watched: Option<OnRows> = if line.is_shown() {
+        Some(Arc::new(on_rows))
+    } else {
+        None
+    };
     let mut failed = Vec::new();
     for ended in materializer.run(request, watched).await? {
         match ended.result {
@@ -108,18 +114,19 @@ pub(super) async fn locally(
             Err(error) => failed.push((ended.run, ended.view, Failure::from(error))),
         }
     }
-    if let (true, 1) = (all.is_empty(), failed.len()) {
-        return Err(failed.remove(0).2);
-    }
+    line.clear();
     if let Some(failure) = told(failed, &all) {
         return Err(failure);
     }
-    line.clear();
     Ok(all)
 }
 
-/// What is said of runs that failed, and of the views that were materialized beside them.
+/// What is said of runs that failed, and of the views that were materialized beside them; of the only one there is,
+/// its error as it stands.
 fn told(failed: Vec<(u64, String, Failure)>, done: &[Done]) -> Option<Failure> {
+    if let (1, true) = (failed.len(), done.is_empty()) {
+        return failed.into_iter().next().map(|(_, _, failure)| failure);
+    }
     let lines = failed
         .iter()
         .map(|(run, view, failure)| format!("run {run} of {view} failed: {}", failure.message()));
@@ -174,7 +181,8 @@ async fn remotely(
     let done: Vec<Done> = ended.into_iter().map(Done::of_wire).collect();
     let failed = failed.into_iter();
     let failed = failed.map(|run| {
-        let failure = Failure::new(Exit::Data, run.error.clone());
+        let code = run.error_code.map_or(Code::Unknown, Code::from_i32);
+        let failure = Failure::new(of_run(code), run.error.clone());
         (run.id, run.subject.clone(), failure)
     });
     if let Some(failure) = told(failed.collect(), &done) {

@@ -1,0 +1,358 @@
+//! A run, from its entry in the ledger to the instant that it moves.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use asof_core::definition::{BoundView, Location};
+use asof_core::name::ProjectName;
+use asof_core::online::intake::SourceAddress;
+use asof_core::online::{Counts, Generation, OnlineStore, ViewSlot};
+use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
+use asof_core::time::Timestamp;
+use asof_offline::{RowReader, Snapshot};
+
+use super::loader::Target;
+use super::progress::Mark;
+use super::reading::Reading;
+use super::tally::Held;
+use super::work::Work;
+use super::{Ended, Inner, MaterializeError, Materialized, OnRows, Request};
+use crate::background::Threads;
+
+impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
+    /// Enters a run for each view in the ledger.
+    pub(super) async fn start(&self, request: Request<'_>) -> Result<Vec<u64>, MaterializeError> {
+        let mut started = Vec::new();
+        for view in request.views {
+            let run = NewRun {
+                kind: RunKind::Materialize,
+                subject: view.clone(),
+                started_at: self.clock.now(),
+                pid: std::process::id(),
+                as_of: Some(request.as_of),
+            };
+            started.push(self.registry.start_run(&self.project, run).await?);
+        }
+        Ok(started)
+    }
+
+    /// Makes the runs that were started.
+    ///
+    /// The views of an entity stand side by side, so that a count of one reads the rows of all, and so does the
+    /// removal of what a new generation took over from. Views are therefore counted and cleared together: each
+    /// time, one more than were completed before.
+    pub(super) async fn run(
+        &self,
+        started: Vec<u64>,
+        request: Request<'_>,
+        on_rows: Option<OnRows>,
+        threads: &Threads,
+    ) -> Vec<Ended> {
+        let (mut ended, mut written, mut completed) = (Vec::new(), Vec::new(), 0);
+        for (run, view) in started.into_iter().zip(request.views) {
+            match self.write(view, request, on_rows.clone(), threads).await {
+                Ok(view) => written.push((run, view)),
+                Err(error) => ended.push(self.end(run, view, Err(error)).await),
+            }
+            if written.len() > completed {
+                completed += written.len();
+                self.complete_all(std::mem::take(&mut written), &mut ended, threads)
+                    .await;
+            }
+        }
+        self.complete_all(written, &mut ended, threads).await;
+        ended.sort_by_key(|ended| ended.run);
+        ended
+    }
+
+    async fn end(&self, run: u64, view: &str, result: Result<Materialized, MaterializeError>) -> Ended {
+        let state = match &result {
+            Ok(_) => RunState::Done,
+            Err(error) => {
+                let text = error.to_string();
+                RunState::Failed {
+                    error: text.lines().next().unwrap_or_default().to_owned(),
+                }
+            }
+        };
+        let done = result.as_ref().ok().copied().unwrap_or_default();
+        let end = RunEnd {
+            finished_at: self.clock.now(),
+            state,
+            rows_read: done.rows_read,
+            rows_written: done.rows_written,
+            rows_skipped: done.rows_skipped,
+        };
+        let entered = self.registry.end_run(&self.project, run, end).await;
+        Ended {
+            run,
+            view: view.to_owned(),
+            result: result.and_then(|done| Ok(entered.map(|()| done)?)),
+        }
+    }
+
+    /// Writes what is new of a view.
+    async fn write(
+        &self,
+        view: &str,
+        request: Request<'_>,
+        on_rows: Option<OnRows>,
+        threads: &Threads,
+    ) -> Result<Written<'_>, MaterializeError> {
+        let Request {
+            definitions,
+            as_of,
+            full,
+            ..
+        } = request;
+        let busy = Busy::enter(&self.busy, view)?;
+        let bound = definitions
+            .bound_view(view)
+            .ok_or_else(|| MaterializeError::unknown(view, definitions))?;
+        let bound = Arc::new(bound);
+        // Until the generation has begun: what is pushed before is in the snapshot, what is pushed after has
+        // greater seqs, and comes to the generation, too.
+        let is_managed = matches!(bound.source.location, Location::Managed { .. });
+        let held = match is_managed {
+            true => Some(self.intake.hold(&bound.source, self.clock.now()).await?),
+            false => None,
+        };
+        let pushed = self.store.accepted(&self.pushed_to(&bound))?;
+        let snapshot = Arc::new(self.engine.snapshot(&bound).await?);
+        let reader = Arc::new(RowReader::bind(&bound, &snapshot)?);
+        let begin = Begin {
+            store: Arc::clone(&self.store),
+            project: self.project.clone(),
+            bound: Arc::clone(&bound),
+            snapshot: Arc::clone(&snapshot),
+            pushed,
+            as_of,
+            full,
+        };
+        let (mut work, is_done) = threads.write(move || begin.run()).await?;
+        drop(held);
+        let done = if is_done {
+            Materialized::default()
+        } else {
+            let reading = Reading {
+                engine: self.engine.clone(),
+                store: Arc::clone(&self.store),
+                threads: threads.clone(),
+                limits: self.limits,
+                bound: Arc::clone(&bound),
+                snapshot: Arc::clone(&snapshot),
+                reader,
+                target: Target {
+                    slot: work.slot,
+                    generation: work.state.generation,
+                    as_of,
+                    reclaimed: work.state.reclaimed,
+                },
+                state: work.state.clone(),
+                start: work.before.as_ref().map(|(mark, _)| mark.clone()),
+                on_rows,
+            };
+            let (done, tally) = threads.read(reading.run()).await?;
+            work.tally = tally;
+            let (store, slot, generation) = (Arc::clone(&self.store), work.slot, work.state.generation);
+            let due = move || Ok::<_, MaterializeError>(store.apply_due(slot, generation, as_of)?);
+            threads.write(due).await?;
+            done
+        };
+        Ok(Written {
+            busy,
+            bound,
+            snapshot,
+            work,
+            as_of,
+            is_done,
+            done,
+        })
+    }
+
+    /// Counts what views hold, in one pass, and completes them; then removes what they gave up, in another.
+    async fn complete_all(
+        &self,
+        written: Vec<(u64, Written<'_>)>,
+        ended: &mut Vec<Ended>,
+        threads: &Threads,
+    ) {
+        let mut before = Vec::new();
+        for (_, view) in &written {
+            before.push(self.store.accepted(&self.pushed_to(&view.bound)));
+        }
+        let generations = written.iter().map(|(_, view)| {
+            let Work { slot, state, .. } = &view.work;
+            (*slot, state.generation, Timestamp::MIN)
+        });
+        let counts = self.count(generations.collect(), threads).await;
+        for (((run, view), before), counts) in written.into_iter().zip(before).zip(counts) {
+            let name = view.bound.view.name.to_string();
+            let result = match (before, counts) {
+                (Ok(before), Ok(counts)) => self.complete(view, counts, before, threads).await,
+                (Err(error), _) => Err(error.into()),
+                (_, Err(error)) => Err(error),
+            };
+            ended.push(self.end(run, &name, result).await);
+        }
+        let store = Arc::clone(&self.store);
+        let removed = threads.scan(move || Ok::<_, MaterializeError>(store.remove_given_up()?));
+        if let Err(error) = removed.await {
+            tracing::warn!(%error, "rows that nobody reads any more could not be removed; it will be tried again");
+        }
+    }
+
+    /// Counts what each generation holds; what is in the way of counting all is found by counting each alone.
+    async fn count(
+        &self,
+        generations: Vec<(ViewSlot, Generation, Timestamp)>,
+        threads: &Threads,
+    ) -> Vec<Result<Counts, MaterializeError>> {
+        let survey = |generations: Vec<_>| {
+            let store = Arc::clone(&self.store);
+            threads.scan(move || Ok::<_, MaterializeError>(store.survey(&generations)?))
+        };
+        if generations.is_empty() {
+            return Vec::new();
+        }
+        if let Ok(counts) = survey(generations.clone()).await {
+            return counts.into_iter().map(Ok).collect();
+        }
+        let mut counts = Vec::new();
+        for generation in generations {
+            let counted = survey(vec![generation]).await;
+            counts.push(counted.map(|counts| counts.first().copied().unwrap_or_default()));
+        }
+        counts
+    }
+
+    /// Compares what was counted with what there must be, moves the mark and the instant, in one write, and lets
+    /// a new generation take over. `before` rows had been pushed to the source when the count began.
+    async fn complete(
+        &self,
+        written: Written<'_>,
+        counts: Counts,
+        before: u64,
+        threads: &Threads,
+    ) -> Result<Materialized, MaterializeError> {
+        let Written {
+            busy: _busy,
+            bound,
+            snapshot,
+            work,
+            as_of,
+            is_done,
+            done,
+        } = written;
+        let done = Materialized { counts, ..done };
+        let expected = match is_done {
+            true => work.expected_unchanged(),
+            false => work.expected(),
+        };
+        let after = self.store.accepted(&self.pushed_to(&bound))?;
+        let expected = expected.and_up_to(after.saturating_sub(work.pushed));
+        let held = Held::from(counts);
+        if !expected.admits(held) {
+            return Err(MaterializeError::Counted {
+                place: self.store.place(),
+                view: bound.view.name.to_string(),
+                found: held.to_string(),
+                expected: expected.to_string(),
+            });
+        }
+        if is_done {
+            return Ok(done);
+        }
+        let mark = Mark::of(&snapshot, as_of, before).counted(held);
+        // By the lower of both: neither an instant ahead of the clock nor a clock ahead of the run's instant
+        // gives anything up.
+        let known = as_of.min(self.clock.now());
+        let _paused = self.intake.pause(&bound.source).await?;
+        let store = Arc::clone(&self.store);
+        threads
+            .write(move || work.end(&*store, &mark, as_of, known))
+            .await?;
+        Ok(done)
+    }
+
+    fn pushed_to(&self, bound: &BoundView) -> SourceAddress {
+        SourceAddress {
+            project: self.project.clone(),
+            source: bound.source.name.clone(),
+        }
+    }
+}
+
+/// The beginning of a run.
+struct Begin<S> {
+    store: Arc<S>,
+    project: ProjectName,
+    bound: Arc<BoundView>,
+    snapshot: Arc<Snapshot>,
+    pushed: u64,
+    as_of: Timestamp,
+    full: bool,
+}
+
+impl<S: OnlineStore> Begin<S> {
+    /// Decides what there is to do, and writes down what is coming, unless all is done already.
+    fn run(self) -> Result<(Work, bool), MaterializeError> {
+        let Self {
+            store,
+            project,
+            bound,
+            snapshot,
+            pushed,
+            as_of,
+            full,
+        } = self;
+        let mut work = Work::plan(&*store, &project, &bound, &snapshot, pushed, as_of, full)?;
+        let is_done = work.is_done(&snapshot, as_of);
+        if !is_done {
+            work.begin(&*store, &snapshot, as_of)?;
+        }
+        Ok((work, is_done))
+    }
+}
+
+/// A view of which all rows are written, and not counted yet.
+struct Written<'a> {
+    busy: Busy<'a>,
+    bound: Arc<BoundView>,
+    snapshot: Arc<Snapshot>,
+    work: Work,
+    as_of: Timestamp,
+    /// Whether there was nothing to write.
+    is_done: bool,
+    done: Materialized,
+}
+
+/// Marks a view as being materialized, until dropped.
+struct Busy<'a> {
+    views: &'a Mutex<HashSet<String>>,
+    view: String,
+}
+
+impl<'a> Busy<'a> {
+    fn enter(views: &'a Mutex<HashSet<String>>, view: &str) -> Result<Self, MaterializeError> {
+        let mut busy = views.lock().unwrap_or_else(PoisonError::into_inner);
+        if busy.insert(view.to_owned()) {
+            return Ok(Self {
+                views,
+                view: view.to_owned(),
+            });
+        }
+        Err(MaterializeError::Busy {
+            view: view.to_owned(),
+        })
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.views
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.view);
+    }
+}
