@@ -102,6 +102,32 @@ fn a_project_elsewhere_is_reached_by_url() {
 }
 
 #[test]
+fn a_failed_materialization_ends_alike_here_and_through_a_server() {
+    let project = Project::applied();
+    project.done(&["materialize", "--as-of", "2026-02-01T00:00:00Z"]);
+    let good = project.read("data/orders.csv");
+    let bad_row = good.clone() + "1,not a time,2026-02-02T00:00:00Z,1.5,1\n";
+    let no_column = good.replacen("amount", "price", 1);
+    let cases = [
+        (&good, "2026-01-01T00:00:00Z", 2, "is materialized as of 2026-02-01T00:00:00Z already"),
+        (&no_column, "2026-02-03T00:00:00Z", 3, "amount"),
+        (&bad_row, "2026-02-03T00:00:00Z", 4, "\"not a time\" is not a time"),
+    ];
+    let run_all = || {
+        cases.map(|(rows, as_of, code, text)| {
+            project.write("data/orders.csv", rows);
+            let failed = project.asof(&["materialize", "--as-of", as_of]);
+            assert_eq!(failed.code, code, "{failed:?}");
+            assert!(failed.stderr.contains(text), "{failed:?}");
+            failed.stderr
+        })
+    };
+    let here = run_all();
+    let _server = start(&project);
+    assert_eq!(run_all(), here);
+}
+
+#[test]
 fn a_killed_server_holds_nobody_up() {
     let project = Project::applied();
     let mut server = start(&project);
