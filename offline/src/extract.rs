@@ -9,23 +9,22 @@ mod tally;
 pub(crate) use join::Bound;
 pub(crate) use joining::Joining;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use asof_core::service::ReadPlan;
-use asof_core::time::{Clock, Zone};
+use asof_core::time::{Clock, Timestamp, Zone};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 
+use crate::dataset::{Dataset, DatasetWriter, Target};
 use crate::digest::KnownDigests;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
 use crate::files::Roots;
 use crate::grid::Grid;
-use crate::manifest::{
-    self, Content, GridRecord, Origin, OutputRecord, RulesRecord, SourceRecord, SpineRecord,
-};
-use crate::output::{Output, OutputFormat, check_target, write_text};
-use crate::snapshot::Snapshot;
+use crate::manifest::{self, GridRecord, Origin, Provenance, RulesRecord, SourceRecord, SpineRecord};
+use crate::plan::JoinSpec;
 use crate::summary::ExtractSummary;
 
 use columns::Columns;
@@ -46,10 +45,6 @@ pub struct ExtractRequest<'a> {
     pub as_corrected: bool,
     /// Whether to add a status column per feature and an event-time column per view.
     pub status: bool,
-    /// The dataset to write.
-    pub out: &'a Path,
-    /// Whether it may replace one that exists.
-    pub overwrite: bool,
     /// What the time is, for the manifest.
     pub clock: &'a dyn Clock,
     /// Who is told how far it is.
@@ -62,6 +57,15 @@ pub enum Rows<'a> {
     /// The caller's.
     Spine {
         /// The spine.
+        path: &'a Path,
+        /// Its column of instants.
+        time_column: &'a str,
+        /// The zone of its times that carry none.
+        timezone: Option<Zone>,
+    },
+    /// The caller's, in a file of ours that the caller does not know.
+    Uploaded {
+        /// The file.
         path: &'a Path,
         /// Its column of instants.
         time_column: &'a str,
@@ -101,19 +105,46 @@ impl Engine {
     /// Writes a dataset and its manifest.
     ///
     /// Dropping the future ends the work and leaves no output.
-    pub async fn extract(&self, request: ExtractRequest<'_>) -> Result<ExtractSummary> {
-        self.extract_from(request, None).await
+    pub async fn extract(&self, request: ExtractRequest<'_>, target: Target<'_>) -> Result<Dataset> {
+        self.extract_from(request, target, None).await
     }
 
     /// The same, from sources pinned beforehand.
     pub(crate) async fn extract_from(
         &self,
         request: ExtractRequest<'_>,
+        target: Target<'_>,
         pins: Option<&Pins>,
-    ) -> Result<ExtractSummary> {
+    ) -> Result<Dataset> {
+        target.check()?;
+        let (clock, rows) = (request.clock, request.rows);
+        let mut extracting = self
+            .begin(request, pins, |bound| not_an_input(rows, target.path, bound))
+            .await?;
+        let mut writer = DatasetWriter::create(target, extracting.schema(), self.options.readers)?;
+        while let Some(batch) = extracting.next().await? {
+            writer.write(&batch)?;
+            // Lets whoever waits for an interrupt have its turn.
+            tokio::task::yield_now().await;
+        }
+        let (summary, provenance) = extracting.finish()?;
+        writer.finish(summary, provenance, clock.now())
+    }
+
+    /// Begins an extract whose rows are taken one batch after the other.
+    ///
+    /// Dropping it ends the work.
+    pub async fn begin_extract<'a>(&self, request: ExtractRequest<'a>) -> Result<Extracting<'a>> {
+        self.begin(request, None, |_| Ok(())).await
+    }
+
+    async fn begin<'a>(
+        &self,
+        request: ExtractRequest<'a>,
+        pins: Option<&Pins>,
+        check: impl FnOnce(&Bound) -> Result<()>,
+    ) -> Result<Extracting<'a>> {
         let started_at = request.clock.now();
-        check_target(request.out, request.overwrite)?;
-        OutputFormat::of(request.out)?;
         let mut digests = KnownDigests::load(&self.tables, started_at);
         let given = Given::open(&request, &mut digests)?;
         let bound = Bound::of(self, request.plan, pins).await?;
@@ -122,94 +153,146 @@ impl Engine {
             None => bound.known_keys(self, &request, &mut digests).await?,
         };
         let columns = Columns::plan(&request, &given.spine)?;
-        not_an_input(&request, &bound.snapshots)?;
+        check(&bound)?;
         let spine = given.spine.clone();
         let spec = bound
             .join(self, spine, request.as_corrected, &request.progress)
             .await?;
-        let mut joining = Joining::start(&spec).await?;
-        let threads = self.options.readers;
-        let mut output = Output::create(request.out, request.overwrite, &columns.schema, threads)?;
-        let mut tally = Tally::new(&request);
-        while let Some(batch) = joining.next().await? {
-            output.write(&columns.finish(&request, &batch, &mut tally)?)?;
-            request.progress.advance(&Phase::Write, tally.rows, None);
-            // Lets whoever waits for an interrupt have its turn.
-            tokio::task::yield_now().await;
-        }
-        given.unchanged(&digests)?;
-        let written = output.finish()?;
-        let summary = ExtractSummary {
-            output: request.out.to_owned(),
-            manifest: manifest::path_of(request.out),
-            rows: tally.rows,
-            columns: columns.schema.fields().len(),
-            bytes: written.bytes,
-            digest: written.digest,
-            views: tally.views(&spec),
-            features: tally.features,
-            plan: joining.explain(),
+        Ok(Extracting {
+            joining: Joining::start(&spec).await?,
+            tally: Tally::new(&request),
+            engine: self.clone(),
+            request,
+            started_at,
+            digests,
+            given,
+            bound,
+            columns,
+            spec,
+        })
+    }
+}
+
+/// An extract under way.
+pub struct Extracting<'a> {
+    engine: Engine,
+    request: ExtractRequest<'a>,
+    started_at: Timestamp,
+    digests: KnownDigests,
+    given: Given,
+    bound: Bound,
+    columns: Columns,
+    spec: Arc<JoinSpec>,
+    joining: Joining,
+    tally: Tally,
+}
+
+impl Extracting<'_> {
+    /// The columns of the dataset.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.columns.schema
+    }
+
+    /// The next rows, in the order of the spine; `None` behind the last ones.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(batch) = self.joining.next().await? else {
+            return Ok(None);
         };
-        let sources = bound
-            .snapshots
-            .values()
-            .map(|snapshot| manifest::source_record(&self.roots, snapshot, &mut digests, threads))
-            .collect::<Result<_>>()?;
+        let batch = self.columns.finish(&self.request, &batch, &mut self.tally)?;
+        self.request
+            .progress
+            .advance(&Phase::Write, self.tally.rows, None);
+        Ok(Some(batch))
+    }
+
+    /// What was found, and from what, once there are no more rows.
+    ///
+    /// # Errors
+    ///
+    /// The spine was changed while it was read.
+    pub fn finish(self) -> Result<(ExtractSummary, Provenance)> {
+        let Self {
+            engine,
+            mut digests,
+            given,
+            ..
+        } = self;
+        given.unchanged(&digests)?;
+        let summary = ExtractSummary {
+            rows: self.tally.rows,
+            columns: self.columns.schema.fields().len(),
+            views: self.tally.views(&self.spec),
+            features: self.tally.features,
+            plan: self.joining.explain(),
+        };
+        let snapshots = self.bound.snapshots.values();
+        let threads = engine.options.readers;
+        let sources =
+            snapshots.map(|snapshot| manifest::source_record(&engine.roots, snapshot, &mut digests, threads));
+        let sources = sources.collect::<Result<_>>()?;
         digests.keep();
-        let content = content(&self.roots, &request, &given, sources, &summary)?;
-        write_text(&summary.manifest, &content.seal(started_at, request.clock.now())?)?;
-        Ok(summary)
+        let provenance = provenance(
+            &engine.roots,
+            &self.request,
+            &given,
+            sources,
+            &summary,
+            self.started_at,
+        )?;
+        Ok((summary, provenance))
     }
 }
 
 /// Refuses an output that would take the place of what it is made from.
-fn not_an_input(request: &ExtractRequest<'_>, snapshots: &BTreeMap<String, Arc<Snapshot>>) -> Result<()> {
-    let Ok(out) = request.out.canonicalize() else {
+fn not_an_input(rows: Rows<'_>, out: &Path, bound: &Bound) -> Result<()> {
+    let Ok(there) = out.canonicalize() else {
         return Ok(());
     };
     let refuse = |what: String| {
         Err(OfflineError::OutputIsInput {
-            path: request.out.display().to_string(),
+            path: out.display().to_string(),
             what,
         })
     };
-    if let Rows::Spine { path, .. } = request.rows
-        && path.canonicalize().is_ok_and(|spine| spine == out)
+    if let Rows::Spine { path, .. } = rows
+        && path.canonicalize().is_ok_and(|spine| spine == there)
     {
         return refuse("the spine".into());
     }
-    for snapshot in snapshots.values() {
+    for snapshot in bound.snapshots.values() {
         let mut locations = snapshot
             .files
             .iter()
             .filter_map(|file| file.location.canonicalize().ok());
-        if locations.any(|location| location == out) {
+        if locations.any(|location| location == there) {
             return refuse(format!("a file of source {}", snapshot.source));
         }
     }
     Ok(())
 }
 
-fn content(
+fn provenance(
     roots: &Roots,
     request: &ExtractRequest<'_>,
     given: &Given,
     sources: Vec<SourceRecord>,
     summary: &ExtractSummary,
-) -> Result<Content> {
-    let (views, features) = Content::counts(request.plan, summary);
-    let (path, timezone, grid) = match &request.rows {
+    started_at: Timestamp,
+) -> Result<Provenance> {
+    let (views, features) = manifest::counts(request.plan, summary);
+    let named = |timezone: Option<Zone>| timezone.map(|zone| zone.name().to_owned());
+    let (path, timezone, grid) = match request.rows {
         Rows::Spine { path, timezone, .. } => {
             let canonical = path
                 .canonicalize()
                 .map_err(|error| OfflineError::io(path, &error))?;
-            let timezone = timezone.map(|zone| zone.name().to_owned());
-            (Some(roots.shown(&canonical)), timezone, None)
+            (Some(roots.shown(&canonical)), named(timezone), None)
         }
-        Rows::Grid(grid) => (None, None, Some(GridRecord::of(grid))),
+        Rows::Uploaded { timezone, .. } => (None, named(timezone), None),
+        Rows::Grid(grid) => (None, None, Some(GridRecord::of(&grid))),
     };
     let keys = request.plan.caller_columns.iter();
-    Ok(Content {
+    Ok(Provenance {
         format: manifest::FORMAT,
         engine: manifest::ENGINE.to_owned(),
         project: request.origin.project.clone(),
@@ -231,14 +314,8 @@ fn content(
             keys: keys.map(|column| column.name.clone()).collect(),
         },
         sources,
-        output: OutputRecord {
-            format: OutputFormat::of(request.out)?.as_str().to_owned(),
-            rows: summary.rows,
-            columns: summary.columns,
-            bytes: summary.bytes,
-            digest: summary.digest.clone(),
-        },
         views,
         features,
+        started_at: started_at.to_string(),
     })
 }

@@ -6,6 +6,7 @@ mod asof;
 mod canonical;
 mod column;
 mod columns;
+mod dataset;
 mod diff;
 mod digest;
 mod engine;
@@ -35,11 +36,12 @@ mod summary;
 mod time_column;
 mod workers;
 
+pub use dataset::{Dataset, DatasetWriter, Target};
 pub use diff::{ColumnDifference, DiffRequest, Difference, Example, Retyped, RowKey, diff};
 pub use engine::{Engine, EngineOptions};
 pub use error::{OfflineError, Result};
 pub use explain::{ExplainRequest, ExplainedRow, Losing, Place, Span, Standing, ViewExplanation};
-pub use extract::{ExtractRequest, Phase, Progress, Rows, Silent};
+pub use extract::{ExtractRequest, Extracting, Phase, Progress, Rows, Silent};
 pub use files::SourceFile;
 pub use grid::Grid;
 pub use lint::{Finding, Leak, LintReport, LintRequest, LintedView};
@@ -47,7 +49,7 @@ pub use managed::{
     CompactRequest, Compacted, Flushed, IngestRequest, Ingested, MOST_REJECTED, PushInput, PushReader,
     PushedRows, RejectedRow, Reserved, entry_of,
 };
-pub use manifest::{Manifest, ManifestChange, Origin};
+pub use manifest::{Manifest, ManifestChange, Origin, Provenance};
 pub use orphans::Orphans;
 pub use plan::Strategy;
 pub use replay::{InputChange, Replay, ReplayRequest};

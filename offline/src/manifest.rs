@@ -103,6 +103,55 @@ pub(crate) struct Content {
     pub(crate) features: Vec<FeatureRecord>,
 }
 
+/// From what, and by which rules, an extract is made: all of a manifest but the file that it is written to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    pub(crate) format: u32,
+    pub(crate) engine: String,
+    pub(crate) project: String,
+    pub(crate) registry_version: u64,
+    pub(crate) definitions_digest: String,
+    pub(crate) service: Option<String>,
+    pub(crate) rules: RulesRecord,
+    pub(crate) spine: SpineRecord,
+    pub(crate) sources: Vec<SourceRecord>,
+    pub(crate) views: Vec<ViewRecord>,
+    pub(crate) features: Vec<FeatureRecord>,
+    pub(crate) started_at: String,
+}
+
+impl Provenance {
+    /// The manifest of the dataset that was written, as text.
+    pub(crate) fn seal(self, output: OutputRecord, finished_at: Timestamp) -> Result<String> {
+        let content = Content {
+            format: self.format,
+            engine: self.engine,
+            project: self.project,
+            registry_version: self.registry_version,
+            definitions_digest: self.definitions_digest,
+            service: self.service,
+            rules: self.rules,
+            spine: self.spine,
+            sources: self.sources,
+            output,
+            views: self.views,
+            features: self.features,
+        };
+        let manifest = Manifest {
+            digest: content.digest()?,
+            content,
+            run: RunTimes {
+                started_at: self.started_at,
+                finished_at: finished_at.to_string(),
+            },
+        };
+        let mut text = serde_json::to_string_pretty(&manifest).map_err(unwritable)?;
+        text.push('\n');
+        Ok(text)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RulesRecord {
@@ -237,57 +286,42 @@ struct RunTimes {
 }
 
 impl Content {
-    /// The records of a summary's views and features.
-    pub(crate) fn counts(plan: &ReadPlan, summary: &ExtractSummary) -> (Vec<ViewRecord>, Vec<FeatureRecord>) {
-        let views = summary.views.iter().map(|view| ViewRecord {
-            view: view.label.clone(),
-            held_back_winners: view.held_back_winners,
-            corrected_rows: view.corrected_rows,
-        });
-        let names = plan.columns.iter().map(|column| {
-            let found = plan.feature(column);
-            found.map_or_else(String::new, |(read, feature)| {
-                format!("{}:{}", read.bound.view.name, feature.name)
-            })
-        });
-        let features = summary
-            .features
-            .iter()
-            .zip(names)
-            .map(|(summary, feature)| FeatureRecord {
-                column: summary.column.clone(),
-                feature,
-                data_type: summary.data_type.clone(),
-                present: summary.counts.get(Status::Present),
-                null: summary.counts.get(Status::Null),
-                not_found: summary.counts.get(Status::NotFound),
-                expired: summary.counts.get(Status::Expired),
-                held_back: summary.counts.get(Status::HeldBack),
-            });
-        (views.collect(), features.collect())
-    }
-
     /// Its digest.
     fn digest(&self) -> Result<String> {
         Ok(Digest::of(
             serde_json::to_string(self).map_err(unwritable)?.as_bytes(),
         ))
     }
+}
 
-    /// The manifest as text.
-    pub(crate) fn seal(self, started_at: Timestamp, finished_at: Timestamp) -> Result<String> {
-        let manifest = Manifest {
-            digest: self.digest()?,
-            content: self,
-            run: RunTimes {
-                started_at: started_at.to_string(),
-                finished_at: finished_at.to_string(),
-            },
-        };
-        let mut text = serde_json::to_string_pretty(&manifest).map_err(unwritable)?;
-        text.push('\n');
-        Ok(text)
-    }
+/// The records of a summary's views and features.
+pub(crate) fn counts(plan: &ReadPlan, summary: &ExtractSummary) -> (Vec<ViewRecord>, Vec<FeatureRecord>) {
+    let views = summary.views.iter().map(|view| ViewRecord {
+        view: view.label.clone(),
+        held_back_winners: view.held_back_winners,
+        corrected_rows: view.corrected_rows,
+    });
+    let names = plan.columns.iter().map(|column| {
+        let found = plan.feature(column);
+        found.map_or_else(String::new, |(read, feature)| {
+            format!("{}:{}", read.bound.view.name, feature.name)
+        })
+    });
+    let features = summary
+        .features
+        .iter()
+        .zip(names)
+        .map(|(summary, feature)| FeatureRecord {
+            column: summary.column.clone(),
+            feature,
+            data_type: summary.data_type.clone(),
+            present: summary.counts.get(Status::Present),
+            null: summary.counts.get(Status::Null),
+            not_found: summary.counts.get(Status::NotFound),
+            expired: summary.counts.get(Status::Expired),
+            held_back: summary.counts.get(Status::HeldBack),
+        });
+    (views.collect(), features.collect())
 }
 
 fn unwritable(error: serde_json::Error) -> OfflineError {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use asof_core::service::ReadPlan;
 use asof_core::time::{Clock, Zone};
 
+use crate::dataset::{Dataset, Target};
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
 use crate::extract::{ExtractRequest, Progress, Rows};
 use crate::manifest::{Content, ENGINE, GridRecord, Manifest, Origin, path_of};
 use crate::output::{OutputFormat, check_target};
-use crate::summary::ExtractSummary;
 
 use inputs::Inputs;
 
@@ -58,14 +58,14 @@ pub enum Replay {
     /// The dataset was made again, and its bytes are the same.
     Same {
         /// What was written.
-        summary: ExtractSummary,
+        dataset: Dataset,
         /// The engine, where it is another one.
         engine: Option<InputChange>,
     },
     /// A dataset was made again from the same inputs, and has other bytes.
     Differs {
         /// What was written.
-        summary: ExtractSummary,
+        dataset: Dataset,
         /// The digest that the manifest names.
         expected: String,
         /// The engine, where it is another one.
@@ -117,18 +117,20 @@ impl Engine {
             rows,
             as_corrected: content.rules.as_corrected,
             status: content.rules.status_columns,
-            out: request.out,
-            overwrite: request.overwrite,
             clock: request.clock,
             progress: request.progress,
         };
-        let summary = self.extract_from(again, Some(&inputs.pins)).await?;
+        let target = Target {
+            path: request.out,
+            overwrite: request.overwrite,
+        };
+        let dataset = self.extract_from(again, target, Some(&inputs.pins)).await?;
         let (engine, expected) = (other_engine(content), content.output.digest.clone());
-        Ok(if summary.digest == expected {
-            Replay::Same { summary, engine }
+        Ok(if dataset.digest == expected {
+            Replay::Same { dataset, engine }
         } else {
             Replay::Differs {
-                summary,
+                dataset,
                 expected,
                 engine,
             }

@@ -32,6 +32,8 @@ pub const BATCH: usize = 65_536;
 #[derive(Debug, Clone)]
 pub struct Spine {
     path: PathBuf,
+    /// What errors call it.
+    label: String,
     format: Format,
     schema: SchemaRef,
     time_column: usize,
@@ -67,6 +69,15 @@ impl Spine {
         if !metadata.is_file() {
             return Err(OfflineError::Data(format!("spine {shown} is not a file")));
         }
+        Self::labelled(format!("spine {shown}"), path, time_column, timezone)
+    }
+
+    /// Opens one that a caller sent and that lies in a file of ours, which errors do not name.
+    pub fn uploaded(path: &Path, time_column: &str, timezone: Option<Zone>) -> Result<Self> {
+        Self::labelled("the spine".to_owned(), path, time_column, timezone)
+    }
+
+    fn labelled(label: String, path: &Path, time_column: &str, timezone: Option<Zone>) -> Result<Self> {
         let format = format_of(path)?;
         // A date asks at the start of its day: it cannot see what the day brings.
         let rules = TimeRules {
@@ -79,12 +90,13 @@ impl Spine {
             Format::Parquet => Arc::clone(parquet(path)?.schema()),
             Format::Arrow => arrow_file(path)?.schema(),
         };
-        no_duplicates(path, &schema)?;
+        no_duplicates(&label, &schema)?;
         let time_column = schema
             .index_of(time_column)
-            .map_err(|_| missing(path, time_column, &schema))?;
+            .map_err(|_| missing(&label, time_column, &schema))?;
         Ok(Self {
             path: path.to_owned(),
+            label,
             format,
             schema,
             time_column,
@@ -95,6 +107,11 @@ impl Spine {
     /// Its columns.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// What errors call it, such as "spine data/spine.parquet".
+    pub fn label(&self) -> &str {
+        &self.label
     }
 
     /// Its file.
@@ -157,11 +174,7 @@ impl Spine {
 
     /// An error of reading it.
     pub fn unreadable(&self, reason: &str) -> OfflineError {
-        OfflineError::Data(format!(
-            "spine {} cannot be read: {}",
-            self.path.display(),
-            first_line(reason)
-        ))
+        OfflineError::Data(format!("{} cannot be read: {}", self.label, first_line(reason)))
     }
 }
 
@@ -211,14 +224,13 @@ fn arrow_file(path: &Path) -> Result<arrow::ipc::reader::FileReader<BufReader<Fi
 }
 
 /// A column that comes twice could be read as either.
-fn no_duplicates(path: &Path, schema: &SchemaRef) -> Result<()> {
+fn no_duplicates(label: &str, schema: &SchemaRef) -> Result<()> {
     let names = column_names(schema);
     let mut seen = std::collections::HashSet::new();
     match names.iter().find(|name| !seen.insert(**name)) {
         None => Ok(()),
         Some(name) => Err(OfflineError::Data(format!(
-            "spine {} has two columns named {name:?}: rename one of them",
-            path.display()
+            "{label} has two columns named {name:?}: rename one of them"
         ))),
     }
 }
@@ -231,21 +243,19 @@ fn column_names(schema: &SchemaRef) -> Vec<&str> {
         .collect()
 }
 
-fn missing(path: &Path, name: &str, schema: &SchemaRef) -> OfflineError {
+fn missing(label: &str, name: &str, schema: &SchemaRef) -> OfflineError {
     let names = column_names(schema);
     OfflineError::Data(format!(
-        "spine {} has no time column {name:?}{}; its columns are {}: name the time column with --time-column",
-        path.display(),
+        "{label} has no time column {name:?}{}; its columns are {}: name the time column with --time-column",
         did_you_mean(&nearest(name, &names)),
         names.join(", ")
     ))
 }
 
-fn missing_key(path: &Path, key: &CallerColumn, schema: &SchemaRef) -> OfflineError {
+fn missing_key(label: &str, key: &CallerColumn, schema: &SchemaRef) -> OfflineError {
     let names = column_names(schema);
     OfflineError::Data(format!(
-        "spine {} has no column {:?} ({}), which the features are looked up by{}; its columns are {}",
-        path.display(),
+        "{label} has no column {:?} ({}), which the features are looked up by{}; its columns are {}",
         key.name,
         key.key_type,
         did_you_mean(&nearest(&key.name, &names)),

@@ -54,21 +54,13 @@ pub struct ViewSummary {
     pub corrected_rows: u64,
 }
 
-/// What an extract did.
+/// What an extract found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExtractSummary {
-    /// The dataset.
-    pub output: std::path::PathBuf,
-    /// Its manifest.
-    pub manifest: std::path::PathBuf,
     /// Rows of the spine, and so of the dataset.
     pub rows: u64,
     /// Columns of the dataset.
     pub columns: usize,
-    /// Bytes of the dataset.
-    pub bytes: u64,
-    /// The digest of the dataset.
-    pub digest: String,
     /// Per view.
     pub views: Vec<ViewSummary>,
     /// Per feature, in column order.

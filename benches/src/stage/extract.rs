@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use asof_offline::{ExtractRequest, Origin, Rows, Silent};
+use asof_offline::{ExtractRequest, Origin, Rows, Silent, Target};
 use asof_server::clock::SystemClock;
 use serde::{Deserialize, Serialize};
 
@@ -50,20 +50,23 @@ pub async fn run(workload: &Workload) -> Result<Extracted> {
         },
         as_corrected: false,
         status: false,
-        out: &out,
-        overwrite: true,
         clock: &SystemClock,
         progress: std::sync::Arc::new(Silent),
     };
     let start = Instant::now();
-    let summary = engine.extract(request).await?;
+    let target = Target {
+        path: &out,
+        overwrite: true,
+    };
+    let dataset = engine.extract(request, target).await?;
     let seconds = start.elapsed().as_secs_f64();
+    let summary = dataset.summary;
     Ok(Extracted {
         spine_rows: summary.rows,
         source_rows: summary.views.iter().map(|view| view.source_rows).sum(),
         columns: summary.columns,
-        bytes: summary.bytes,
-        digest: summary.digest,
+        bytes: dataset.bytes,
+        digest: dataset.digest,
         seconds,
     })
 }

@@ -27,9 +27,9 @@ impl Columns {
         let mut add = |name: String, data_type: ArrowType, origin: &str| {
             if fields.iter().any(|field| *field.name() == name) {
                 return Err(OfflineError::Data(format!(
-                    "column {name:?} of the dataset would come twice: once from spine {} and once as {origin}: \
+                    "column {name:?} of the dataset would come twice: once from {} and once as {origin}: \
                      rename the spine's column, or give the service's entry another prefix",
-                    spine.path().display()
+                    spine.label()
                 )));
             }
             fields.push(Arc::new(Field::new(name, data_type, true)));

@@ -19,15 +19,19 @@ pub(super) struct Given {
 impl Given {
     /// Opens the caller's spine; `None` where one is to be made.
     pub(super) fn open(request: &ExtractRequest<'_>, digests: &mut KnownDigests) -> Result<Option<Self>> {
-        let Rows::Spine {
-            path,
-            time_column,
-            timezone,
-        } = request.rows
-        else {
-            return Ok(None);
+        let spine = match request.rows {
+            Rows::Grid(_) => return Ok(None),
+            Rows::Spine {
+                path,
+                time_column,
+                timezone,
+            } => Spine::open(path, time_column, timezone)?,
+            Rows::Uploaded {
+                path,
+                time_column,
+                timezone,
+            } => Spine::uploaded(path, time_column, timezone)?,
         };
-        let spine = Spine::open(path, time_column, timezone)?;
         Self::of(spine, None, digests).map(Some)
     }
 
@@ -50,8 +54,8 @@ impl Given {
             return Ok(());
         }
         Err(OfflineError::Data(format!(
-            "spine {} was changed while it was read: run this again when its writer is done",
-            path.display()
+            "{} was changed while it was read: run this again when its writer is done",
+            self.spine.label()
         )))
     }
 }

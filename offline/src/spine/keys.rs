@@ -49,7 +49,7 @@ impl Spine {
 
     fn key_place(&self, key: &CallerColumn) -> Result<usize> {
         let found = self.schema.index_of(&key.name);
-        found.map_err(|_| missing_key(&self.path, key, &self.schema))
+        found.map_err(|_| missing_key(&self.label, key, &self.schema))
     }
 }
 
@@ -79,11 +79,11 @@ impl KeyReader {
     ) -> Result<(KeyColumns, TimestampMicrosecondArray)> {
         let of_row =
             |row: Option<usize>| row.map_or(String::new(), |row| format!(" (row {})", first_row + row));
-        let shown = spine.path.display();
+        let label = spine.label();
         let name = spine.time_column();
         let times = instants(batch.column(self.time), spine.rules).map_err(|error| {
             let row = of_row(error.row());
-            OfflineError::Data(format!("spine {shown}: time column {name:?} {error}{row}"))
+            OfflineError::Data(format!("{label}: time column {name:?} {error}{row}"))
         })?;
         let nulls: Vec<String> = (0..times.len())
             .filter(|row| times.is_null(*row))
@@ -93,7 +93,7 @@ impl KeyReader {
         if !nulls.is_empty() {
             let rows = if nulls.len() == 1 { "row" } else { "rows" };
             return Err(OfflineError::Data(format!(
-                "spine {shown}: time column {name:?} is null in {rows} {}: every row needs a time; drop those rows \
+                "{label}: time column {name:?} is null in {rows} {}: every row needs a time; drop those rows \
                  or fill it in",
                 nulls.join(", ")
             )));
@@ -103,7 +103,7 @@ impl KeyReader {
         for (key, place) in &self.keys {
             let array = spine.key(batch.column(*place), key).map_err(|error| {
                 OfflineError::Data(format!(
-                    "spine {shown}: key column {:?} {}{}",
+                    "{label}: key column {:?} {}{}",
                     key.name,
                     error.told_to(Holder::Spine),
                     of_row(error.row())

@@ -17,7 +17,7 @@ use asof_core::service::ReadPlan;
 use asof_core::time::{FixedClock, Timestamp, Zone};
 use asof_offline::{
     CompactRequest, Compacted, Engine, EngineOptions, ExtractRequest, ExtractSummary, IngestRequest,
-    Ingested, OfflineError, Origin, Rows, Silent, Strategy,
+    Ingested, OfflineError, Origin, Rows, Silent, Strategy, Target,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -229,24 +229,25 @@ pub(crate) async fn extract_rows(
     out: &Path,
     ask: &Ask,
 ) -> Result<ExtractSummary, OfflineError> {
-    engine
-        .extract(ExtractRequest {
-            plan,
-            origin: Origin {
-                project: "proof".into(),
-                registry_version: 1,
-                definitions_digest: "sha256:00".into(),
-                service: None,
-            },
-            rows,
-            as_corrected: ask.as_corrected,
-            status: ask.status,
-            out,
-            overwrite: ask.overwrite,
-            clock: &FixedClock(Timestamp::EPOCH),
-            progress: std::sync::Arc::new(Silent),
-        })
-        .await
+    let target = Target {
+        path: out,
+        overwrite: ask.overwrite,
+    };
+    let request = ExtractRequest {
+        plan,
+        origin: Origin {
+            project: "proof".into(),
+            registry_version: 1,
+            definitions_digest: "sha256:00".into(),
+            service: None,
+        },
+        rows,
+        as_corrected: ask.as_corrected,
+        status: ask.status,
+        clock: &FixedClock(Timestamp::EPOCH),
+        progress: std::sync::Arc::new(Silent),
+    };
+    Ok(engine.extract(request, target).await?.summary)
 }
 
 pub(crate) async fn ingest(

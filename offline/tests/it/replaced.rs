@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use asof_core::time::{FixedClock, Timestamp};
-use asof_offline::{EngineOptions, ExtractRequest, Origin, Phase, Progress, Rows};
+use asof_offline::{EngineOptions, ExtractRequest, Origin, Phase, Progress, Rows, Target};
 
 use crate::project::{Project, batch, in_place, write_csv, write_parquet_groups};
 
@@ -87,12 +87,20 @@ async fn refused(project: &Project, act: impl Fn() + Send + Sync + 'static) -> S
         },
         as_corrected: false,
         status: false,
-        out: &out,
-        overwrite: false,
         clock: &FixedClock(Timestamp::EPOCH),
         progress: Arc::new(progress),
     };
-    let error = engine.extract(request).await.unwrap_err().to_string();
+    let error = engine
+        .extract(
+            request,
+            Target {
+                path: &out,
+                overwrite: false,
+            },
+        )
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(!out.exists());
     let directory = project.path("").canonicalize().unwrap();
     error.replace(directory.to_str().unwrap(), "DIR")

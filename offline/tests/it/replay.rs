@@ -423,11 +423,11 @@ async fn another_engine_and_other_bytes() {
     forge(&out, &digest, &other);
     match replay(&project, Ok(&plan), &out, None, &again).await.unwrap() {
         Replay::Differs {
-            summary,
+            dataset,
             expected,
             engine,
         } => {
-            assert_eq!((summary.digest, expected), (digest, other));
+            assert_eq!((dataset.digest, expected), (digest, other));
             assert_eq!(engine.unwrap().to_string(), told);
         }
         other => panic!("{other:?}"),

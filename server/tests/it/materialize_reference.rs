@@ -10,7 +10,7 @@ use asof_core::online::OnlineStore;
 use asof_core::online::memory::MemoryStore;
 use asof_core::service::ReadPlan;
 use asof_core::status::Status;
-use asof_offline::{ExtractRequest, Origin, Rows, Silent};
+use asof_offline::{ExtractRequest, Origin, Rows, Silent, Target};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::materialize_project::{Key, Project, Random, Told, VIEWS, keys, rocks, seeds, write_spine};
@@ -139,12 +139,20 @@ async fn extracted<S: OnlineStore + 'static>(
         },
         as_corrected: false,
         status: true,
-        out: &out,
-        overwrite: true,
         clock: &*project.clock,
         progress: std::sync::Arc::new(Silent),
     };
-    project.engine.extract(request).await.unwrap();
+    project
+        .engine
+        .extract(
+            request,
+            Target {
+                path: &out,
+                overwrite: true,
+            },
+        )
+        .await
+        .unwrap();
     let file = std::fs::File::open(out).unwrap();
     let batches = ParquetRecordBatchReaderBuilder::try_new(file)
         .unwrap()

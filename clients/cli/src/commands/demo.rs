@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use asof_core::service::ReadPlan;
 use asof_core::time::{Clock, FixedClock, Timestamp};
-use asof_offline::{EngineOptions, ExtractRequest, ExtractSummary, Rows};
+use asof_offline::{Dataset, EngineOptions, ExtractRequest, Rows, Target};
 use asof_registry::{Authored, SqliteRegistry};
 use asof_server::clock::SystemClock;
 use serde_json::json;
@@ -81,7 +81,7 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
     if global.json {
         output::json(&json!({
             "service": SERVICE, "as_of": moment.to_string(), "registry_version": version.number,
-            "dataset": train.output, "dataset_rows": train.rows, "dataset_digest": train.digest,
+            "dataset": train.output, "dataset_rows": train.summary.rows, "dataset_digest": train.digest,
             "flights": agreed.rows, "features": agreed.features, "compared": agreed.compared,
             "different": agreed.different, "seconds": seconds,
         }));
@@ -162,7 +162,7 @@ async fn dataset(
     spine: &Path,
     out: PathBuf,
     status: bool,
-) -> Result<ExtractSummary, Failure> {
+) -> Result<Dataset, Failure> {
     let progress = Arc::new(Line::new());
     let request = ExtractRequest {
         plan,
@@ -174,12 +174,17 @@ async fn dataset(
         },
         as_corrected: false,
         status,
-        out: &out,
-        overwrite: true,
         clock: &SystemClock,
         progress: progress.clone(),
     };
-    Ok(project.engine(EngineOptions::default())?.extract(request).await?)
+    let target = Target {
+        path: &out,
+        overwrite: true,
+    };
+    Ok(project
+        .engine(EngineOptions::default())?
+        .extract(request, target)
+        .await?)
 }
 
 /// The clock of the demo's server.

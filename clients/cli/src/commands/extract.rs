@@ -7,7 +7,7 @@ use asof_core::registry::RunKind;
 use asof_core::service::ReadPlan;
 use asof_core::status::Status;
 use asof_core::time::{Ambiguous, LocalTime, Rounding, TimeError, Timestamp, Zone};
-use asof_offline::{EngineOptions, ExtractRequest, ExtractSummary, Grid, Rows, ViewSummary};
+use asof_offline::{Dataset, EngineOptions, ExtractRequest, Grid, Rows, Target, ViewSummary};
 use asof_server::clock::SystemClock;
 use serde_json::{Value, json};
 
@@ -41,25 +41,27 @@ pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failu
         rows,
         as_corrected: args.as_corrected,
         status: args.status,
-        out: &args.out,
-        overwrite: args.overwrite,
         clock: &SystemClock,
         progress: progress.clone(),
     };
     let run = Entry::begin(&project, &registry, RunKind::Extract, subject).await?;
-    let result = engine.extract(request).await;
+    let target = Target {
+        path: &args.out,
+        overwrite: args.overwrite,
+    };
+    let result = engine.extract(request, target).await;
     progress.clear();
     let id = run
         .end(result.as_ref().map(row_counts).map_err(ToString::to_string))
         .await?;
-    let summary = result?;
+    let dataset = result?;
     if global.json {
-        output::json(&to_json(id, &summary));
+        output::json(&to_json(id, &dataset));
     } else {
-        print(&summary);
+        print(&dataset);
         if args.explain {
             output::line("");
-            output::line(summary.plan.trim_end());
+            output::line(dataset.summary.plan.trim_end());
         }
     }
     Ok(())
@@ -110,7 +112,8 @@ fn instant(text: &str, zone: Option<Zone>) -> Result<Timestamp, TimeError> {
 }
 
 /// The rows of an extract, for the ledger of runs.
-pub(super) fn row_counts(summary: &ExtractSummary) -> RowCounts {
+pub(super) fn row_counts(dataset: &Dataset) -> RowCounts {
+    let summary = &dataset.summary;
     let sum = |rows: fn(&ViewSummary) -> u64| summary.views.iter().map(rows).sum();
     RowCounts {
         read: sum(|view| view.source_rows),
@@ -120,7 +123,8 @@ pub(super) fn row_counts(summary: &ExtractSummary) -> RowCounts {
 }
 
 /// A summary for programs.
-pub(super) fn to_json(run: u64, summary: &ExtractSummary) -> Value {
+pub(super) fn to_json(run: u64, dataset: &Dataset) -> Value {
+    let summary = &dataset.summary;
     let views: Vec<Value> = summary
         .views
         .iter()
@@ -145,24 +149,25 @@ pub(super) fn to_json(run: u64, summary: &ExtractSummary) -> Value {
         })
         .collect();
     json!({
-        "run": run, "output": summary.output, "manifest": summary.manifest, "rows": summary.rows,
-        "columns": summary.columns, "bytes": summary.bytes, "digest": summary.digest, "views": views,
+        "run": run, "output": dataset.output, "manifest": dataset.manifest, "rows": summary.rows,
+        "columns": summary.columns, "bytes": dataset.bytes, "digest": dataset.digest, "views": views,
         "features": features, "plan": summary.plan,
     })
 }
 
 /// The summary of an extract, for people.
-pub(super) fn print(summary: &ExtractSummary) {
+pub(super) fn print(dataset: &Dataset) {
+    let summary = &dataset.summary;
     output::line(format!(
         "{}: {}, {}, {}",
-        summary.output.display(),
+        dataset.output.display(),
         output::counted(summary.rows, "row"),
         output::counted(summary.columns as u64, "column"),
-        output::bytes(summary.bytes)
+        output::bytes(dataset.bytes)
     ));
     output::line(format!(
         "{}: from what and how it was made",
-        summary.manifest.display()
+        dataset.manifest.display()
     ));
     output::line("");
     let headings = [

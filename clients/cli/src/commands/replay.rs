@@ -103,7 +103,7 @@ fn subject(manifest: &Manifest) -> String {
 /// What the ledger is told.
 fn outcome(result: &asof_offline::Result<Replay>) -> Result<RowCounts, String> {
     match result {
-        Ok(Replay::Same { summary, .. } | Replay::Differs { summary, .. }) => Ok(row_counts(summary)),
+        Ok(Replay::Same { dataset, .. } | Replay::Differs { dataset, .. }) => Ok(row_counts(dataset)),
         Ok(Replay::Refused(changes)) => Err(counted(changes)),
         Err(error) => Err(error.to_string()),
     }
@@ -125,18 +125,18 @@ fn tell(global: &Global, args: &ReplayArgs, run: u64, replay: Replay) -> Result<
             .collect()
     };
     match replay {
-        Replay::Same { summary, engine } => {
+        Replay::Same { dataset, engine } => {
             if global.json {
                 let changes = list(engine.as_slice());
-                output::json(&json!({ "same": true, "changes": changes, "extract": to_json(run, &summary) }));
+                output::json(&json!({ "same": true, "changes": changes, "extract": to_json(run, &dataset) }));
                 return Ok(());
             }
             output::line(format!(
                 "{}: the same bytes as the dataset of {manifest}: {}, {}, {}",
-                summary.output.display(),
-                output::counted(summary.rows, "row"),
-                output::counted(summary.columns as u64, "column"),
-                summary.digest
+                dataset.output.display(),
+                output::counted(dataset.summary.rows, "row"),
+                output::counted(dataset.summary.columns as u64, "column"),
+                dataset.digest
             ));
             if let Some(engine) = engine {
                 output::line(format!("note: {}", engine.what));
@@ -144,14 +144,14 @@ fn tell(global: &Global, args: &ReplayArgs, run: u64, replay: Replay) -> Result<
             Ok(())
         }
         Replay::Differs {
-            summary,
+            dataset,
             expected,
             engine,
         } => {
             if global.json {
                 let changes = list(engine.as_slice());
                 output::json(
-                    &json!({ "same": false, "changes": changes, "extract": to_json(run, &summary) }),
+                    &json!({ "same": false, "changes": changes, "extract": to_json(run, &dataset) }),
                 );
             }
             let why = match engine {
@@ -165,8 +165,8 @@ fn tell(global: &Global, args: &ReplayArgs, run: u64, replay: Replay) -> Result<
                 format!(
                     "{} has other bytes than the dataset of {manifest}: {}, not {expected}; {why}; \
                      `asof diff` shows what differs",
-                    summary.output.display(),
-                    summary.digest
+                    dataset.output.display(),
+                    dataset.digest
                 ),
             ))
         }

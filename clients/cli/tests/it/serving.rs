@@ -109,9 +109,19 @@ fn a_failed_materialization_ends_alike_here_and_through_a_server() {
     let bad_row = good.clone() + "1,not a time,2026-02-02T00:00:00Z,1.5,1\n";
     let no_column = good.replacen("amount", "price", 1);
     let cases = [
-        (&good, "2026-01-01T00:00:00Z", 2, "is materialized as of 2026-02-01T00:00:00Z already"),
+        (
+            &good,
+            "2026-01-01T00:00:00Z",
+            2,
+            "is materialized as of 2026-02-01T00:00:00Z already",
+        ),
         (&no_column, "2026-02-03T00:00:00Z", 3, "amount"),
-        (&bad_row, "2026-02-03T00:00:00Z", 4, "\"not a time\" is not a time"),
+        (
+            &bad_row,
+            "2026-02-03T00:00:00Z",
+            4,
+            "\"not a time\" is not a time",
+        ),
     ];
     let run_all = || {
         cases.map(|(rows, as_of, code, text)| {

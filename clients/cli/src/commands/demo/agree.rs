@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondTy
 use arrow::ipc::writer::FileWriter;
 use asof_core::service::ReadPlan;
 use asof_core::time::Timestamp;
-use asof_offline::{ExtractSummary, Spine};
+use asof_offline::{Dataset, Spine};
 
 use super::online::Served;
 use crate::exit::{Exit, Failure};
@@ -93,11 +93,7 @@ pub(super) struct Agreement {
 }
 
 /// Compares every value and every status of an extract with what was served.
-pub(super) fn compare(
-    extract: &ExtractSummary,
-    plan: &ReadPlan,
-    served: &Served,
-) -> Result<Agreement, Failure> {
+pub(super) fn compare(extract: &Dataset, plan: &ReadPlan, served: &Served) -> Result<Agreement, Failure> {
     let batches: Vec<RecordBatch> = batches(&extract.output)?;
     let schema = batches
         .first()
