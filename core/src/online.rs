@@ -413,6 +413,9 @@ pub trait OnlineStore: IntakeLog {
     /// Does nothing where `generation` serves already.
     fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError>;
 
+    /// Gives up the generation that is being built, where there is one.
+    fn give_up(&self, slot: ViewSlot) -> Result<(), StoreError>;
+
     /// Removes the rows of all generations that were given up, which nobody reads. What cannot be removed now is
     /// removed by a later call.
     fn remove_given_up(&self) -> Result<(), StoreError>;

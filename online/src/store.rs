@@ -285,6 +285,10 @@ impl OnlineStore for RocksStore {
         self.switch(slot, generation)
     }
 
+    fn give_up(&self, slot: ViewSlot) -> Result<(), StoreError> {
+        self.give_up_building(slot)
+    }
+
     fn remove_given_up(&self) -> Result<(), StoreError> {
         self.sweep()
     }

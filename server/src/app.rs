@@ -13,6 +13,7 @@ use crate::features::FeatureReader;
 use crate::intake::Intake;
 use crate::jobs::Jobs;
 use crate::lifecycle::{Drained, Limits, Listening};
+use crate::materialize::drop_undefined;
 use crate::metrics::Metrics;
 use crate::registry_watch::RegistryWatch;
 use crate::{deadline, grpc, http};
@@ -78,6 +79,7 @@ where
         wall,
         limits,
     } = parts;
+    let store_of_views = Arc::clone(&store);
     let watch = Arc::new(RegistryWatch::open(registry, config.project.clone()).await?);
     let stopping = CancellationToken::new();
     let app = Arc::new(App {
@@ -103,8 +105,10 @@ where
     };
     let serving = listening.serve(router, limits, metrics, shutdown);
     let flushing = intake.keep_flushing(|| watch.current(), || wall.now());
+    let dropping = keep_dropping(&store_of_views, &watch);
     let drained = tokio::select! {
         drained = serving => drained,
+        () = dropping => Drained::default(),
         () = watch.poll() => Drained::default(),
         () = flushing => Drained::default(),
     };
@@ -113,6 +117,27 @@ where
         tracing::error!(%error, "pushed rows stay in the intake log: they could not be appended to their table");
     }
     Ok(drained)
+}
+
+/// Removes the rows of views that are defined no more, now and whenever the registry moves, for ever.
+async fn keep_dropping<S: OnlineStore + 'static, R: RegistryStore>(store: &Arc<S>, watch: &RegistryWatch<R>) {
+    loop {
+        // The newest version there is: a view that was just added is not dropped.
+        let version = watch.refresh().await.unwrap_or_else(|_| watch.current());
+        if version.number > 0 {
+            let (store, project, of) = (Arc::clone(store), watch.project().clone(), Arc::clone(&version));
+            let drop = move || drop_undefined(&*store, &project, &of.definitions);
+            match tokio::task::spawn_blocking(drop).await {
+                Ok(Ok(views)) if views.is_empty() => {}
+                Ok(Ok(views)) => tracing::info!(?views, "removed the rows of views that are defined no more"),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "views that are defined no more could not be removed; the next run tries again");
+                }
+                Err(error) => tracing::error!(%error, "the removal of views ended early"),
+            }
+        }
+        watch.moved_from(version.number).await;
+    }
 }
 
 /// Serves other routes on the same terms, until `shutdown` is ready.

@@ -11,6 +11,9 @@ use crate::http::{self, is_grpc};
 
 const HEADER: &str = "grpc-timeout";
 
+/// Calls that wait for work of any length, as long as their caller wants to: only its own deadline ends them.
+const UNLIMITED: [&str; 1] = ["/asof.v1.JobService/Materialize"];
+
 /// Answers with DEADLINE_EXCEEDED, and drops the work, where the time is over.
 pub(crate) async fn enforce(State(longest): State<Duration>, request: Request, next: Next) -> Response {
     let grpc = is_grpc(request.headers());
@@ -18,7 +21,13 @@ pub(crate) async fn enforce(State(longest): State<Duration>, request: Request, n
         .headers()
         .get(HEADER)
         .and_then(|value| parse(value.as_bytes()));
-    let limit = asked.map_or(longest, |asked| asked.min(longest));
+    let limit = match UNLIMITED.contains(&request.uri().path()) {
+        true => asked,
+        false => Some(asked.map_or(longest, |asked| asked.min(longest))),
+    };
+    let Some(limit) = limit else {
+        return next.run(request).await;
+    };
     let over = || {
         let message = format!("the request took longer than its deadline of {limit:?}");
         if grpc {

@@ -22,10 +22,12 @@ mod reading;
 mod resume;
 mod run;
 mod tally;
+mod undefined;
 mod work;
 
 pub use error::MaterializeError;
 pub(crate) use progress::{NEVER, nothing_materialized};
+pub use undefined::drop_undefined;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -155,8 +157,8 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Materializer<S, R> {
         request: Request<'_>,
         on_rows: Option<OnRows>,
     ) -> Result<Vec<Ended>, MaterializeError> {
-        let started = self.inner.start(request).await?;
         let threads = Threads::here();
+        let started = self.inner.start(request).await?;
         Ok(self.inner.run(started, request, on_rows, &threads).await)
     }
 }

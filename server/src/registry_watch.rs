@@ -52,6 +52,13 @@ impl<R: RegistryStore> RegistryWatch<R> {
         self.current.borrow().clone()
     }
 
+    /// Waits until another version is in force than the one of that number.
+    pub async fn moved_from(&self, number: u64) {
+        let mut current = self.current.subscribe();
+        // The sender is this watch's own.
+        let _ = current.wait_for(|current| current.number != number).await;
+    }
+
     /// Asks the registry for its newest version.
     ///
     /// # Errors

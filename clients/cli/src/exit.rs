@@ -74,6 +74,14 @@ impl Failure {
         )
     }
 
+    /// Somebody pressed Ctrl-C while a server worked.
+    pub fn interrupted_elsewhere() -> Self {
+        Self::new(
+            Exit::Interrupted,
+            "interrupted: the server goes on with what it began; `asof runs` shows how far it is",
+        )
+    }
+
     /// What the user is told.
     pub fn message(&self) -> &str {
         &self.message
@@ -131,8 +139,8 @@ failures! {
         MaterializeError::Unknown { .. }
         | MaterializeError::Earlier { .. }
         | MaterializeError::Begun { .. } => Exit::Usage,
-        MaterializeError::Nothing => Exit::Definition,
-        MaterializeError::Busy { .. } | MaterializeError::NotReadBack { .. } | MaterializeError::Counted { .. } => Exit::Unavailable,
+        MaterializeError::NotApplied | MaterializeError::Nothing => Exit::Definition,
+        MaterializeError::NotBegun(_) | MaterializeError::Busy { .. } | MaterializeError::NotReadBack { .. } | MaterializeError::Counted { .. } => Exit::Unavailable,
         MaterializeError::Mark(_) => Exit::Data,
         MaterializeError::Intake(cause) => intake(cause),
         MaterializeError::Offline(cause) => offline(cause),
@@ -197,12 +205,12 @@ fn offline(error: &OfflineError) -> Exit {
     }
 }
 
-/// The exit code of a run that a server made: of one that fails, only a definition that does not fit its source is a
-/// failed precondition.
-pub fn of_run(code: Code) -> Exit {
-    match code {
-        Code::FailedPrecondition => Exit::Definition,
-        code => of_code(code),
+/// The failure of a run that a server made, or did not begin: there, only a definition that does not fit is a failed
+/// precondition.
+pub fn of_run(status: tonic::Status) -> Failure {
+    match status.code() {
+        Code::FailedPrecondition => Failure::new(Exit::Definition, status.message()),
+        _ => status.into(),
     }
 }
 

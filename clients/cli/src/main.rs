@@ -5,6 +5,7 @@ mod commands;
 mod exit;
 mod ledger;
 mod output;
+mod process;
 mod progress;
 mod project;
 mod remote;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
 /// Runs until the end or until Ctrl-C, which drops the work: it leaves nothing half done behind.
 async fn interruptible(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::select! {
+        biased;
         result = work => result,
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
     }

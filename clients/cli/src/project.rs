@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::process::ran_since;
 
 /// Where a server tells others in the project how to reach it.
 const SERVER_FILE: &str = ".asof/server.json";
@@ -100,6 +101,11 @@ impl Project {
         Ok(Arc::new(store))
     }
 
+    /// Whether there is an online store.
+    pub fn has_store(&self) -> bool {
+        self.config.online_path().is_dir()
+    }
+
     /// Whether the online store may hold pushed rows that are not in their tables yet.
     pub fn has_pushed(&self) -> bool {
         has_intake(&self.config.online_path())
@@ -147,11 +153,13 @@ impl Project {
 
     /// The server that serves this project, where its process is alive.
     pub fn running_server(&self) -> Option<RunningServer> {
-        let text = std::fs::read_to_string(self.server_file()).ok()?;
+        let file = self.server_file();
+        let text = std::fs::read_to_string(&file).ok()?;
         let server: RunningServer = serde_json::from_str(&text).ok()?;
-        Path::new(&format!("/proc/{}", server.pid))
-            .exists()
-            .then_some(server)
+        let announced = file.metadata().ok()?.modified().ok()?;
+        let announced = announced.duration_since(std::time::UNIX_EPOCH).ok()?.as_micros();
+        let announced = Timestamp::from_micros(i64::try_from(announced).ok()?);
+        ran_since(server.pid, announced).then_some(server)
     }
 }
 

@@ -300,6 +300,16 @@ impl OnlineStore for MemoryStore {
         Ok(())
     }
 
+    fn give_up(&self, slot: ViewSlot) -> Result<(), StoreError> {
+        let mut views = self.lock();
+        let view = views.view(slot)?;
+        if let Some(building) = view.state.building.take() {
+            view.remove(building.generation);
+            self.changed();
+        }
+        Ok(())
+    }
+
     fn remove_given_up(&self) -> Result<(), StoreError> {
         // They were removed at once.
         Ok(())

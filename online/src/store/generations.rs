@@ -86,6 +86,15 @@ impl RocksStore {
         self.commit_view(WriteBatch::default(), view, before)
     }
 
+    pub(super) fn give_up_building(&self, slot: ViewSlot) -> Result<(), StoreError> {
+        let _alone = self.alone();
+        let mut view = self.catalogue().view(slot)?.clone();
+        match view.state.building.take() {
+            Some(building) => self.commit_view(WriteBatch::default(), view, Some(building.generation)),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn commit_with_state(
         &self,
         batch: WriteBatch,

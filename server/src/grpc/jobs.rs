@@ -104,16 +104,23 @@ where
     }
 }
 
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
 fn view_run(view: ViewRun) -> v1::Run {
     let (counts, error) = match view.ended {
         Some(Ok(counts)) => (Some(counts), None),
         Some(Err(error)) => (None, Some(error)),
         None => (None, None),
     };
+    let run = run_to_proto(view.run);
+    let text = error.as_ref().map(|error| first_line(&error.to_string()));
     v1::Run {
+        error: text.unwrap_or_else(|| run.error.clone()),
         keys: counts.map(|counts| counts.keys),
         pending: counts.map(|counts| counts.pending),
         error_code: error.map(|error| i32::from(job_code(&error))),
-        ..run_to_proto(view.run)
+        ..run
     }
 }

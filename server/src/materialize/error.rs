@@ -25,6 +25,9 @@ pub enum MaterializeError {
         /// The views there are.
         known: String,
     },
+    /// Nothing was ever applied.
+    #[error("nothing is registered yet: run `asof apply` first")]
+    NotApplied,
     /// Nothing is defined.
     #[error("no views are defined: write some in features/*.toml and run `asof apply`")]
     Nothing,
@@ -52,6 +55,9 @@ pub enum MaterializeError {
         /// The instant of the run that did not end.
         begun: Timestamp,
     },
+    /// The run of another view, which was asked for with it, could not be entered in the ledger.
+    #[error("not begun, as the run of another view could not be entered in the ledger: {0}")]
+    NotBegun(String),
     /// Another run is at it.
     #[error("view {view} is being materialized by another run: wait for it to end (`asof runs`)")]
     Busy {
@@ -132,9 +138,9 @@ impl From<MaterializeError> for JobError {
             MaterializeError::Unknown { .. } | MaterializeError::Intake(IntakeError::Unknown { .. }) => {
                 Self::Unknown(text)
             }
-            MaterializeError::Nothing | MaterializeError::Offline(OfflineError::Definition(_)) => {
-                Self::NotNow(text)
-            }
+            MaterializeError::NotApplied
+            | MaterializeError::Nothing
+            | MaterializeError::Offline(OfflineError::Definition(_)) => Self::NotNow(text),
             MaterializeError::Earlier { .. } | MaterializeError::Begun { .. } => Self::Refused(text),
             MaterializeError::Busy { .. } => Self::Busy(text),
             MaterializeError::Mark(_)
@@ -144,7 +150,8 @@ impl From<MaterializeError> for JobError {
             | MaterializeError::Intake(
                 IntakeError::Refused(_) | IntakeError::Store(StoreError::Damaged { .. }),
             ) => Self::Data(text),
-            MaterializeError::NotReadBack { .. }
+            MaterializeError::NotBegun(_)
+            | MaterializeError::NotReadBack { .. }
             | MaterializeError::Counted { .. }
             | MaterializeError::Store(_)
             | MaterializeError::Intake(IntakeError::Overloaded(_) | IntakeError::Unavailable(_) | IntakeError::Store(_))

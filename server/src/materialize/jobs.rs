@@ -6,6 +6,7 @@ use std::sync::Arc;
 use asof_core::online::OnlineStore;
 use asof_core::registry::{RegistryError, RegistryStore};
 use async_trait::async_trait;
+use tokio::sync::oneshot;
 
 use super::{Ended, MaterializeError, Materializer, Request, views};
 use crate::error::JobError;
@@ -19,20 +20,15 @@ impl<S: OnlineStore + 'static, R: RegistryStore + 'static> Jobs for Materializer
         let head = inner.registry.head(&inner.project).await.map_err(unavailable)?;
         let definitions = head
             .map(|version| version.definitions)
-            .ok_or_else(|| JobError::from(MaterializeError::Nothing))?;
+            .ok_or_else(|| JobError::from(MaterializeError::NotApplied))?;
         let views = views(&definitions, &what.views)?;
         let as_of = what.as_of.unwrap_or_else(|| inner.clock.now());
-        let request = Request {
-            definitions: &definitions,
-            views: &views,
-            as_of,
-            full: what.full,
-        };
-        let ids = inner.start(request).await?;
-        let (inner, started) = (Arc::clone(&self.inner), ids.clone());
         let threads = self.inner.background.threads();
         let threads =
             threads.map_err(|error| JobError::Unavailable(format!("no run can be started: {error}")))?;
+        let (starting, started) = oneshot::channel();
+        let inner = Arc::clone(&self.inner);
+        // On its own from the first entry in the ledger on: a caller that goes away leaves none without an end.
         let work = tokio::spawn(async move {
             let request = Request {
                 definitions: &definitions,
@@ -41,14 +37,30 @@ impl<S: OnlineStore + 'static, R: RegistryStore + 'static> Jobs for Materializer
                 full: what.full,
             };
             let mut ended = BTreeMap::new();
-            for Ended { run, view, result } in inner.run(started, request, None, &threads).await {
-                if let Err(error) = &result {
-                    tracing::error!(view, run, %error, "materialization failed");
+            let started = match inner.start(request).await {
+                Ok(started) => started,
+                Err(error) => {
+                    // Nobody is told who went away.
+                    let _ = starting.send(Err(error));
+                    return ended;
                 }
-                ended.insert(run, result.map(|done| done.counts).map_err(JobError::from));
+            };
+            let _ = starting.send(Ok(started.iter().map(|started| started.run).collect()));
+            for Ended { run, view, result } in inner.run(started, request, None, &threads).await {
+                let result = result.map(|done| done.counts).map_err(JobError::from);
+                match &result {
+                    Ok(_) => {}
+                    Err(error @ (JobError::Refused(_) | JobError::Busy(_))) => {
+                        tracing::warn!(view, run, %error, "materialization refused");
+                    }
+                    Err(error) => tracing::error!(view, run, %error, "materialization failed"),
+                }
+                ended.insert(run, result);
             }
             ended
         });
+        let cut_short = |_| JobError::Unavailable("the run was cut short".into());
+        let ids: Vec<u64> = started.await.map_err(cut_short)??;
         let mut ended = match what.wait {
             true => work
                 .await

@@ -15,23 +15,35 @@ use super::loader::Target;
 use super::progress::Mark;
 use super::reading::Reading;
 use super::tally::Held;
+use super::undefined::drop_undefined;
 use super::work::Work;
 use super::{Ended, Inner, MaterializeError, Materialized, OnRows, Request};
 use crate::background::Threads;
 
 impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
-    /// Enters a run for each view in the ledger.
-    pub(super) async fn start(&self, request: Request<'_>) -> Result<Vec<u64>, MaterializeError> {
-        let mut started = Vec::new();
-        for view in request.views {
+    /// Enters a run for each view in the ledger, unless one of them is being materialized.
+    pub(super) async fn start(&self, request: Request<'_>) -> Result<Vec<Started<'_>>, MaterializeError> {
+        let busy = request.views.iter().map(|view| Busy::enter(&self.busy, view));
+        let busy = busy.collect::<Result<Vec<_>, _>>()?;
+        let mut started: Vec<Started<'_>> = Vec::new();
+        for busy in busy {
             let run = NewRun {
                 kind: RunKind::Materialize,
-                subject: view.clone(),
+                subject: busy.view.clone(),
                 started_at: self.clock.now(),
                 pid: std::process::id(),
                 as_of: Some(request.as_of),
             };
-            started.push(self.registry.start_run(&self.project, run).await?);
+            match self.registry.start_run(&self.project, run).await {
+                Ok(run) => started.push(Started { run, busy }),
+                Err(error) => {
+                    for Started { run, busy } in started {
+                        let not_begun = MaterializeError::NotBegun(error.to_string());
+                        self.end(run, &busy.view, Err(not_begun)).await;
+                    }
+                    return Err(error.into());
+                }
+            }
         }
         Ok(started)
     }
@@ -40,21 +52,23 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
     ///
     /// The views of an entity stand side by side, so that a count of one reads the rows of all, and so does the
     /// removal of what a new generation took over from. Views are therefore counted and cleared together: each
-    /// time, one more than were completed before.
+    /// time, one more than were completed before, up to [`TOGETHER`].
     pub(super) async fn run(
         &self,
-        started: Vec<u64>,
+        started: Vec<Started<'_>>,
         request: Request<'_>,
         on_rows: Option<OnRows>,
         threads: &Threads,
     ) -> Vec<Ended> {
+        self.drop_undefined(request, threads).await;
         let (mut ended, mut written, mut completed) = (Vec::new(), Vec::new(), 0);
-        for (run, view) in started.into_iter().zip(request.views) {
-            match self.write(view, request, on_rows.clone(), threads).await {
+        for Started { run, busy } in started {
+            let view = busy.view.clone();
+            match self.write(busy, request, on_rows.clone(), threads).await {
                 Ok(view) => written.push((run, view)),
-                Err(error) => ended.push(self.end(run, view, Err(error)).await),
+                Err(error) => ended.push(self.end(run, &view, Err(error)).await),
             }
-            if written.len() > completed {
+            if written.len() > completed.min(TOGETHER - 1) {
                 completed += written.len();
                 self.complete_all(std::mem::take(&mut written), &mut ended, threads)
                     .await;
@@ -91,21 +105,32 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
         }
     }
 
+    /// Removes the rows of views that are defined no more. A failure of that is in the way of no run.
+    async fn drop_undefined(&self, request: Request<'_>, threads: &Threads) {
+        let (store, project) = (Arc::clone(&self.store), self.project.clone());
+        let definitions = request.definitions.clone();
+        let dropped =
+            threads.scan(move || Ok::<_, MaterializeError>(drop_undefined(&*store, &project, &definitions)?));
+        if let Err(error) = dropped.await {
+            tracing::warn!(%error, "views that are defined no more could not be removed; it will be tried again");
+        }
+    }
+
     /// Writes what is new of a view.
-    async fn write(
+    async fn write<'a>(
         &self,
-        view: &str,
+        busy: Busy<'a>,
         request: Request<'_>,
         on_rows: Option<OnRows>,
         threads: &Threads,
-    ) -> Result<Written<'_>, MaterializeError> {
+    ) -> Result<Written<'a>, MaterializeError> {
+        let view = busy.view.as_str();
         let Request {
             definitions,
             as_of,
             full,
             ..
         } = request;
-        let busy = Busy::enter(&self.busy, view)?;
         let bound = definitions
             .bound_view(view)
             .ok_or_else(|| MaterializeError::unknown(view, definitions))?;
@@ -281,6 +306,15 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             source: bound.source.name.clone(),
         }
     }
+}
+
+/// How many views are counted together at most: what was written and not counted is written again after a kill.
+const TOGETHER: usize = 16;
+
+/// A run that is in the ledger.
+pub(super) struct Started<'a> {
+    pub(super) run: u64,
+    busy: Busy<'a>,
 }
 
 /// The beginning of a run.

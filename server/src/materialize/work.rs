@@ -46,10 +46,14 @@ impl Work {
             let whole = serving.has_fresh(bound.view.ttl, as_of);
             if whole && serving.shape.serves(&shape) && mark.grew_into(snapshot) {
                 let before = (mark, last);
+                // Of a run that was cut short, and that nobody goes on with.
+                if building.is_some() {
+                    store.give_up(slot)?;
+                }
                 return Ok(Self::onward(slot, bound, serving, before, shape, schema));
             }
         }
-        if let Some(building) = building.filter(|_| !full)
+        if let Some(building) = building
             && resumes(&building, &shape, &schema, snapshot, as_of)
         {
             let pushed = Mark::parse(&building.progress)?.pushed();

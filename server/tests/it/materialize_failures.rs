@@ -207,6 +207,31 @@ async fn nothing_goes_back_behind_a_run_that_was_cut_short() {
     }
 }
 
+/// A generation that was begun anew, and not ended, is taken up by the next run that builds anew, and given up by one
+/// that goes on with the generation that serves.
+#[tokio::test]
+async fn a_full_run_that_was_cut_short_leaves_nothing_behind() {
+    for full in [true, false] {
+        let store = failing(i64::MAX, false);
+        let mut project = Project::new("p", store.clone(), [None, None]).await;
+        let (view, keys, mut random) = (VIEWS[0], keys(), Random::new(5));
+        project.put_file("0.parquet", &random.rows(40, 100));
+        project.run(view, 100, false).await.unwrap();
+        // The view is opened, the generation begun, what is coming written down, and then no row.
+        store.around.left.store(3, Ordering::SeqCst);
+        project.run(view, 101, true).await.unwrap_err();
+        let state = || store.views().unwrap().remove(0).2;
+        let cut = state().building.unwrap().generation;
+
+        project.run(view, 102, full).await.unwrap();
+        assert_eq!(state().building, None);
+        assert_eq!(state().serving.unwrap().generation == cut, full);
+        let told = project.read(view, &keys, 102).await.unwrap();
+        let expected: Vec<_> = keys.iter().map(|key| project.expected(view, key, 102)).collect();
+        assert_eq!(told, expected);
+    }
+}
+
 #[tokio::test]
 async fn a_run_that_was_cut_short_goes_on_behind_its_last_chunk() {
     for (view, grown) in [
@@ -239,8 +264,8 @@ async fn a_run_that_was_cut_short_goes_on_behind_its_last_chunk() {
         // What comes before the first rows, then loads and writes of some chunks.
         let before = if grown { 2 } else { 3 };
         let mut read = Vec::new();
-        for cut in 0..12 {
-            store.around.left.store(before + cut % 4, Ordering::SeqCst);
+        for cut in 0..17 {
+            store.around.left.store(before + cut % 6, Ordering::SeqCst);
             // Later from run to run, so that pending rows fall due in between.
             match project.run(view, 103 + cut, false).await {
                 Ok(done) => {

@@ -365,7 +365,7 @@ pub(crate) async fn run<S: OnlineStore + 'static>(
         as_of: Timestamp::from_micros(at),
         full,
     };
-    let mut ended = materializer.run(request, None).await.unwrap();
+    let mut ended = materializer.run(request, None).await?;
     ended.pop().unwrap().result
 }
 

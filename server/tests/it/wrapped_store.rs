@@ -99,6 +99,10 @@ impl<S: OnlineStore, A: Around> OnlineStore for Wrapped<S, A> {
         self.around.change(|| self.inner.serve(slot, generation))
     }
 
+    fn give_up(&self, slot: ViewSlot) -> Result<(), StoreError> {
+        self.around.change(|| self.inner.give_up(slot))
+    }
+
     fn remove_given_up(&self) -> Result<(), StoreError> {
         self.around.change(|| self.inner.remove_given_up())
     }

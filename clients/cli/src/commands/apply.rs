@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal};
 
-use asof_core::registry::RegistryStore;
+use asof_core::registry::{RegistryStore, Version};
 use asof_core::time::Clock;
 use asof_offline::{EngineOptions, RowReader};
 use asof_proto::v1;
@@ -10,6 +10,7 @@ use asof_registry::{
     Authored, Plan, PlanReport, ReportedBreaking, ReportedChange, ReportedField, Sign, SqliteRegistry,
 };
 use asof_server::clock::SystemClock;
+use asof_server::materialize::drop_undefined;
 use serde_json::json;
 
 use crate::args::ApplyArgs;
@@ -53,7 +54,9 @@ pub(super) async fn apply(global: &Global, args: &ApplyArgs) -> Result<(), Failu
     if !plan.is_empty() && (args.allow_breaking || plan.breaking().is_empty()) {
         confirm(args.yes)?;
     }
+    let before = registry.head(project.name()).await?;
     let version = asof_registry::apply(&registry, &plan, args.allow_breaking, SystemClock.now()).await?;
+    drop_rows(&project, before.as_ref(), &version);
     if global.json {
         output::json(&json!({
             "version": version.number, "changed": !plan.is_empty(), "digest": version.digest, "plan": plan.report(),
@@ -62,6 +65,23 @@ pub(super) async fn apply(global: &Global, args: &ApplyArgs) -> Result<(), Failu
         output::line(format!("Applied: the registry is at v{}.", version.number));
     }
     Ok(())
+}
+
+/// Removes the rows of views that were dropped from the online store, where no server has it open: that one does it
+/// itself. What fails is done by the next materialization.
+fn drop_rows(project: &Project, before: Option<&Version>, after: &Version) {
+    let still_there = |view| after.definitions.views.contains_key(view);
+    let dropped = before.is_some_and(|before| !before.definitions.views.keys().all(still_there));
+    if !dropped || !project.has_store() || project.running_server().is_some() {
+        return;
+    }
+    if let Ok(store) = project.store()
+        && let Err(error) = drop_undefined(&*store, project.name(), &after.definitions)
+    {
+        output::note(&format!(
+            "note: the rows of dropped views are still in the online store: {error}"
+        ));
+    }
 }
 
 /// The plan of the project's files, whose sources are looked at as well.

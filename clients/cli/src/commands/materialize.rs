@@ -7,7 +7,7 @@ use asof_proto::v1;
 use asof_server::clock::SystemClock;
 use asof_server::materialize::{Materialized, Materializer, OnRows, Request, views};
 use serde_json::{Value, json};
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::args::MaterializeArgs;
 use crate::commands::Global;
@@ -176,14 +176,24 @@ async fn remotely(
         full: args.full,
         wait: true,
     };
-    let runs = remote.jobs().materialize(request).await?.into_inner().runs;
-    let (failed, ended): (Vec<_>, Vec<_>) = runs.iter().partition(|run| run.state() == v1::RunState::Failed);
+    let mut jobs = remote.jobs();
+    let answer = tokio::select! {
+        answer = jobs.materialize(request) => answer.map_err(of_run)?,
+        _ = tokio::signal::ctrl_c() => return Err(Failure::interrupted_elsewhere()),
+    };
+    let runs = answer.into_inner().runs;
+    let (ended, failed): (Vec<_>, Vec<_>) = runs
+        .iter()
+        .partition(|run| run.state() == v1::RunState::Done && run.error_code.is_none());
     let done: Vec<Done> = ended.into_iter().map(Done::of_wire).collect();
     let failed = failed.into_iter();
     let failed = failed.map(|run| {
-        let code = run.error_code.map_or(Code::Unknown, Code::from_i32);
-        let failure = Failure::new(of_run(code), run.error.clone());
-        (run.id, run.subject.clone(), failure)
+        let code = run.error_code.map_or(Code::Unavailable, Code::from_i32);
+        let error = match run.error.as_str() {
+            "" => "the server does not say how it ended: see `asof runs`",
+            error => error,
+        };
+        (run.id, run.subject.clone(), of_run(Status::new(code, error)))
     });
     if let Some(failure) = told(failed.collect(), &done) {
         return Err(failure);

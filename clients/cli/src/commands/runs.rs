@@ -13,6 +13,7 @@ use crate::commands::Global;
 use crate::commands::browse::kind_of;
 use crate::exit::Failure;
 use crate::output;
+use crate::process::ran_since;
 use crate::project::Project;
 use crate::remote::Remote;
 
@@ -145,7 +146,9 @@ fn state(run: &v1::Run) -> &'static str {
     match run.state() {
         v1::RunState::Done => "done",
         v1::RunState::Failed => "failed",
-        v1::RunState::Running if std::path::Path::new(&format!("/proc/{}", run.pid)).exists() => "running",
+        v1::RunState::Running if ran_since(run.pid, Timestamp::from_micros(run.started_at_micros)) => {
+            "running"
+        }
         v1::RunState::Running => "cut short",
         v1::RunState::Unspecified => "unknown",
     }

@@ -138,6 +138,32 @@ fn a_failed_materialization_ends_alike_here_and_through_a_server() {
 }
 
 #[test]
+fn the_rows_of_a_dropped_view_go() {
+    let project = Project::applied();
+    let features = project.read("features/orders.toml");
+    let without = &features[..features.find("# The features of the latest order").unwrap()];
+    let served = |expected: bool| {
+        let status = project.done(&["status", "--json"]).json();
+        let to = &status["views"][0]["materialized_to"];
+        assert_eq!(!to.is_null(), expected, "{status}");
+    };
+    let drop_and_define = |wait: fn()| {
+        project.done(&["materialize"]);
+        served(true);
+        project.write("features/orders.toml", without);
+        project.done(&["apply", "--yes", "--allow-breaking"]);
+        wait();
+        project.write("features/orders.toml", &features);
+        project.done(&["apply", "--yes"]);
+        served(false);
+    };
+    drop_and_define(|| ());
+    let _server = Server::start(&project, &[]);
+    // A server looks at the registry once a second.
+    drop_and_define(|| std::thread::sleep(std::time::Duration::from_secs(4)));
+}
+
+#[test]
 fn a_killed_server_holds_nobody_up() {
     let project = Project::applied();
     let mut server = start(&project);

@@ -75,4 +75,11 @@ pub(super) fn a_generation_given_up_is_gone(store: &dyn OnlineStore) {
     assert_eq!(second.read(&k, 9_000), NOTHING);
     assert_eq!(second.count(), Counts::default());
     assert_eq!(serving.read(&k, 1_000), (Some(1), true));
+
+    store.give_up(slot).unwrap();
+    store.give_up(slot).unwrap();
+    assert_no_generation(&second, &k);
+    assert_eq!(store.view_state(slot).unwrap().building, None);
+    assert_eq!(serving.read(&k, 1_000), (Some(1), true));
+    assert_eq!(begin().generation, Generation(4), "no number is given twice");
 }
