@@ -214,12 +214,37 @@ impl Found<'_> {
     }
 }
 
+/// What to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Survey {
+    /// The view.
+    pub slot: ViewSlot,
+    /// The generation.
+    pub generation: Generation,
+    /// As at which instant: a pending row that is due then counts as a row of its key.
+    pub at: Timestamp,
+    /// The event time before which keys are counted apart.
+    pub from: Timestamp,
+}
+
+impl Survey {
+    /// As the rows are stored: pending ones are pending, due or not.
+    pub fn as_stored(slot: ViewSlot, generation: Generation) -> Self {
+        Self {
+            slot,
+            generation,
+            at: Timestamp::MIN,
+            from: Timestamp::MIN,
+        }
+    }
+}
+
 /// How much a generation holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Keys with a row.
     pub keys: u64,
-    /// Rows that are not due yet, or not merged yet.
+    /// Rows that are not due yet.
     pub pending: u64,
     /// Bytes of the entity keys and stored rows of both, uncompressed.
     pub bytes: u64,
@@ -452,13 +477,12 @@ pub trait OnlineStore: IntakeLog {
         self.reader(&set, at)?.read(key.as_bytes(), visit)
     }
 
-    /// Counts the rows of some generations by reading all of them, checksums included; of each those with an
-    /// event time before an instant, too.
-    fn survey(&self, generations: &[(ViewSlot, Generation, Timestamp)]) -> Result<Vec<Counts>, StoreError>;
+    /// Counts the rows of some generations by reading all of them, checksums included.
+    fn survey(&self, generations: &[Survey]) -> Result<Vec<Counts>, StoreError>;
 
-    /// Counts the rows of one generation.
+    /// Counts the rows of one generation as they are stored.
     fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
-        let counts = self.survey(&[(slot, generation, Timestamp::MIN)])?;
+        let counts = self.survey(&[Survey::as_stored(slot, generation)])?;
         Ok(counts.first().copied().unwrap_or_default())
     }
 

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use asof_core::definition::StoredShape;
 use asof_core::online::{
     Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows, Staged,
-    StoreError, ViewAddress, ViewSlot, ViewState,
+    StoreError, Survey, ViewAddress, ViewSlot, ViewState,
 };
 use asof_core::row::{RowSchema, StoredRow};
 use asof_core::time::Timestamp;
@@ -305,7 +305,7 @@ impl OnlineStore for RocksStore {
         Ok(Box::new(self.key_reader(set, at)?))
     }
 
-    fn survey(&self, generations: &[(ViewSlot, Generation, Timestamp)]) -> Result<Vec<Counts>, StoreError> {
+    fn survey(&self, generations: &[Survey]) -> Result<Vec<Counts>, StoreError> {
         self.count_rows(generations)
     }
 

@@ -2,7 +2,7 @@
 
 use asof_core::definition::BoundView;
 use asof_core::name::ProjectName;
-use asof_core::online::{Counts, OnlineStore, StoreError, ViewAddress, ViewSlot, ViewState};
+use asof_core::online::{Counts, OnlineStore, StoreError, Survey, ViewAddress, ViewSlot, ViewState};
 use asof_core::registry::Version;
 use asof_core::status::fresh_from;
 use asof_core::time::Timestamp;
@@ -64,7 +64,12 @@ fn views<S: OnlineStore>(
     }
     let serving = |(bound, slot, state): &(BoundView, Option<ViewSlot>, ViewState)| {
         let generation = state.serving.as_ref()?.generation;
-        Some(((*slot)?, generation, fresh_from(bound.view.ttl, now)))
+        Some(Survey {
+            slot: (*slot)?,
+            generation,
+            at: now,
+            from: fresh_from(bound.view.ttl, now),
+        })
     };
     let asked: Vec<_> = views.iter().filter_map(serving).collect();
     // In one pass, however many views there are.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{
     Counts, Found, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows,
-    Staged, StoreError, ViewAddress, ViewSlot, ViewState, Visit, newer_row,
+    Staged, StoreError, Survey, ViewAddress, ViewSlot, ViewState, Visit, newer_row,
 };
 use crate::definition::StoredShape;
 use crate::key::EntityKey;
@@ -336,20 +336,22 @@ impl OnlineStore for MemoryStore {
         Ok(Box::new(Reader { store: self, set, at }))
     }
 
-    fn survey(&self, generations: &[(ViewSlot, Generation, Timestamp)]) -> Result<Vec<Counts>, StoreError> {
+    fn survey(&self, generations: &[Survey]) -> Result<Vec<Counts>, StoreError> {
         let mut views = self.lock();
-        let counts = generations.iter().map(|(slot, generation, from)| {
+        let counts = generations.iter().map(|survey| {
             let mut counts = Counts::default();
-            for (key, cell) in views.live(*slot, *generation)?.cells_of(*generation) {
+            let view = views.live(survey.slot, survey.generation)?;
+            for (key, cell) in view.cells_of(survey.generation) {
                 for bytes in cell.pending.values().chain(&cell.row) {
                     parse(bytes)?;
                     counts.bytes += (key.as_bytes().len() + bytes.len()) as u64;
                 }
-                if let Some(row) = &cell.row {
+                if let Some(winner) = cell.find(survey.at)?.winner {
                     counts.keys += 1;
-                    counts.earlier += u64::from(parse(row)?.order.event_time < *from);
+                    counts.earlier += u64::from(winner.order.event_time < survey.from);
                 }
-                counts.pending += cell.pending.len() as u64;
+                let pending = cell.pending.keys().filter(|order| order.due() > survey.at);
+                counts.pending += pending.count() as u64;
             }
             Ok(counts)
         });

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use asof_core::online::{Counts, Generation, StoreError, ViewSlot};
-use asof_core::time::Timestamp;
+use asof_core::online::{Counts, Generation, StoreError, Survey};
+use asof_core::order::RowOrder;
 use rocksdb::WriteBatch;
 
 use super::RocksStore;
 use crate::failure;
-use crate::keys::{self, DueKey, Family, LoadKey, Removal, RowKey};
+use crate::keys::{self, Cell, DueKey, Family, LoadKey, Removal, RowKey};
 use crate::options;
 
 /// How many rows are removed in one step.
@@ -17,44 +17,74 @@ const STEP: usize = 10_000;
 /// Takes a stored key, the same taken apart, and the row.
 type Visit<'v> = dyn FnMut(&[u8], RowKey<'_>, &[u8]) -> Result<(), StoreError> + 'v;
 
-/// Counts of the generations of an entity's views, with the instant before which event times are told apart.
-type OfEntity = BTreeMap<(u32, Generation), (Timestamp, Counts)>;
+/// Counts of the generations of an entity's views.
+type OfEntity = BTreeMap<(u32, Generation), (Survey, Counts)>;
+
+/// The rows of one key in one generation, which stand one after the other.
+#[derive(Default)]
+struct Cells {
+    key: Vec<u8>,
+    of: Option<(u32, Generation)>,
+    /// The greatest row that is due.
+    winner: Option<RowOrder>,
+}
+
+impl Cells {
+    /// Goes on to a row of a cell; returns the greatest row before it.
+    fn at(&mut self, cell: &Cell<'_>) -> Option<RowOrder> {
+        let of = Some((cell.view, cell.generation));
+        if self.of != of || self.key != cell.key {
+            self.key.clear();
+            self.key.extend_from_slice(cell.key);
+            (self.of, self.winner) = (of, None);
+        }
+        self.winner
+    }
+}
 
 impl RocksStore {
     /// One pass over each entity, whatever the number of its views.
-    pub(super) fn count_rows(
-        &self,
-        generations: &[(ViewSlot, Generation, Timestamp)],
-    ) -> Result<Vec<Counts>, StoreError> {
+    pub(super) fn count_rows(&self, generations: &[Survey]) -> Result<Vec<Counts>, StoreError> {
         let mut counted: BTreeMap<u32, OfEntity> = BTreeMap::new();
-        for (slot, generation, from) in generations {
-            let of_entity = counted.entry(slot.entity).or_default();
-            of_entity.insert((slot.view, *generation), (*from, Counts::default()));
+        for survey in generations {
+            let of_entity = counted.entry(survey.slot.entity).or_default();
+            of_entity.insert(
+                (survey.slot.view, survey.generation),
+                (*survey, Counts::default()),
+            );
         }
         for (entity, views) in &mut counted {
+            let mut cells = Cells::default();
             self.scan_entity(*entity, &mut |_, row_key, bytes| {
                 let cell = row_key.cell();
-                let Some((from, counts)) = views.get_mut(&(cell.view, cell.generation)) else {
+                let Some((survey, counts)) = views.get_mut(&(cell.view, cell.generation)) else {
                     return Ok(());
                 };
-                let row = self.parse(cell, bytes)?;
+                let order = self.parse(cell, bytes)?.order;
                 counts.bytes += (cell.key.len() + bytes.len()) as u64;
-                match row_key {
-                    RowKey::Row(_) => {
-                        counts.keys += 1;
-                        counts.earlier += u64::from(row.order.event_time < *from);
-                    }
-                    RowKey::Pending(..) => counts.pending += 1,
+                if matches!(row_key, RowKey::Pending(..)) && order.due() > survey.at {
+                    counts.pending += 1;
+                    return Ok(());
                 }
+                let before = cells.at(cell);
+                if before >= Some(order) {
+                    return Ok(());
+                }
+                cells.winner = Some(order);
+                let is_earlier = |order: RowOrder| u64::from(order.event_time < survey.from);
+                counts.keys += u64::from(before.is_none());
+                counts.earlier += is_earlier(order);
+                counts.earlier -= before.map_or(0, is_earlier);
                 Ok(())
             })?;
         }
-        let counts = generations.iter().map(|(slot, generation, _)| {
+        let counts = generations.iter().map(|survey| {
+            let Survey { slot, generation, .. } = *survey;
             // One that went away during the count was not counted whole.
-            self.catalogue().live(*slot, *generation)?;
+            self.catalogue().live(slot, generation)?;
             let counts = counted
                 .get(&slot.entity)
-                .and_then(|views| views.get(&(slot.view, *generation)));
+                .and_then(|views| views.get(&(slot.view, generation)));
             Ok(counts.map(|(_, counts)| *counts).unwrap_or_default())
         });
         counts.collect()

@@ -1,7 +1,7 @@
 //! Rows that expired long ago give their room back, and nothing else does.
 
 use asof_core::online::conformance::{key, order, read_one, row, schema, shape, sorted};
-use asof_core::online::{Counts, Generation, OnlineStore, ViewSlot};
+use asof_core::online::{Counts, Generation, OnlineStore, Survey, ViewSlot};
 use asof_core::time::Timestamp;
 
 use crate::harness;
@@ -47,13 +47,16 @@ fn only_what_expired_long_ago_is_reclaimed() {
 
     store.reclaim().unwrap();
     let counts = |store: &dyn OnlineStore, slot, generation: Generation| {
-        let from = Timestamp::from_micros(500);
+        let survey = Survey {
+            from: Timestamp::from_micros(500),
+            ..Survey::as_stored(slot, generation)
+        };
         let Counts {
             keys,
             pending,
             earlier,
             ..
-        } = store.survey(&[(slot, generation, from)]).unwrap()[0];
+        } = store.survey(&[survey]).unwrap()[0];
         (keys, pending, earlier)
     };
     assert_eq!(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use asof_core::definition::{BoundView, Location};
 use asof_core::name::ProjectName;
 use asof_core::online::intake::SourceAddress;
-use asof_core::online::{Counts, Generation, OnlineStore, ViewSlot};
+use asof_core::online::{Counts, OnlineStore, Survey};
 use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
 use asof_core::time::Timestamp;
 use asof_offline::{RowReader, Snapshot};
@@ -208,7 +208,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
         }
         let generations = written.iter().map(|(_, view)| {
             let Work { slot, state, .. } = &view.work;
-            (*slot, state.generation, Timestamp::MIN)
+            Survey::as_stored(*slot, state.generation)
         });
         let counts = self.count(generations.collect(), threads).await;
         for (((run, view), before), counts) in written.into_iter().zip(before).zip(counts) {
@@ -230,7 +230,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
     /// Counts what each generation holds; what is in the way of counting all is found by counting each alone.
     async fn count(
         &self,
-        generations: Vec<(ViewSlot, Generation, Timestamp)>,
+        generations: Vec<Survey>,
         threads: &Threads,
     ) -> Vec<Result<Counts, MaterializeError>> {
         let survey = |generations: Vec<_>| {

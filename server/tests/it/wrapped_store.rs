@@ -5,7 +5,7 @@ use asof_core::key::EntityKey;
 use asof_core::online::intake::{Intake, IntakeLog, SourceAddress};
 use asof_core::online::{
     Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows, Staged,
-    StoreError, ViewAddress, ViewSlot, ViewState, Visit,
+    StoreError, Survey, ViewAddress, ViewSlot, ViewState, Visit,
 };
 use asof_core::row::RowSchema;
 use asof_core::time::Timestamp;
@@ -122,7 +122,7 @@ impl<S: OnlineStore, A: Around> OnlineStore for Wrapped<S, A> {
         }))
     }
 
-    fn survey(&self, generations: &[(ViewSlot, Generation, Timestamp)]) -> Result<Vec<Counts>, StoreError> {
+    fn survey(&self, generations: &[Survey]) -> Result<Vec<Counts>, StoreError> {
         self.around.before_survey(generations.len());
         let counts = self.inner.survey(generations)?.into_iter();
         Ok(counts.map(|counts| self.around.counted(counts)).collect())

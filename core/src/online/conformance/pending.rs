@@ -50,6 +50,15 @@ pub(super) fn pending_rows_wait_until_due(store: &dyn OnlineStore) {
         assert_eq!(view.read(&k, at), (Some(expect), true), "at {at}");
     }
     assert_eq!(view.count().pending, 5);
+    // Counted as at an instant, those that are due then are rows of their keys.
+    for (at, keys, pending, earlier) in [(100, 2, 5, 2), (200, 3, 4, 2), (300, 4, 2, 2), (500, 4, 0, 2)] {
+        let counts = view.count_at(at, 111);
+        assert_eq!(
+            (counts.keys, counts.pending, counts.earlier),
+            (keys, pending, earlier),
+            "at {at}"
+        );
+    }
 }
 
 pub(super) fn pending_rows_are_applied_once(store: &dyn OnlineStore) {

@@ -2,7 +2,7 @@
 
 use super::sample::{Answer, NOW, address, read_one, schema, shape};
 use crate::key::EntityKey;
-use crate::online::{Counts, Generation, OnlineRow, OnlineStore, StoreError, ViewSlot};
+use crate::online::{Counts, Generation, OnlineRow, OnlineStore, StoreError, Survey, ViewSlot};
 use crate::time::Timestamp;
 
 /// A view with a first generation, which serves.
@@ -39,6 +39,16 @@ impl<'a> Serving<'a> {
         self.store
             .apply_due(self.slot, self.generation, Timestamp::from_micros(now))
             .unwrap()
+    }
+
+    pub(super) fn count_at(&self, at: i64, from: i64) -> Counts {
+        let survey = Survey {
+            slot: self.slot,
+            generation: self.generation,
+            at: Timestamp::from_micros(at),
+            from: Timestamp::from_micros(from),
+        };
+        self.store.survey(&[survey]).unwrap()[0]
     }
 
     pub(super) fn count(&self) -> Counts {
