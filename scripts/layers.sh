@@ -23,5 +23,6 @@ without asof-registry rocksdb datafusion deltalake tonic axum asof-offline asof-
 without asof-offline rocksdb sqlx tonic axum asof-registry asof-online asof-proto
 without asof-online datafusion deltalake parquet sqlx tonic axum asof-registry asof-offline asof-proto asof-expr
 without asof-proto rocksdb datafusion deltalake sqlx asof-registry asof-offline asof-online asof-server
+without asof-client rocksdb datafusion deltalake parquet sqlx asof-registry asof-offline asof-online asof-server
 [ "$bad" = 0 ] && echo "layers ok"
 exit "$bad"

@@ -61,6 +61,21 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// The same with a memory limit of its own, in bytes, which all that it does shares.
+    pub fn with_memory_limit(&self, bytes: usize) -> Result<Self> {
+        let options = EngineOptions {
+            memory_limit: Some(bytes),
+            ..self.options
+        };
+        Ok(Self {
+            context: session(options)?,
+            options,
+            ..self.clone()
+        })
+    }
+}
+
 /// How many sorts there are in each partition of a read: of questions, of rows, and of answers.
 const SORTS: usize = 3;
 /// What spills in each partition of a read: its sorts, and what divides questions and rows into partitions.

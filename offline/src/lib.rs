@@ -51,6 +51,7 @@ pub use managed::{
 };
 pub use manifest::{Manifest, ManifestChange, Origin, Provenance};
 pub use orphans::Orphans;
+pub use output::Output;
 pub use plan::Strategy;
 pub use replay::{InputChange, Replay, ReplayRequest};
 pub use rows::{RowHead, RowReader, SourceRows};

@@ -122,6 +122,23 @@ pub struct Provenance {
 }
 
 impl Provenance {
+    /// The same of an extract whose spine a caller sent from a file.
+    pub fn of_spine(self, spine: &Path) -> Result<Self> {
+        let path = spine
+            .canonicalize()
+            .map_err(|error| OfflineError::io(spine, &error))?;
+        let metadata = path.metadata().map_err(|error| OfflineError::io(spine, &error))?;
+        Ok(Self {
+            spine: SpineRecord {
+                digest: Digest::of_file(&path)?,
+                bytes: metadata.len(),
+                path: Some(path.display().to_string()),
+                ..self.spine
+            },
+            ..self
+        })
+    }
+
     /// The manifest of the dataset that was written, as text.
     pub(crate) fn seal(self, output: OutputRecord, finished_at: Timestamp) -> Result<String> {
         let content = Content {

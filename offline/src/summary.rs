@@ -1,10 +1,46 @@
 //! What an extract found, in counts.
 
 use asof_core::status::Status;
+use serde::{Deserialize, Serialize};
 
 /// How often each status was given, for one feature.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "NamedCounts", from = "NamedCounts")]
 pub struct StatusCounts([u64; Status::ALL.len()]);
+
+/// The same by name, as it is written.
+#[derive(Serialize, Deserialize)]
+struct NamedCounts {
+    present: u64,
+    null: u64,
+    not_found: u64,
+    expired: u64,
+    held_back: u64,
+}
+
+impl From<StatusCounts> for NamedCounts {
+    fn from(counts: StatusCounts) -> Self {
+        Self {
+            present: counts.get(Status::Present),
+            null: counts.get(Status::Null),
+            not_found: counts.get(Status::NotFound),
+            expired: counts.get(Status::Expired),
+            held_back: counts.get(Status::HeldBack),
+        }
+    }
+}
+
+impl From<NamedCounts> for StatusCounts {
+    fn from(named: NamedCounts) -> Self {
+        let mut counts = Self::default();
+        counts.add(Status::Present, named.present);
+        counts.add(Status::Null, named.null);
+        counts.add(Status::NotFound, named.not_found);
+        counts.add(Status::Expired, named.expired);
+        counts.add(Status::HeldBack, named.held_back);
+        counts
+    }
+}
 
 impl StatusCounts {
     /// Counts so many more.
@@ -25,20 +61,22 @@ fn place(status: Status) -> usize {
 }
 
 /// The counts of one column of the dataset.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeatureSummary {
     /// The column.
     pub column: String,
     /// The type of its values.
+    #[serde(rename = "type")]
     pub data_type: String,
     /// How often each status was given.
     pub counts: StatusCounts,
 }
 
 /// The counts of one view as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewSummary {
     /// The view, with its prefix where it has one.
+    #[serde(rename = "view")]
     pub label: String,
     /// Rows of its source that were read and count.
     pub source_rows: u64,
@@ -55,7 +93,7 @@ pub struct ViewSummary {
 }
 
 /// What an extract found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExtractSummary {
     /// Rows of the spine, and so of the dataset.
     pub rows: u64,

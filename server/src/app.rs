@@ -4,12 +4,15 @@ use std::future::Future;
 use std::sync::Arc;
 
 use asof_core::online::OnlineStore;
-use asof_core::registry::{RegistryError, RegistryStore};
+use asof_core::registry::RegistryStore;
 use asof_core::time::Clock;
 use asof_registry::ProjectConfig;
 use tokio_util::sync::CancellationToken;
 
+use crate::background::Background;
+use crate::error::ServerError;
 use crate::features::FeatureReader;
+use crate::flight::extract::Extracts;
 use crate::intake::Intake;
 use crate::jobs::Jobs;
 use crate::lifecycle::{Drained, Limits, Listening};
@@ -49,6 +52,10 @@ pub(crate) struct App<S, R, J> {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) wall: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
+    /// What makes datasets.
+    pub(crate) extracts: Extracts,
+    /// Threads of low priority.
+    pub(crate) background: Background,
     /// Cancelled when the server starts to drain.
     pub(crate) stopping: CancellationToken,
 }
@@ -58,12 +65,12 @@ pub(crate) struct App<S, R, J> {
 ///
 /// # Errors
 ///
-/// The registry cannot be read at the start.
+/// The registry cannot be read at the start, or there is no room for an engine.
 pub async fn serve<S, R, J>(
     parts: ServeParts<S, R, J>,
     listening: Listening,
     shutdown: impl Future<Output = ()> + Send,
-) -> Result<Drained, RegistryError>
+) -> Result<Drained, ServerError>
 where
     S: OnlineStore + 'static,
     R: RegistryStore + 'static,
@@ -92,6 +99,8 @@ where
         clock,
         wall: wall.clone(),
         metrics: Arc::new(Metrics::new()),
+        extracts: Extracts::new(intake.engine())?,
+        background: Background::default(),
         stopping: stopping.clone(),
     });
     let metrics = app.metrics.clone();

@@ -28,6 +28,11 @@ impl Threads {
         }
     }
 
+    /// Where what holds nothing runs that anybody else waits for.
+    pub(crate) fn idle(&self) -> &Handle {
+        &self.idle
+    }
+
     /// What is short and holds a lock that reads or pushes wait for: writes to the store.
     pub(crate) async fn write<T, E>(
         &self,

@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tonic::{Code, Status};
 
-use crate::http::{self, is_grpc};
+use crate::http::{is_grpc, refusal};
 
 const HEADER: &str = "grpc-timeout";
 
@@ -17,10 +17,7 @@ const UNLIMITED: [&str; 1] = ["/asof.v1.JobService/Materialize"];
 /// Answers with DEADLINE_EXCEEDED, and drops the work, where the time is over.
 pub(crate) async fn enforce(State(longest): State<Duration>, request: Request, next: Next) -> Response {
     let grpc = is_grpc(request.headers());
-    let asked = request
-        .headers()
-        .get(HEADER)
-        .and_then(|value| parse(value.as_bytes()));
+    let asked = asked(request.headers());
     let limit = match UNLIMITED.contains(&request.uri().path()) {
         true => asked,
         false => Some(asked.map_or(longest, |asked| asked.min(longest))),
@@ -33,7 +30,7 @@ pub(crate) async fn enforce(State(longest): State<Duration>, request: Request, n
         if grpc {
             Status::deadline_exceeded(message).into_http()
         } else {
-            http::refusal(Code::DeadlineExceeded, message).into_response()
+            refusal(Code::DeadlineExceeded, message).into_response()
         }
     };
     if limit.is_zero() {
@@ -43,6 +40,11 @@ pub(crate) async fn enforce(State(longest): State<Duration>, request: Request, n
         Ok(response) => response,
         Err(_) => over(),
     }
+}
+
+/// The deadline that a caller gives.
+pub(crate) fn asked(headers: &http::HeaderMap) -> Option<Duration> {
+    parse(headers.get(HEADER)?.as_bytes())
 }
 
 /// At most eight digits and a unit, as the gRPC specification has it.

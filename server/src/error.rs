@@ -5,8 +5,10 @@ use asof_core::online::StoreError;
 use asof_core::registry::RegistryError;
 use asof_core::service::PlanError;
 use asof_core::time::Timestamp;
+use asof_offline::OfflineError;
 use asof_registry::{ApplyError, NotFound, Problems};
 use tonic::Code;
+use tonic::metadata::MetadataValue;
 
 use crate::intake::IntakeError;
 
@@ -51,6 +53,15 @@ pub enum ServerError {
     /// A job could not be started.
     #[error(transparent)]
     Job(#[from] JobError),
+    /// Sources, or the rows of a call, cannot be used.
+    #[error(transparent)]
+    Offline(#[from] OfflineError),
+    /// More is asked for than there is room for.
+    #[error("{0}")]
+    Overloaded(String),
+    /// Something that is needed cannot be reached.
+    #[error("{0}")]
+    Unavailable(String),
     /// A mistake of ours.
     #[error("a bug in asof: {0}")]
     Bug(String),
@@ -160,6 +171,9 @@ impl ServerError {
             Self::Apply(ApplyError::Breaking(_)) => Code::FailedPrecondition,
             Self::Intake(error) => intake_code(error),
             Self::Job(error) => job_code(error),
+            Self::Offline(error) => offline_code(error),
+            Self::Overloaded(_) => Code::ResourceExhausted,
+            Self::Unavailable(_) => Code::Unavailable,
             Self::Bug(_) => Code::Internal,
         }
     }
@@ -171,9 +185,27 @@ impl From<ColumnMismatch> for ServerError {
     }
 }
 
+/// The name under which a status says what kind of failure it is, where its code does not.
+pub const KIND: &str = "asof-kind";
+/// Rows of a caller or of a source, or what is stored, cannot be used.
+pub const KIND_DATA: &str = "data";
+/// A definition does not fit.
+pub const KIND_DEFINITION: &str = "definition";
+
 impl From<ServerError> for tonic::Status {
     fn from(error: ServerError) -> Self {
-        Self::new(error.code(), error.to_string())
+        let kind = match &error {
+            ServerError::Offline(OfflineError::Data(_)) => Some(KIND_DATA),
+            ServerError::Offline(OfflineError::Definition(_)) => Some(KIND_DEFINITION),
+            _ => None,
+        };
+        let mut status = Self::new(error.code(), error.to_string());
+        if let Some(kind) = kind {
+            status
+                .metadata_mut()
+                .insert(KIND, MetadataValue::from_static(kind));
+        }
+        status
     }
 }
 
@@ -209,6 +241,19 @@ fn intake_code(error: &IntakeError) -> Code {
         IntakeError::Unavailable(_) => Code::Unavailable,
         IntakeError::Store(error) => store_code(error),
         IntakeError::Bug(_) => Code::Internal,
+    }
+}
+
+fn offline_code(error: &OfflineError) -> Code {
+    match error {
+        OfflineError::Definition(_) => Code::FailedPrecondition,
+        OfflineError::Data(_) => Code::InvalidArgument,
+        OfflineError::OutputExists { .. } => Code::AlreadyExists,
+        OfflineError::OutputIsInput { .. } => Code::InvalidArgument,
+        OfflineError::NoSpace { .. } | OfflineError::Memory(_) => Code::ResourceExhausted,
+        OfflineError::Unavailable { .. } => Code::Unavailable,
+        OfflineError::Conflict(_) => Code::Aborted,
+        OfflineError::Internal(_) => Code::Internal,
     }
 }
 

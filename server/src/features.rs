@@ -131,6 +131,14 @@ impl Prepared {
         })
     }
 
+    /// What it is called in the ledger of runs.
+    pub fn subject(&self) -> String {
+        match &self.selection {
+            Selection::Service(name) => name.clone(),
+            Selection::Features(features) => features.join(","),
+        }
+    }
+
     /// The service's name; empty for a list of features.
     pub fn service(&self) -> &str {
         match &self.selection {

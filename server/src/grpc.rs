@@ -21,6 +21,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::app::App;
 use crate::error::ServerError;
+use crate::flight;
 use crate::jobs::Jobs;
 
 /// The most bytes of one request.
@@ -57,6 +58,7 @@ where
         .add_service(registry)
         .add_service(jobs)
         .add_service(ingest)
+        .add_service(flight::service(app.clone()))
         .add_service(health_service);
     let descriptors = || {
         tonic_reflection::server::Builder::configure()
@@ -71,12 +73,13 @@ where
 }
 
 /// The services whose health is told; the empty name stands for the server.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "",
     "asof.v1.OnlineService",
     "asof.v1.RegistryService",
     "asof.v1.JobService",
     "asof.v1.IngestService",
+    "arrow.flight.protocol.FlightService",
 ];
 
 /// Tells all who ask that the server stops.

@@ -23,7 +23,7 @@
 //! base64, and `NaN`, `Infinity` and `-Infinity` are text. Errors are
 //! `{ "error": { "code": "NOT_FOUND", "message": "…" } }` with the HTTP status that goes with the gRPC code.
 
-mod request;
+pub(crate) mod request;
 mod response;
 
 use std::sync::Arc;

@@ -22,6 +22,7 @@ pub mod status;
 
 mod background;
 mod deadline;
+mod flight;
 mod grpc;
 mod http;
 

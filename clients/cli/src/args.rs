@@ -115,7 +115,6 @@ impl Command {
             Self::Init(_) => Some("init"),
             Self::Ingest(_) => Some("ingest"),
             Self::Compact(_) => Some("compact"),
-            Self::Extract(_) => Some("extract"),
             Self::Explain(_) => Some("explain"),
             Self::Lint(_) => Some("lint"),
             Self::Replay(_) => Some("replay"),
@@ -128,6 +127,7 @@ impl Command {
             | Self::Show(_)
             | Self::Search(_)
             | Self::Push(_)
+            | Self::Extract(_)
             | Self::Materialize(_)
             | Self::Get(_)
             | Self::Status

@@ -10,7 +10,7 @@ use asof_core::time::TimeError;
 use asof_offline::OfflineError;
 use asof_registry::{ApplyError, ListenError, LoadError, NotFound, Problems};
 use asof_server::BindError;
-use asof_server::error::ServerError;
+use asof_server::error::{KIND, KIND_DATA, KIND_DEFINITION, ServerError};
 use asof_server::intake::IntakeError;
 use asof_server::materialize::MaterializeError;
 use tonic::Code;
@@ -158,7 +158,29 @@ impl From<tonic::Status> for Failure {
         if std::error::Error::source(&status).is_some() {
             return Self::broken(&status.message());
         }
-        Self::new(of_code(status.code()), status.message())
+        Self::new(of_status(&status), status.message())
+    }
+}
+
+impl From<asof_client::Error> for Failure {
+    fn from(error: asof_client::Error) -> Self {
+        match error {
+            asof_client::Error::Status(status) => (*status).into(),
+            asof_client::Error::Url(_) => Self::usage(error.to_string()),
+            asof_client::Error::Unreachable { .. } => Self::unavailable(error.to_string()),
+            asof_client::Error::Rows(reason) => Self::new(Exit::Data, reason),
+            asof_client::Error::Cut(reason) => Self::broken(&reason),
+        }
+    }
+}
+
+/// The exit code of a status: by the kind of failure where it names one.
+fn of_status(status: &tonic::Status) -> Exit {
+    let kind = status.metadata().get(KIND).and_then(|kind| kind.to_str().ok());
+    match kind {
+        Some(KIND_DATA) => Exit::Data,
+        Some(KIND_DEFINITION) => Exit::Definition,
+        _ => of_code(status.code()),
     }
 }
 

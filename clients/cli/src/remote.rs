@@ -113,6 +113,11 @@ impl Remote {
         JobServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
+    /// The calls for tables.
+    pub fn client(&self) -> asof_client::Client {
+        asof_client::Client::over(self.channel.clone())
+    }
+
     /// The calls for rows.
     pub fn ingest(&self) -> IngestServiceClient<Channel> {
         IngestServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)

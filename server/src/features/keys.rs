@@ -84,6 +84,11 @@ impl Keys {
         })
     }
 
+    /// The columns, in the order of the plan's caller columns.
+    pub fn columns(&self) -> &[ArrayRef] {
+        &self.columns
+    }
+
     /// How many positions there are.
     pub fn rows(&self) -> usize {
         self.rows

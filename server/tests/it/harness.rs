@@ -192,8 +192,8 @@ pub(crate) struct Server {
     pub(crate) clock: Arc<HandClock>,
     stop: Option<oneshot::Sender<()>>,
     ended: tokio::task::JoinHandle<Drained>,
-    /// Where managed tables are.
-    _tables: tempfile::TempDir,
+    /// Where managed tables are, and files of sources.
+    pub(crate) tables: tempfile::TempDir,
 }
 
 pub(crate) fn project() -> ProjectName {
@@ -247,7 +247,7 @@ impl Server {
             clock,
             stop: Some(stop),
             ended,
-            _tables: tables,
+            tables,
         }
     }
 

@@ -12,6 +12,7 @@
 
 mod abuse;
 mod errors;
+mod flight;
 mod harness;
 mod json;
 mod materialize_expiry;

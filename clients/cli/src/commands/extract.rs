@@ -1,5 +1,7 @@
 //! `asof extract`: a training dataset.
 
+mod remote;
+
 use std::sync::Arc;
 
 use asof_core::duration::Duration;
@@ -20,6 +22,10 @@ use crate::progress::Line;
 
 pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failure> {
     let rows = rows(args)?;
+    if let Some(remote) = global.remote().await? {
+        let (id, dataset) = remote::run(&remote, args, rows).await?;
+        return tell(global, args, id, &dataset);
+    }
     let project = global.open()?;
     let registry = project.registry().await?;
     let version = project.head(&registry).await?;
@@ -54,11 +60,14 @@ pub(super) async fn run(global: &Global, args: &ExtractArgs) -> Result<(), Failu
     let id = run
         .end(result.as_ref().map(row_counts).map_err(ToString::to_string))
         .await?;
-    let dataset = result?;
+    tell(global, args, id, &result?)
+}
+
+fn tell(global: &Global, args: &ExtractArgs, run: u64, dataset: &Dataset) -> Result<(), Failure> {
     if global.json {
-        output::json(&to_json(id, &dataset));
+        output::json(&to_json(run, dataset));
     } else {
-        print(&dataset);
+        print(dataset);
         if args.explain {
             output::line("");
             output::line(dataset.summary.plan.trim_end());
@@ -122,37 +131,19 @@ pub(super) fn row_counts(dataset: &Dataset) -> RowCounts {
     }
 }
 
-/// A summary for programs.
+/// A dataset for programs.
 pub(super) fn to_json(run: u64, dataset: &Dataset) -> Value {
-    let summary = &dataset.summary;
-    let views: Vec<Value> = summary
-        .views
-        .iter()
-        .map(|view| {
-            json!({
-                "view": view.label, "source_rows": view.source_rows, "unread_rows": view.unread_rows,
-                "skipped_rows": view.skipped_rows,
-                "repeated_rows": view.repeated_rows, "held_back_winners": view.held_back_winners,
-                "corrected_rows": view.corrected_rows,
-            })
-        })
-        .collect();
-    let features: Vec<Value> = summary
-        .features
-        .iter()
-        .map(|feature| {
-            let counts: serde_json::Map<String, Value> = Status::ALL
-                .iter()
-                .map(|status| (status.as_str().to_lowercase(), json!(feature.counts.get(*status))))
-                .collect();
-            json!({ "column": feature.column, "type": feature.data_type, "counts": counts })
-        })
-        .collect();
-    json!({
-        "run": run, "output": dataset.output, "manifest": dataset.manifest, "rows": summary.rows,
-        "columns": summary.columns, "bytes": dataset.bytes, "digest": dataset.digest, "views": views,
-        "features": features, "plan": summary.plan,
-    })
+    let mut told = json!({
+        "run": run, "output": dataset.output, "manifest": dataset.manifest, "bytes": dataset.bytes,
+        "digest": dataset.digest,
+    });
+    // A struct of numbers and text always has a JSON form.
+    if let (Some(told), Ok(Value::Object(summary))) =
+        (told.as_object_mut(), serde_json::to_value(&dataset.summary))
+    {
+        told.extend(summary);
+    }
+    told
 }
 
 /// The summary of an extract, for people.

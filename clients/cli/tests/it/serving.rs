@@ -94,11 +94,93 @@ fn a_project_elsewhere_is_reached_by_url() {
     );
     remote(&["apply", "--yes", "--allow-breaking"]);
     assert!(remote(&["show", "last_order"]).stdout.contains("ttl = \"60d\""));
-    elsewhere.refused(
-        &["--server", &server.url, "extract", "--service", "reorder_v1", "--spine", "spine.csv", "--out", "t.csv"],
-        2,
-        "`asof extract` works on the project's directory, not yet through a server: run it there, without --server",
-    );
+}
+
+/// A dataset is the same wherever it is made.
+#[test]
+fn an_extract_through_a_server_is_the_same_dataset() {
+    let project = Project::applied();
+    let server = start(&project);
+    let elsewhere = Project::starter();
+    let spine = [
+        "extract",
+        "--service",
+        "reorder_v1",
+        "--spine",
+        "spine.csv",
+        "--status",
+    ];
+    let grid = [
+        "extract",
+        "--features",
+        "last_order:amount",
+        "--from",
+        "2026-01-10T00:00:00Z",
+        "--to",
+        "2026-02-10T00:00:00Z",
+        "--every",
+        "7d",
+    ];
+    for (name, args) in [("spine", &spine[..]), ("grid", &grid[..])] {
+        for ending in ["csv", "parquet", "arrow"] {
+            let out = format!("of_{name}.{ending}");
+            let out = ["--out", &out, "--json"];
+            let here = project.done(&[args, &out].concat()).json();
+            let there = elsewhere
+                .done(&[&["--server", &server.url], args, &out].concat())
+                .json();
+            for told in ["rows", "columns", "views", "features", "digest"] {
+                assert_eq!(here[told], there[told], "{told} of {out:?}");
+            }
+        }
+    }
+    let manifest: serde_json::Value =
+        serde_json::from_str(&elsewhere.read("of_spine.csv.manifest.json")).unwrap();
+    let spine = elsewhere.path().canonicalize().unwrap().join("spine.csv");
+    assert_eq!(manifest["content"]["spine"]["path"], spine.to_str().unwrap());
+
+    let remote = |more: &[&str]| {
+        let base = ["--server", &server.url, "extract", "--out", "t.csv"];
+        elsewhere.asof(&[&base[..], more].concat())
+    };
+    elsewhere.write("no_time.csv", "customer_id\n1\n");
+    elsewhere.write("no_key.csv", "event_timestamp\n2026-01-10T00:00:00Z\n");
+    for (more, code, text) in [
+        (
+            ["--service", "reorder_v9", "--spine", "spine.csv"],
+            2,
+            "unknown service \"reorder_v9\"",
+        ),
+        (
+            ["--service", "reorder_v1", "--spine", "nothing.csv"],
+            4,
+            "spine nothing.csv does not exist",
+        ),
+        (
+            ["--service", "reorder_v1", "--spine", "no_time.csv"],
+            4,
+            "has no time column \"event_timestamp\"",
+        ),
+        (
+            ["--service", "reorder_v1", "--spine", "no_key.csv"],
+            4,
+            "has no column \"customer_id\"",
+        ),
+    ] {
+        let refused = remote(&more);
+        assert!(refused.stderr.contains(text), "{refused:?}");
+        assert_eq!(refused.code, code, "{refused:?}");
+    }
+    let refused = remote(&[
+        "--service",
+        "reorder_v1",
+        "--spine",
+        "spine.csv",
+        "--memory",
+        "64",
+    ]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(!elsewhere.path().join("t.csv").exists());
 }
 
 #[test]
@@ -304,19 +386,10 @@ fn a_foreign_server_is_told_of() {
 #[test]
 fn commands_of_a_directory_refuse_a_server() {
     let project = Project::applied();
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 9] = [
         &["init", "other"],
         &["ingest", "clicks", "a.csv"],
         &["compact"],
-        &[
-            "extract",
-            "--service",
-            "reorder_v1",
-            "--spine",
-            "spine.csv",
-            "--out",
-            "t.csv",
-        ],
         &[
             "explain",
             "--service",

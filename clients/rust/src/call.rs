@@ -1,0 +1,74 @@
+//! Calls that may be made again, under one deadline.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use asof_proto::v1::ingest_service_client::IngestServiceClient;
+use asof_proto::v1::online_service_client::OnlineServiceClient;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use crate::{Client, Error};
+
+/// How long a call may take with all its attempts, where the client has no deadline of its own.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How long to wait before the second attempt; twice as long before each further one, up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The most bytes of an answer.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// The services of a server.
+pub(crate) struct Clients {
+    pub(crate) online: OnlineServiceClient<Channel>,
+    pub(crate) ingest: IngestServiceClient<Channel>,
+}
+
+impl Client {
+    /// Makes a call that has the same effect however often it is made, until it is answered, refused, or out of time.
+    pub(crate) async fn repeated<M, T, F>(
+        &self,
+        message: &M,
+        call: impl Fn(Clients, Request<M>) -> F,
+    ) -> Result<T, Error>
+    where
+        M: Clone,
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let end = Instant::now() + self.deadline.unwrap_or(DEADLINE);
+        let mut wait = FIRST_WAIT;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let mut request = Request::new(message.clone());
+            request.set_timeout(left);
+            let answer = tokio::time::timeout(left, call(self.clients(), request)).await;
+            let status = match answer {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => status,
+                Err(_) => return Err(Status::deadline_exceeded(out_of_time(self.deadline)).into()),
+            };
+            let again = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted);
+            if !again || Instant::now() + wait >= end {
+                return Err(status.into());
+            }
+            tokio::time::sleep(wait).await;
+            wait = (2 * wait).min(LONGEST_WAIT);
+        }
+    }
+
+    fn clients(&self) -> Clients {
+        Clients {
+            online: OnlineServiceClient::new(self.channel.clone())
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            ingest: IngestServiceClient::new(self.channel.clone())
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+        }
+    }
+}
+
+fn out_of_time(deadline: Option<Duration>) -> String {
+    format!(
+        "the server did not answer within {:?}",
+        deadline.unwrap_or(DEADLINE)
+    )
+}

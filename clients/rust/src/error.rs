@@ -1,0 +1,56 @@
+//! Why a call failed.
+
+use tonic::{Code, Status};
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What was given is no URL.
+    #[error("the server's URL cannot be read: {0}; write it as grpc://127.0.0.1:2763")]
+    Url(String),
+    /// Nobody answers there.
+    #[error("the server cannot be reached: {reason}")]
+    Unreachable {
+        /// What the system said.
+        reason: String,
+    },
+    /// The server refused, or failed.
+    #[error("{}", .0.message())]
+    Status(Box<Status>),
+    /// The rows that were to be sent could not be made.
+    #[error("the rows to send cannot be read: {0}")]
+    Rows(String),
+    /// The answer ended before its end.
+    #[error("the answer of the server ended early: {0}")]
+    Cut(String),
+}
+
+impl Error {
+    /// The gRPC code, where a server gave one.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Status(status) => Some(status.code()),
+            Self::Unreachable { .. } | Self::Cut(_) => Some(Code::Unavailable),
+            Self::Url(_) | Self::Rows(_) => None,
+        }
+    }
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        // What has a cause here was not sent by a server.
+        match std::error::Error::source(&status) {
+            Some(cause) => Self::Cut(deepest(cause)),
+            None => Self::Status(Box::new(status)),
+        }
+    }
+}
+
+/// What is at the bottom of an error.
+pub(crate) fn deepest(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(cause) = deepest.source() {
+        deepest = cause;
+    }
+    deepest.to_string()
+}

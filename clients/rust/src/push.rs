@@ -1,0 +1,58 @@
+//! Rows that are pushed to a managed source.
+
+use arrow_array::RecordBatch;
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::ArrowError;
+use asof_proto::v1;
+
+use crate::{Client, Error};
+
+/// What became of rows that were pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// How many were accepted: they are served, and come to the source's table and so to every extract.
+    pub accepted: u64,
+    /// The rows that were not, by their places from 0 on, each with what is wrong with it.
+    pub rejected: Vec<(u32, String)>,
+    /// Whether an earlier push of the same id had brought them already; this is its answer.
+    pub already_accepted: bool,
+}
+
+impl Client {
+    /// Pushes up to 10,000 rows, which are served when the call returns. `request_id` tells this push from others:
+    /// within 7 days, the same id has no further effect, so that a call of which no answer came is made again.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses: no row was accepted then. After [`Error::Cut`] or a deadline that is over it is not
+    /// known whether they were: push the same rows under the same id.
+    pub async fn push(&self, source: &str, rows: &RecordBatch, request_id: &str) -> Result<Pushed, Error> {
+        let request = v1::PushRequest {
+            source: source.to_owned(),
+            request_id: request_id.to_owned(),
+            rows: Some(v1::push_request::Rows::ArrowStream(stream(rows)?)),
+        };
+        let response = self.repeated(&request, |mut clients, request| async move {
+            clients.ingest.push(request).await
+        });
+        let v1::PushResponse {
+            accepted,
+            rejected,
+            already_accepted,
+        } = response.await?;
+        Ok(Pushed {
+            accepted,
+            rejected: rejected.into_iter().map(|row| (row.row, row.reason)).collect(),
+            already_accepted,
+        })
+    }
+}
+
+fn stream(rows: &RecordBatch) -> Result<Vec<u8>, Error> {
+    let written = || {
+        let mut writer = StreamWriter::try_new(Vec::new(), rows.schema_ref())?;
+        writer.write(rows)?;
+        writer.into_inner()
+    };
+    written().map_err(|error: ArrowError| Error::Rows(error.to_string()))
+}

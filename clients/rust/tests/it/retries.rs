@@ -1,0 +1,72 @@
+//! A server that is too busy at first.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use asof_client::{Client, Selection};
+use asof_proto::response::GetFeaturesResponse;
+use asof_proto::v1;
+use asof_proto::v1::online_service_server::{OnlineService, OnlineServiceServer};
+use tokio::net::TcpListener;
+use tonic::{Code, Request, Response, Status};
+
+struct Busy {
+    calls: Arc<AtomicU32>,
+    /// How often it says so.
+    times: u32,
+    code: Code,
+}
+
+#[tonic::async_trait]
+impl OnlineService for Busy {
+    async fn get_features(
+        &self,
+        request: Request<v1::GetFeaturesRequest>,
+    ) -> Result<Response<GetFeaturesResponse>, Status> {
+        assert!(request.metadata().contains_key("grpc-timeout"));
+        if self.calls.fetch_add(1, Ordering::SeqCst) < self.times {
+            return Err(Status::new(self.code, "come again"));
+        }
+        Ok(Response::new(GetFeaturesResponse::default()))
+    }
+}
+
+/// How a call ends, and how many attempts it took.
+async fn tried(times: u32, code: Code, deadline: Duration) -> (Option<Code>, u32) {
+    let calls = Arc::new(AtomicU32::new(0));
+    let busy = Busy {
+        calls: Arc::clone(&calls),
+        times,
+        code,
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("grpc://{}", listener.local_addr().unwrap());
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let server = tonic::transport::Server::builder().add_service(OnlineServiceServer::new(busy));
+    let serving = tokio::spawn(server.serve_with_incoming(incoming));
+    let client = Client::connect(&url).await.unwrap().with_deadline(deadline);
+    let keys: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let keys = RecordBatch::try_from_iter([("card", keys)]).unwrap();
+    let answer = client.get_features(&Selection::Service("s".into()), &keys).await;
+    serving.abort();
+    (
+        answer.err().and_then(|error| error.code()),
+        calls.load(Ordering::SeqCst),
+    )
+}
+
+#[tokio::test]
+async fn a_call_is_made_again_within_its_deadline() {
+    let long = Duration::from_secs(20);
+    assert_eq!(tried(3, Code::Unavailable, long).await, (None, 4));
+    assert_eq!(tried(1, Code::ResourceExhausted, long).await, (None, 2));
+    // What is wrong stays wrong.
+    assert_eq!(tried(1, Code::NotFound, long).await, (Some(Code::NotFound), 1));
+    let started = Instant::now();
+    let (code, attempts) = tried(u32::MAX, Code::Unavailable, Duration::from_millis(300)).await;
+    assert_eq!(code, Some(Code::Unavailable));
+    assert!(attempts > 2, "{attempts} attempts");
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
