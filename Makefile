@@ -8,7 +8,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BUILD := cargo build --workspace --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test audit planted bench check-duckdb
+.PHONY: help setup build demo test audit planted bench check-duckdb check-flight
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -37,3 +37,6 @@ bench: setup ## Print the figures (release build); ARGS="--only extract --rows 1
 
 check-duckdb: build ## Compare the extract of examples/flights with DuckDB's as-of join
 	@scripts/check_duckdb.sh
+
+check-flight: build ## Talk to a server with pyarrow's Flight client, and compare its datasets
+	@scripts/check_flight.sh

@@ -6,6 +6,7 @@
 # directory; redis-server comes from the system's packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/python.sh
 
 target=${CARGO_TARGET_DIR:-target}
 profile=${PROFILE:-release}
@@ -24,15 +25,6 @@ measured() {
     *" --only"*) false ;;
     *) true ;;
     esac
-}
-
-# A virtual environment in the target directory with what a file names.
-python_with() { # requirements directory
-    if ! cmp -s "$1" "$2/installed.txt"; then
-        python3 -m venv --clear "$2"
-        "$2/bin/pip" install --quiet --disable-pip-version-check -r "$1"
-        cp "$1" "$2/installed.txt"
-    fi
 }
 
 peers=()

@@ -3,16 +3,12 @@
 # Works on a copy of examples/flights, so that the checkout stays as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/python.sh
 scripts/setup.sh python
 
 target=${CARGO_TARGET_DIR:-target}
 venv=$target/check-duckdb-venv
-requirements=benches/check_duckdb.requirements.txt
-if ! cmp -s "$requirements" "$venv/installed.txt"; then
-    python3 -m venv --clear "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
-    cp "$requirements" "$venv/installed.txt"
-fi
+python_with benches/check_duckdb.requirements.txt "$venv"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
