@@ -75,6 +75,16 @@ impl Manifest {
         &self.content.definitions_digest
     }
 
+    /// The path of the manifest of a dataset.
+    pub fn path_of(dataset: &Path) -> PathBuf {
+        path_of(dataset)
+    }
+
+    /// The dataset's column of times.
+    pub fn time_column(&self) -> &str {
+        &self.content.rules.time_column
+    }
+
     /// The service, or `None` where single features were asked for.
     pub fn service(&self) -> Option<&str> {
         self.content.service.as_deref()

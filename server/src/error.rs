@@ -41,6 +41,9 @@ pub enum ServerError {
     /// No such version.
     #[error("the registry has no version {0}")]
     NoVersion(u64),
+    /// No dataset is kept under this name.
+    #[error("no extract is kept as {0:?}: `DoExchange` with \"save\" keeps one")]
+    NoExtract(String),
     /// Definition files are wrong.
     #[error(transparent)]
     Definitions(#[from] Problems),
@@ -167,7 +170,7 @@ impl ServerError {
             Self::NotServed(_) => Code::FailedPrecondition,
             Self::Store(error) => store_code(error),
             Self::Registry(error) | Self::Apply(ApplyError::Registry(error)) => registry_code(error),
-            Self::NotDefined(_) | Self::NoVersion(_) => Code::NotFound,
+            Self::NotDefined(_) | Self::NoVersion(_) | Self::NoExtract(_) => Code::NotFound,
             Self::Apply(ApplyError::Breaking(_)) => Code::FailedPrecondition,
             Self::Intake(error) => intake_code(error),
             Self::Job(error) => job_code(error),

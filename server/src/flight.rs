@@ -10,6 +10,7 @@ pub(crate) mod extract;
 mod listing;
 mod put;
 mod read;
+mod saved;
 mod upload;
 
 use std::sync::Arc;
@@ -34,8 +35,9 @@ use crate::deadline;
 use crate::error::ServerError;
 use crate::http::request;
 use crate::jobs::Jobs;
-use command::{ExtractCommand, PutCommand, ReadTicket, of_descriptor, parse};
+use command::{ExtractCommand, GetTicket, PutCommand, of_descriptor};
 use download::{Messages, Outlet, Until, messages, status_of};
+use saved::Saved;
 use upload::{Refused, Upload};
 
 /// The most bytes of one message.
@@ -135,7 +137,10 @@ where
         let deadline = deadline::asked(request.metadata().as_ref());
         let (app, ticket) = (Arc::clone(&self.0), request.into_inner().ticket);
         self.answer("arrow.flight.protocol.FlightService/DoGet", deadline, |outlet| async move {
-            let ticket: ReadTicket = parse("ticket", &ticket)?;
+            let ticket = match GetTicket::parse(&ticket)? {
+                GetTicket::Read(ticket) => ticket,
+                GetTicket::Extract(name) => return Saved::of(&app.config, &name)?.send(outlet).await,
+            };
             app.watch.refresh().await?;
             let prepared = app.reader.prepare(ticket.selection()?)?;
             let (times, status) = (ticket.times()?, ticket.status);
@@ -189,7 +194,9 @@ where
             return Err(ServerError::argument("expression", "is not supported: leave it empty").into());
         }
         let version = self.0.watch.refresh().await.map_err(ServerError::from)?;
-        let flights = listing::all(&version.definitions).into_iter().map(Ok);
+        let flights = listing::all(&version.definitions, &self.0.config)
+            .into_iter()
+            .map(Ok);
         Ok(Response::new(futures::stream::iter(flights).boxed()))
     }
 

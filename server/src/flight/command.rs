@@ -34,6 +34,8 @@ pub(super) struct ExtractCommand {
     /// Whether to add a column of statuses for each feature and of event times for each view.
     #[serde(default)]
     pub(super) status: bool,
+    /// Under which name the server keeps the dataset as well.
+    pub(super) save: Option<String>,
 }
 
 /// What `DoPut` does with the rows that are sent.
@@ -50,7 +52,21 @@ pub(super) enum PutCommand {
     Ingest { source: String, id: Option<String> },
 }
 
-/// What `DoGet` returns: the features of a service or a list, or of a view, of all keys or of some.
+/// What `DoGet` returns.
+pub(super) enum GetTicket {
+    /// The features of entities.
+    Read(Box<ReadTicket>),
+    /// A dataset that the server kept, by its name.
+    Extract(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExtractTicket {
+    extract: String,
+}
+
+/// The features of a service or a list, or of a view, of all keys or of some.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReadTicket {
@@ -120,6 +136,15 @@ impl ReadTicket {
                 "do not go together: give at, or from, to and every, or none of them",
             )),
         }
+    }
+}
+
+impl GetTicket {
+    pub(super) fn parse(ticket: &[u8]) -> Result<Self, ServerError> {
+        if let Ok(ExtractTicket { extract }) = parse("ticket", ticket) {
+            return Ok(Self::Extract(extract));
+        }
+        parse("ticket", ticket).map(|read| Self::Read(Box::new(read)))
     }
 }
 

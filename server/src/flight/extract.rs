@@ -6,13 +6,16 @@ use asof_core::definition::Location;
 use asof_core::name::SourceName;
 use asof_core::online::OnlineStore;
 use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
-use asof_offline::{Engine, ExtractRequest, ExtractSummary, Grid, Origin, Provenance, Rows, Silent};
+use asof_offline::{
+    DatasetWriter, Engine, ExtractRequest, ExtractSummary, Grid, Origin, Provenance, Rows, Silent,
+};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::command::ExtractCommand;
 use super::download::{Outlet, send};
+use super::saved::Saved;
 use super::upload::{Refused, Upload};
 use crate::app::App;
 use crate::error::ServerError;
@@ -67,6 +70,8 @@ struct Asked<'a> {
     rows: Rows<'a>,
     as_corrected: bool,
     status: bool,
+    /// Where the server keeps the dataset as well.
+    save: Option<Saved>,
 }
 
 /// The dataset of the rows that come.
@@ -83,6 +88,8 @@ where
     app.watch.refresh().await?;
     let prepared = app.reader.prepare(command.selection()?)?;
     let timezone = command.timezone()?;
+    let save = command.save.as_deref().map(|name| Saved::of(&app.config, name));
+    let save = save.transpose()?;
     let spine = tokio::select! {
         spine = upload.spool("spine.arrow") => spine?,
         () = outlet.closed() => return Err(gone().into()),
@@ -96,6 +103,7 @@ where
         },
         as_corrected: command.as_corrected,
         status: command.status,
+        save,
     };
     entered(&app, asked, &outlet).await
 }
@@ -118,6 +126,7 @@ where
         rows: Rows::Grid(grid),
         as_corrected,
         status,
+        save: None,
     };
     entered(&app, asked, &outlet).await
 }
@@ -200,14 +209,25 @@ where
     };
     let mut extracting = app.extracts.engine.begin_extract(request).await?;
     let schema = Arc::clone(extracting.schema());
+    let keeping = asked.save.as_ref().map(|saved| {
+        let writer = DatasetWriter::create(saved.target()?, &schema, 1)?;
+        Ok::<_, ServerError>(writer)
+    });
+    let mut keeping = keeping.transpose()?;
     send(outlet, schema, |batches| async move {
         while let Some(batch) = extracting.next().await? {
+            if let Some(writer) = &mut keeping {
+                writer.write(&batch)?;
+            }
             if batches.send(Ok(batch)).await.is_err() {
                 return Err(gone());
             }
         }
         drop(batches);
         let (summary, provenance) = extracting.finish()?;
+        if let Some(writer) = keeping {
+            writer.finish(summary.clone(), provenance.clone(), app.wall.now())?;
+        }
         let sum = |rows: fn(&asof_offline::ViewSummary) -> u64| summary.views.iter().map(rows).sum();
         let counts = (
             sum(|view| view.source_rows),

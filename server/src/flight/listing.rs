@@ -5,18 +5,21 @@ use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
 use arrow_schema::{Field, Schema};
 use asof_core::definition::{Definitions, Location, Source};
 use asof_core::service::ReadPlan;
+use asof_registry::ProjectConfig;
 use serde_json::json;
 
 use super::put::source_of;
+use super::saved;
 use crate::error::ServerError;
 
 /// The kinds of flights, which are the first part of their paths.
 const SERVICE: &str = "service";
 const VIEW: &str = "view";
 const SOURCE: &str = "source";
+const EXTRACT: &str = "extract";
 
-/// Services and views, which can be fetched, and managed sources, which take rows.
-pub(super) fn all(definitions: &Definitions) -> Vec<FlightInfo> {
+/// Services, views and kept datasets, which can be fetched, and managed sources, which take rows.
+pub(super) fn all(definitions: &Definitions, config: &ProjectConfig) -> Vec<FlightInfo> {
     let services = definitions
         .services
         .keys()
@@ -27,7 +30,9 @@ pub(super) fn all(definitions: &Definitions) -> Vec<FlightInfo> {
     let sources = sources.map(|source| (SOURCE, source.name.to_string()));
     let all = services.chain(views).chain(sources);
     // All of them are defined.
-    all.filter_map(|(kind, name)| flight(definitions, kind, &name).ok())
+    let defined = all.filter_map(|(kind, name)| flight(definitions, kind, &name).ok());
+    defined
+        .chain(saved::names(config).into_iter().map(extract))
         .collect()
 }
 
@@ -43,6 +48,14 @@ pub(super) fn of(
             "is no path of a flight: give [\"service\", NAME], [\"view\", NAME] or [\"source\", NAME]",
         )),
     }
+}
+
+/// A dataset that the server keeps; its columns come with its rows.
+fn extract(name: String) -> FlightInfo {
+    let ticket = Ticket::new(json!({ EXTRACT: name }).to_string());
+    FlightInfo::new()
+        .with_descriptor(FlightDescriptor::new_path(vec![EXTRACT.to_owned(), name]))
+        .with_endpoint(FlightEndpoint::new().with_ticket(ticket))
 }
 
 fn flight(definitions: &Definitions, kind: &str, name: &str) -> Result<FlightInfo, ServerError> {

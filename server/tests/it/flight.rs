@@ -204,6 +204,48 @@ async fn a_spine_goes_up_and_its_dataset_comes_down() {
 }
 
 #[tokio::test]
+async fn a_dataset_is_kept_under_a_name() {
+    let server = server().await;
+    let command = json!({ "features": ["lasting:temp"], "save": "weather_2026" });
+    let (sent, _) = exchange(&server, &command, vec![spine()]).await.unwrap();
+    let (kept, last) = get(&server, &json!({ "extract": "weather_2026" })).await.unwrap();
+    assert_eq!(kept, sent);
+    assert_eq!(last["manifest"]["content"]["output"]["rows"], 4);
+    let flights = client(&server)
+        .await
+        .list_flights(Criteria::default())
+        .await
+        .unwrap();
+    let flights: Vec<_> = flights.into_inner().try_collect().await.unwrap();
+    let ticket = flights.iter().find_map(|info| {
+        let is_kept = info.flight_descriptor.as_ref()?.path == ["extract", "weather_2026"];
+        is_kept.then(|| info.endpoint[0].ticket.clone())?
+    });
+    let answer = client(&server).await.do_get(ticket.unwrap()).await.unwrap();
+    assert_eq!(table(answer.into_inner()).await.unwrap().0, sent);
+
+    // One that fails keeps what there was.
+    let wrong = json!({ "features": ["lasting:temp"], "save": "weather_2026", "time_column": "note" });
+    exchange(&server, &wrong, vec![spine()]).await.unwrap_err();
+    assert_eq!(
+        get(&server, &json!({ "extract": "weather_2026" }))
+            .await
+            .unwrap()
+            .0,
+        sent
+    );
+    for (ticket, code) in [
+        (json!({ "extract": "weather" }), Code::NotFound),
+        (json!({ "extract": "../weather" }), Code::InvalidArgument),
+    ] {
+        assert_eq!(get(&server, &ticket).await.unwrap_err().code(), code, "{ticket}");
+    }
+    let escaping = json!({ "features": ["lasting:temp"], "save": "../weather" });
+    let refused = exchange(&server, &escaping, vec![spine()]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+}
+
+#[tokio::test]
 async fn the_features_of_all_keys_or_of_some() {
     let server = server().await;
     server.clock.set(50);
@@ -481,6 +523,47 @@ async fn what_is_no_arrow_is_refused_with_words() {
 async fn table_or_nothing(mut answer: tonic::Streaming<FlightData>) -> Result<(), Status> {
     while answer.message().await?.is_some() {}
     Ok(())
+}
+
+/// A view is sent without the text beside it: a message has about a mebibyte, however large the batch is that it is of.
+#[tokio::test]
+async fn messages_hold_their_own_rows() {
+    let server = server().await;
+    let rows = 60_000;
+    let notes = StringViewArray::from_iter_values((0..rows).map(|row| format!("{row:0100}")));
+    let columns: [(&str, ArrayRef); 3] = [
+        ("origin", Arc::new(StringArray::from(vec!["JFK"; rows]))),
+        ("note", Arc::new(notes)),
+        ("event_timestamp", times(&vec![30; rows])),
+    ];
+    let large = RecordBatch::try_from_iter(columns).unwrap();
+    // The encoder of a test sends all of the text with each message.
+    let batches = (0..rows).step_by(1_000).map(|row| {
+        let batch = large.slice(row, 1_000);
+        arrow::compute::concat_batches(&batch.schema(), [&batch]).unwrap()
+    });
+    let batches = batches.map(|batch| {
+        let note = batch.column(1).as_string_view().gc();
+        let columns = vec![
+            Arc::clone(batch.column(0)),
+            Arc::new(note) as ArrayRef,
+            Arc::clone(batch.column(2)),
+        ];
+        RecordBatch::try_new(batch.schema(), columns).unwrap()
+    });
+    let command = json!({ "features": ["lasting:temp"] });
+    let answer = client(&server)
+        .await
+        .do_exchange(messages(&command, batches.collect()))
+        .await;
+    let sent: Vec<FlightData> = answer.unwrap().into_inner().try_collect().await.unwrap();
+    let sizes = sent.iter().map(|message| message.data_body.len());
+    assert!(
+        sizes.clone().all(|size| size < 3 << 20),
+        "{:?}",
+        sizes.collect::<Vec<_>>()
+    );
+    assert!(sizes.sum::<usize>() < rows * 200);
 }
 
 #[tokio::test]

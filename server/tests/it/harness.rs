@@ -223,7 +223,7 @@ impl Server {
             EngineOptions::default(),
         );
         let parts = ServeParts {
-            config: ProjectConfig::new(std::path::Path::new("."), project()),
+            config: ProjectConfig::new(tables.path(), project()),
             intake: Intake::new(engine.unwrap(), store.clone(), project(), IntakeLimits::default()),
             store: store.clone(),
             registry: Arc::new(registry.clone()),
