@@ -116,7 +116,8 @@ where
     let rows = ReceiverStream::new(rows).flat_map(|batch| stream::iter(portions(batch)));
     let mut encoder = FlightDataEncoderBuilder::new()
         .with_schema(schema)
-        .with_max_flight_data_size(2 * MESSAGE_BYTES)
+        // The rows come in portions already.
+        .with_max_flight_data_size(usize::MAX)
         .build(rows);
     let sending = async {
         while let Some(data) = encoder.next().await {
@@ -148,8 +149,13 @@ fn portions(batch: Result<RecordBatch, FlightError>) -> Vec<Result<RecordBatch, 
     let rows = batch.num_rows();
     let of_column = |column: &ArrayRef| {
         let data = column.to_data();
-        data.get_slice_memory_size()
-            .unwrap_or_else(|_| data.get_array_memory_size())
+        let text = match column.data_type() {
+            DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
+            DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used(),
+            _ => 0,
+        };
+        let rest = data.get_slice_memory_size();
+        text + rest.unwrap_or_else(|_| data.get_array_memory_size())
     };
     let bytes: usize = batch.columns().iter().map(of_column).sum();
     let of_row = bytes.div_ceil(rows.max(1)).max(1);
