@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use asof_core::definition::{BoundView, Source};
+use asof_core::definition::{BoundView, Definitions, Source};
 use asof_core::name::{ProjectName, SourceName};
 use asof_core::online::OnlineStore;
 use asof_core::online::intake::SourceAddress;
@@ -190,7 +190,7 @@ impl<S: OnlineStore + 'static> Intake<S> {
             digest,
             bytes,
         } = push;
-        let source = self.source(version, &source)?;
+        let source = source_of(&version.definitions, &source)?;
         if let Some(id) = id.as_ref().filter(|id| id.is_empty() || id.len() > MAX_ID) {
             let bytes = id.len();
             return Err(IntakeError::Refused(format!(
@@ -251,12 +251,6 @@ impl<S: OnlineStore + 'static> Intake<S> {
         Ok(Held { _numbers: numbers })
     }
 
-    fn source<'a>(&self, version: &'a Version, name: &str) -> Result<&'a Source, IntakeError> {
-        let sources = &version.definitions.sources;
-        let found = SourceName::parse(name).ok().and_then(|name| sources.get(&name));
-        found.ok_or_else(|| IntakeError::unknown(name, nearest(name, sources.keys())))
-    }
-
     fn lane(&self, source: &SourceName) -> Result<Arc<Lane>, IntakeError> {
         let mut lanes = self.inner.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = lanes.get(source) {
@@ -315,6 +309,13 @@ impl Lane {
     fn lock_queue(&self) -> MutexGuard<'_, Vec<Waiting>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A source by its name.
+pub(crate) fn source_of<'a>(definitions: &'a Definitions, name: &str) -> Result<&'a Source, IntakeError> {
+    let sources = &definitions.sources;
+    let found = SourceName::parse(name).ok().and_then(|name| sources.get(&name));
+    found.ok_or_else(|| IntakeError::unknown(name, nearest(name, sources.keys())))
 }
 
 /// Bytes as permits of a semaphore: of a kibibyte each.

@@ -8,9 +8,9 @@ use asof_core::service::ReadPlan;
 use asof_registry::ProjectConfig;
 use serde_json::json;
 
-use super::put::source_of;
 use super::saved;
 use crate::error::ServerError;
+use crate::intake::source_of;
 
 /// The kinds of flights, which are the first part of their paths.
 const SERVICE: &str = "service";

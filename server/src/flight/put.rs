@@ -3,11 +3,8 @@
 use arrow_array::RecordBatch;
 use arrow_flight::PutResult;
 use arrow_ipc::writer::StreamWriter;
-use asof_core::definition::{Definitions, Source};
-use asof_core::name::SourceName;
 use asof_core::online::OnlineStore;
 use asof_core::registry::RegistryStore;
-use asof_core::service::nearest;
 use asof_offline::{IngestRequest, OfflineError, PushInput};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -18,7 +15,7 @@ use super::command::PutCommand;
 use super::upload::{Refused, Upload};
 use crate::app::App;
 use crate::error::ServerError;
-use crate::intake::{IntakeError, MAX_ROWS, Push};
+use crate::intake::{MAX_ROWS, Push, source_of};
 
 /// Where what became of rows is told.
 pub(super) type Told = mpsc::Sender<Result<PutResult, Status>>;
@@ -121,13 +118,6 @@ where
     });
     tell(told, &answer).await;
     Ok(())
-}
-
-/// A source by its name.
-pub(super) fn source_of<'a>(definitions: &'a Definitions, name: &str) -> Result<&'a Source, ServerError> {
-    let sources = &definitions.sources;
-    let found = SourceName::parse(name).ok().and_then(|name| sources.get(&name));
-    found.ok_or_else(|| IntakeError::unknown(name, nearest(name, sources.keys())).into())
 }
 
 async fn tell(told: &Told, answer: &serde_json::Value) {

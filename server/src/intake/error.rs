@@ -33,7 +33,7 @@ pub enum IntakeError {
 }
 
 impl IntakeError {
-    pub(crate) fn unknown(name: &str, nearest: Option<String>) -> Self {
+    pub(super) fn unknown(name: &str, nearest: Option<String>) -> Self {
         Self::Unknown {
             name: name.chars().take(64).collect(),
             nearest,
