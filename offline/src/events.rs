@@ -6,7 +6,9 @@ use std::collections::hash_map::Entry;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
-use futures::StreamExt;
+use datafusion::common::Column;
+use datafusion::logical_expr::{Expr, lit};
+use futures::{Stream, StreamExt};
 
 use asof_core::data_type::KeyType;
 use asof_core::definition::{Location, Source};
@@ -48,6 +50,17 @@ impl EventId {
             name: name.clone(),
             key_type,
         }))
+    }
+
+    /// The column and its type: ids under one are none under another.
+    pub(crate) fn description(&self) -> String {
+        format!("{} {}", self.name, self.key_type)
+    }
+
+    /// Per row of a batch its id, where it has one.
+    pub(crate) fn of_rows(&self, batch: &RecordBatch) -> Result<Vec<Option<EntityKey>>> {
+        let ids = self.read(named(batch, &self.name)?)?;
+        Ok((0..batch.num_rows()).map(|row| ids.key(row)).collect())
     }
 
     /// The ids of a column.
@@ -116,12 +129,39 @@ impl Repeats {
 
     /// The same for a batch that has both columns under their names.
     pub(crate) fn rows_of(&self, batch: &RecordBatch) -> Result<Vec<bool>> {
-        let column = |name: &str| {
-            let lost = || OfflineError::Internal(format!("column {name:?} was not read"));
-            batch.column_by_name(name).ok_or_else(lost)
-        };
-        self.rows(column(&self.id.name)?, column(SEQ)?)
+        self.rows(named(batch, &self.id.name)?, named(batch, SEQ)?)
     }
+}
+
+impl Engine {
+    /// The ids of the events in one file of a snapshot of a managed source, batch by batch: of the rows whose seq is at
+    /// least `from`. A source without ids has none.
+    pub async fn event_ids<'a>(
+        &self,
+        source: &Source,
+        snapshot: &'a Snapshot,
+        file: usize,
+        from: u64,
+    ) -> Result<impl Stream<Item = Result<Vec<EntityKey>>> + Send + use<'a>> {
+        let lost = |what: &str| OfflineError::Internal(format!("{what} of source {}", source.name));
+        let id = EventId::of(source)?.ok_or_else(|| lost("no event ids"))?;
+        let file = snapshot.files.get(file).ok_or_else(|| lost("no such file"))?;
+        let columns = [id.name.clone(), SEQ.to_owned()];
+        let from = i64::try_from(from).unwrap_or(i64::MAX);
+        let late = Expr::Column(Column::from_name(SEQ)).gt_eq(lit(from));
+        let stream = self.open_filtered(snapshot, file, &columns, Some(late)).await?;
+        let place = snapshot.place(file);
+        Ok(stream.map(move |batch| {
+            let batch = batch.map_err(|error| OfflineError::engine(&place, &error))?;
+            Ok(id.of_rows(&batch)?.into_iter().flatten().collect())
+        }))
+    }
+}
+
+/// A column that was read.
+fn named<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    let lost = || OfflineError::Internal(format!("column {name:?} was not read"));
+    batch.column_by_name(name).ok_or_else(lost)
 }
 
 fn seqs_of(array: &ArrayRef) -> Result<Vec<u64>> {

@@ -271,13 +271,30 @@ impl Engine {
         file: &SourceFile,
         columns: &[String],
     ) -> Result<SendableRecordBatchStream> {
+        self.open_filtered(snapshot, file, columns, None).await
+    }
+
+    /// The same of those rows that `filter` keeps.
+    pub(crate) async fn open_filtered(
+        &self,
+        snapshot: &Snapshot,
+        file: &SourceFile,
+        columns: &[String],
+        filter: Option<Expr>,
+    ) -> Result<SendableRecordBatchStream> {
         let place = snapshot.place(file);
         let frame = self.frame(snapshot, file).await?;
         let columns: Vec<Expr> = columns
             .iter()
             .map(|name| Expr::Column(datafusion::common::Column::from_name(name)))
             .collect();
-        let stream = async { frame.select(columns)?.execute_stream().await };
+        let stream = async {
+            let frame = match filter {
+                Some(filter) => frame.filter(filter)?,
+                None => frame,
+            };
+            frame.select(columns)?.execute_stream().await
+        };
         let stream = stream
             .await
             .map_err(|error| OfflineError::engine(&place, &error))?;

@@ -1,7 +1,8 @@
-//! The keys of [`Family::Intake`](crate::keys::Family::Intake).
+//! The keys of [`Family::Intake`](crate::keys::Family::Intake) and [`Family::Events`](crate::keys::Family::Events).
 //!
 //! A source is its project's name, `00`, its own name, `00`: names have neither.
 
+use asof_core::key::EntityKey;
 use asof_core::name::{ProjectName, SourceName};
 use asof_core::online::intake::SourceAddress;
 use asof_core::time::Timestamp;
@@ -55,6 +56,32 @@ impl IntakeKey<'_> {
     }
 }
 
+/// A key of [`Family::Events`](crate::keys::Family::Events).
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum EventKey<'a> {
+    /// `00`, source. Value: how far the index of its events goes.
+    Indexed(&'a SourceAddress),
+    /// `01`, source, id. Value: empty.
+    Event(&'a SourceAddress, &'a EntityKey),
+}
+
+const INDEXED: u8 = 0;
+const EVENT: u8 = 1;
+
+impl EventKey<'_> {
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Indexed(source) => [&[INDEXED], &named(source)[..]].concat(),
+            Self::Event(source, id) => [&[EVENT], &named(source)[..], id.as_bytes()].concat(),
+        }
+    }
+
+    /// The range of the events of a source.
+    pub(crate) fn events_of(source: &SourceAddress) -> (Vec<u8>, Vec<u8>) {
+        range_of([&[EVENT], &named(source)[..]].concat())
+    }
+}
+
 fn named(source: &SourceAddress) -> Vec<u8> {
     let SourceAddress { project, source } = source;
     [project.as_str(), "\0", source.as_str(), "\0"]
@@ -105,6 +132,9 @@ mod tests {
         assert_eq!(bytes[1], b"\x01p\0s\0id");
         assert_eq!(bytes[2], b"\x02\x80\0\0\0\0\0\0\x05p\0s\0id");
         assert_eq!(bytes[3], b"\x03p\0s\0");
+        let id = EntityKey::from_encoded(b"id");
+        assert_eq!(EventKey::Indexed(&of).to_bytes(), b"\0p\0s\0");
+        assert_eq!(EventKey::Event(&of, &id).to_bytes(), b"\x01p\0s\0id");
         assert_eq!(entry_of(&bytes[0]), Some((of, 7)));
         assert_eq!(answer_of(&bytes[2]).as_ref(), Some(&bytes[1]));
     }

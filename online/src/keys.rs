@@ -18,10 +18,12 @@ pub(crate) enum Family {
     Catalogue,
     /// [`IntakeKey`](crate::intake_keys::IntakeKey): what was pushed and is not in its table yet.
     Intake,
+    /// [`EventKey`](crate::intake_keys::EventKey): the events of sources that have ids.
+    Events,
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 4] = [Self::Rows, Self::Due, Self::Catalogue, Self::Intake];
+    pub(crate) const ALL: [Self; 5] = [Self::Rows, Self::Due, Self::Catalogue, Self::Intake, Self::Events];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -29,6 +31,7 @@ impl Family {
             Self::Due => "due",
             Self::Catalogue => "catalogue",
             Self::Intake => "intake",
+            Self::Events => "events",
         }
     }
 }

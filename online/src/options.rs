@@ -129,7 +129,7 @@ fn family_options(family: Family, options: &RocksOptions, cache: Option<&Cache>)
     set.set_bottommost_compression_type(DBCompressionType::Zstd);
     match family {
         Family::Rows => set.set_merge_operator_associative(merge::NAME, merge::newest),
-        Family::Due | Family::Catalogue | Family::Intake => {}
+        Family::Due | Family::Catalogue | Family::Intake | Family::Events => {}
     }
     set
 }

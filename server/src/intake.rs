@@ -9,6 +9,7 @@
 
 mod answer;
 mod error;
+mod events;
 mod flush;
 mod group;
 mod targets;
@@ -34,6 +35,7 @@ use asof_offline::{Engine, PushInput, PushReader, PushedRows, Reserved};
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use answer::Remembered;
+use events::Index;
 use targets::Targets;
 
 /// The longest id of a request, in bytes.
@@ -117,7 +119,11 @@ struct Lane {
 #[derive(Default)]
 struct Numbers {
     reserved: Option<Reserved>,
+    /// Behind the last seq that was ever reserved here.
+    end: u64,
     targets: Option<Known>,
+    /// The index of the source's events, where it covers all rows that were accepted.
+    index: Option<Index>,
 }
 
 /// Where rows go, as long as nothing changed in the store.

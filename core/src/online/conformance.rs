@@ -45,6 +45,7 @@ pub fn run<S: OnlineStore>(fresh: &dyn Fn() -> S, reopen: &dyn Fn(S) -> S) {
     intake::what_is_accepted_is_there_whole_or_not_at_all(&fresh());
     intake::entries_come_in_order_until_they_are_trimmed(&fresh());
     intake::answers_are_remembered_until_they_are_forgotten(&fresh());
+    intake::events_are_known_until_they_are_forgotten(&fresh());
     durability::rows_and_state_are_written_together(&fresh());
     views::changes_of_views_are_counted(&fresh());
     views::dropping_a_view_is_scoped(&fresh());

@@ -7,9 +7,11 @@
 //!   what the store's durability names.
 //! - Entries of a source are numbered upwards; they are read in that order, until they are trimmed.
 //! - An answer is found under its id until it is forgotten, however often the log is trimmed.
+//! - An event is known from when its id is accepted or noted, until all of its source are forgotten.
 //! - A source is written by one caller at a time; different ones by several at once.
 
 use super::{Generation, OnlineRow, StoreError, ViewSlot};
+use crate::key::EntityKey;
 use crate::name::{ProjectName, SourceName};
 use crate::time::Timestamp;
 
@@ -33,6 +35,17 @@ pub struct Intake<'a> {
     pub answers: &'a [Answer],
     /// The rows that it means for generations of views.
     pub rows: &'a [IntakeRows],
+    /// The events that it holds, where the source has event ids and is indexed.
+    pub events: Option<Events<'a>>,
+}
+
+/// Events of a source that are known from now on.
+#[derive(Debug, Clone, Copy)]
+pub struct Events<'a> {
+    /// Their ids.
+    pub ids: &'a [EntityKey],
+    /// How far the index of events goes with them: bytes that only the caller reads.
+    pub indexed: &'a [u8],
 }
 
 /// An entry of the log.
@@ -99,4 +112,21 @@ pub trait IntakeLog: Send + Sync {
 
     /// Forgets the answers that were given before an instant; returns how many.
     fn forget_answers(&self, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Of each id whether its event is known.
+    fn known_events(&self, source: &SourceAddress, ids: &[EntityKey]) -> Result<Vec<bool>, StoreError>;
+
+    /// Makes events known that were not pushed, and notes how far the index goes with them, where it says so.
+    fn note_events(
+        &self,
+        source: &SourceAddress,
+        ids: &[EntityKey],
+        indexed: Option<&[u8]>,
+    ) -> Result<(), StoreError>;
+
+    /// How far the index of events goes, as it was accepted or noted last.
+    fn indexed_events(&self, source: &SourceAddress) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Forgets all events of a source, and how far the index went.
+    fn forget_events(&self, source: &SourceAddress) -> Result<(), StoreError>;
 }

@@ -21,6 +21,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 
 use asof_core::data_type::DataType;
 use asof_core::definition::{BoundView, Location, Source};
+use asof_core::key::EntityKey;
 use asof_core::time::Timestamp;
 
 use super::ingest::convert_column;
@@ -52,12 +53,15 @@ pub struct PushReader {
     schema: SchemaRef,
     views: Option<RowReader>,
     table_id: Option<String>,
+    event_id: Option<EventId>,
 }
 
 /// Rows that were accepted. They are numbered from 0 until they have their seqs.
 #[derive(Debug)]
 pub struct PushedRows {
     batch: RecordBatch,
+    /// Per row the id of its event, where the source has ids and the row has one.
+    pub events: Vec<Option<EntityKey>>,
     /// The rows as each of the views has them, in the order in which they were given.
     pub views: Vec<SourceRows>,
     /// The rows that were not.
@@ -75,9 +79,6 @@ pub struct RejectedRow {
 
 impl Engine {
     /// Binds a managed source, and the views of it, to what is pushed.
-    ///
-    /// Of a source with an `event_id` the views are left out: whether an event is new is known when it is read with
-    /// all others.
     pub async fn push_reader(&self, source: &Source, views: &[&BoundView]) -> Result<PushReader> {
         let Location::Managed { schema, .. } = &source.location else {
             return Err(OfflineError::Definition(format!(
@@ -86,8 +87,7 @@ impl Engine {
                 source.name
             )));
         };
-        let served = EventId::of(source)?.is_none();
-        let (views, table_id) = match views.first().filter(|_| served) {
+        let (views, table_id) = match views.first() {
             Some(first) => {
                 let snapshot = self.snapshot(first).await?;
                 (Some(RowReader::bind_all(views, &snapshot)?), snapshot.table_id)
@@ -100,19 +100,20 @@ impl Engine {
             schema: table_schema(schema),
             views,
             table_id,
+            event_id: EventId::of(source)?,
         })
     }
 }
 
 impl PushReader {
-    /// Whether views take rows when they are pushed.
-    pub fn serves(&self) -> bool {
-        self.views.is_some()
-    }
-
-    /// The id of the source's table, where it has views that take rows.
+    /// The id of the source's table, where it has views.
     pub fn table_id(&self) -> Option<&str> {
         self.table_id.as_deref()
+    }
+
+    /// What the source's events are known by, where it has ids: another text where ids of before are none of these.
+    pub fn event_id(&self) -> Option<String> {
+        self.event_id.as_ref().map(EventId::description)
     }
 
     /// Reads what arrives at an instant: up to `most` rows, and one at least.
@@ -180,8 +181,13 @@ impl PushReader {
                 self.views_of(&batch)?
             }
         };
+        let events = match &self.event_id {
+            Some(event_id) => event_id.of_rows(&batch)?,
+            None => Vec::new(),
+        };
         Ok(PushedRows {
             batch,
+            events,
             views,
             rejected: rejected.finish(),
         })
@@ -278,6 +284,17 @@ impl PushedRows {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Keeps rows from the views that repeat an event: those of which it is told so.
+    pub fn leave_out(&mut self, repeats: &[bool]) {
+        for view in &mut self.views {
+            let repeats = |number: u64| {
+                let row = usize::try_from(number).ok();
+                row.and_then(|row| repeats.get(row)) == Some(&true)
+            };
+            view.heads.retain(|head| !repeats(head.number));
+        }
     }
 
     /// The rows as their table stores them, with their seqs from `first` on.

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::PoisonError;
 
+use asof_core::key::EntityKey;
 use asof_core::online::StoreError;
 use asof_core::online::intake::{Intake, IntakeLog, SourceAddress};
 use asof_core::time::Timestamp;
@@ -11,7 +12,7 @@ use rocksdb::WriteBatch;
 
 use super::RocksStore;
 use crate::failure;
-use crate::intake_keys::{self, IntakeKey};
+use crate::intake_keys::{self, EventKey, IntakeKey};
 use crate::keys::{self, Family};
 use crate::options;
 
@@ -41,6 +42,9 @@ impl IntakeLog for RocksStore {
             let (id, at) = (&answer.id, intake.at);
             batch.put_cf(family, IntakeKey::Answer(source, id).to_bytes(), &answer.bytes);
             batch.put_cf(family, IntakeKey::Given(at, source, id).to_bytes(), []);
+        }
+        if let Some(events) = intake.events {
+            self.put_events(&mut batch, source, events.ids, Some(events.indexed))?;
         }
         let mut starts = Vec::new();
         for rows in intake.rows {
@@ -182,9 +186,69 @@ impl IntakeLog for RocksStore {
             self.commit(batch)?;
         }
     }
+
+    fn known_events(&self, source: &SourceAddress, ids: &[EntityKey]) -> Result<Vec<bool>, StoreError> {
+        let family = self.family(Family::Events)?;
+        let keys = ids.iter().map(|id| EventKey::Event(source, id).to_bytes());
+        let mut keys: Vec<(usize, Vec<u8>)> = keys.enumerate().collect();
+        keys.sort_unstable_by(|(_, a), (_, b)| a.cmp(b));
+        let sorted: Vec<&[u8]> = keys.iter().map(|(_, key)| key.as_slice()).collect();
+        let mut known = vec![false; ids.len()];
+        let found = self.db.batched_multi_get_cf(family, &sorted, true);
+        for ((place, _), found) in keys.iter().zip(found) {
+            let found = found.map_err(|error| failure::of(&self.path, error))?;
+            if let Some(known) = known.get_mut(*place) {
+                *known = found.is_some();
+            }
+        }
+        Ok(known)
+    }
+
+    fn note_events(
+        &self,
+        source: &SourceAddress,
+        ids: &[EntityKey],
+        indexed: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        self.put_events(&mut batch, source, ids, indexed)?;
+        self.commit(batch)
+    }
+
+    fn indexed_events(&self, source: &SourceAddress) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = EventKey::Indexed(source).to_bytes();
+        let value = self.db.get_cf(self.family(Family::Events)?, key);
+        value.map_err(|error| failure::of(&self.path, error))
+    }
+
+    fn forget_events(&self, source: &SourceAddress) -> Result<(), StoreError> {
+        let family = self.family(Family::Events)?;
+        let (start, end) = EventKey::events_of(source);
+        let mut batch = WriteBatch::default();
+        batch.delete_cf(family, EventKey::Indexed(source).to_bytes());
+        batch.delete_range_cf(family, start, end);
+        self.commit(batch)
+    }
 }
 
 impl RocksStore {
+    fn put_events(
+        &self,
+        batch: &mut WriteBatch,
+        source: &SourceAddress,
+        ids: &[EntityKey],
+        indexed: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let family = self.family(Family::Events)?;
+        for id in ids {
+            batch.put_cf(family, EventKey::Event(source, id).to_bytes(), []);
+        }
+        if let Some(indexed) = indexed {
+            batch.put_cf(family, EventKey::Indexed(source).to_bytes(), indexed);
+        }
+        Ok(())
+    }
+
     fn intake(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let value = self.db.get_cf(self.family(Family::Intake)?, key);
         value.map_err(|error| failure::of(&self.path, error))

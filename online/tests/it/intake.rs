@@ -26,6 +26,7 @@ fn accept(store: &RocksStore, source: &SourceAddress, number: u64) {
         entry: Some(entry),
         answers: &[],
         rows: &[],
+        events: None,
     };
     store.accept(source, intake).unwrap();
 }

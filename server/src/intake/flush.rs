@@ -123,7 +123,8 @@ impl<S: OnlineStore + 'static> Inner<S> {
     }
 }
 
-async fn blocking<T, E, F>(call: F) -> Result<T, IntakeError>
+/// Makes a call to the store where it may wait.
+pub(super) async fn blocking<T, E, F>(call: F) -> Result<T, IntakeError>
 where
     T: Send + 'static,
     E: Into<IntakeError> + Send + 'static,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use asof_core::online::intake::{Answer, Entry, Intake, IntakeRows};
+use asof_core::online::intake::{Answer, Entry, Events, Intake, IntakeRows};
 use asof_core::online::{OnlineStore, StoreError};
 use asof_core::time::Timestamp;
 use asof_offline::{PushedRows, entry_of};
@@ -23,9 +23,9 @@ type Caller = oneshot::Sender<Result<PushAnswer, IntakeError>>;
 
 /// Pushes that are written together, and what is answered to whom.
 #[derive(Default)]
-struct Group {
+pub(super) struct Group {
     /// Those with rows, each with the first of its seqs, counted from that of the group.
-    pushes: Vec<(PushedRows, u64)>,
+    pub(super) pushes: Vec<(PushedRows, u64)>,
     rows: u64,
     /// The latest instant at which any of them arrived.
     at: Option<Timestamp>,
@@ -45,7 +45,13 @@ impl<S: OnlineStore + 'static> Inner<S> {
             return;
         };
         let rows = waiting.iter().map(|waiting| waiting.rows.len() as u64).sum();
-        if let Err(error) = self.number(lane, &mut numbers, &reader, rows).await {
+        let ready = async {
+            self.number(lane, &mut numbers, &reader, rows).await?;
+            let at = waiting.iter().map(|waiting| waiting.at).max();
+            let at = at.unwrap_or(Timestamp::EPOCH);
+            self.index_events(lane, &reader, &mut numbers, at).await
+        };
+        if let Err(error) = ready.await {
             return refuse(waiting.into_iter().map(|waiting| waiting.answer), &error);
         }
         let (inner, lane) = (Arc::clone(self), Arc::clone(lane));
@@ -75,7 +81,13 @@ impl<S: OnlineStore + 'static> Inner<S> {
         // Behind those of the log, too, should its table have been made anew.
         let last = self.store.last_entry(&lane.address)?;
         let from = last.map_or(0, |last| last + 1);
-        numbers.reserved = Some(self.engine.reserve_seqs(source, from, BLOCK.max(rows)).await?);
+        let reserved = self.engine.reserve_seqs(source, from, BLOCK.max(rows)).await?;
+        if reserved.seqs.start != numbers.end {
+            // Others accepted rows in between.
+            numbers.index = None;
+        }
+        numbers.end = reserved.seqs.end;
+        numbers.reserved = Some(reserved);
         Ok(())
     }
 
@@ -89,7 +101,7 @@ impl<S: OnlineStore + 'static> Inner<S> {
                 Err(error) => refuse([waiting.answer], &error),
             }
         }
-        match self.write_rows(lane, reader, &group, numbers) {
+        match self.write_rows(lane, reader, &mut group, numbers) {
             Ok(()) => {
                 for (caller, answer) in group.replies {
                     // Nobody may be there any more to hear it.
@@ -121,7 +133,7 @@ impl<S: OnlineStore + 'static> Inner<S> {
         &self,
         lane: &Lane,
         reader: &Arc<Reader>,
-        group: &Group,
+        group: &mut Group,
         numbers: &mut Numbers,
     ) -> Result<(), IntakeError> {
         let Some(at) = group.at else {
@@ -136,6 +148,7 @@ impl<S: OnlineStore + 'static> Inner<S> {
         let was_empty = reserved.was_empty;
         // Used up, whether the rows are stored or not.
         reserved.seqs.start += group.rows;
+        let events = self.new_events(lane, numbers, group, first + group.rows)?;
         let known = self.store.accepted(&lane.address)?;
         let accepted = known + group.rows;
         let batches = group
@@ -166,6 +179,10 @@ impl<S: OnlineStore + 'static> Inner<S> {
                 entry: (!batches.is_empty()).then_some(entry),
                 answers: &group.remembered,
                 rows: &rows,
+                events: events.as_ref().map(|new| Events {
+                    ids: &new.ids,
+                    indexed: &new.indexed,
+                }),
             };
             match self.store.accept(&lane.address, intake) {
                 Ok(()) => break,
@@ -192,8 +209,8 @@ impl<S: OnlineStore + 'static> Inner<S> {
             return Ok(Arc::clone(&known.targets));
         }
         let table = reader.reader.table_id();
-        let served = reader.views.iter().filter(|_| reader.reader.serves());
-        let targets = served.map(|bound| Targets::of(&*self.store, &self.project, bound, table, is_new));
+        let targets = reader.views.iter();
+        let targets = targets.map(|bound| Targets::of(&*self.store, &self.project, bound, table, is_new));
         let targets = Arc::new(targets.collect::<Result<Vec<_>, _>>()?);
         // Where something changed meanwhile, these are not kept.
         numbers.targets = changes

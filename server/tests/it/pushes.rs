@@ -1,6 +1,6 @@
 //! Pushed rows: accepted exactly as is said, once, served at once, and in the table in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use asof_core::definition::{Definitions, Location};
-use asof_core::name::ProjectName;
+use asof_core::name::{ProjectName, SourceName};
 use asof_core::online::intake::{Entry, Intake as LogIntake, SourceAddress};
 use asof_core::online::memory::MemoryStore;
 use asof_core::online::{IntakeLog, OnlineStore, StoreError};
@@ -181,6 +181,36 @@ impl<S: OnlineStore + 'static> World<S> {
             .find(|(address, _, _)| address.view.as_str() == view)
     }
 
+    /// Ingests events: of each the id, the card, the second and the amount.
+    async fn ingest(&self, events: &[(Option<&str>, i64, i64, f64)]) {
+        let file = self.directory.path().join("events.csv");
+        let lines = events.iter().map(|(id, card, second, amount)| {
+            let id = id.unwrap_or_default();
+            format!("{id},{card},{},{amount}\n", moment(*second))
+        });
+        std::fs::write(&file, format!("id,card,at,amount\n{}", lines.collect::<String>())).unwrap();
+        let request = IngestRequest {
+            source: self.definitions().sources.get("events").unwrap(),
+            files: &[file],
+            id: None,
+            at: NOW,
+        };
+        self.engine.ingest(request).await.unwrap();
+    }
+
+    /// The same project and store, as another process finds them.
+    fn restarted(self) -> Self {
+        let limits = IntakeLimits::default();
+        let intake = Intake::new(self.engine.clone(), Arc::clone(&self.store), name(), limits);
+        let clock = Arc::new(HandClock::default());
+        clock.set(NOW.micros());
+        Self {
+            materializer: Materializer::new(intake.clone(), self.registry.clone(), clock),
+            intake,
+            ..self
+        }
+    }
+
     async fn materialize(&self, view: &str) -> u64 {
         let request = Request {
             definitions: self.definitions(),
@@ -218,9 +248,20 @@ fn digest(lines: &str) -> [u8; 32] {
     digest
 }
 
+/// A second of the hour before now.
+fn moment(second: i64) -> Timestamp {
+    Timestamp::from_micros(NOW.micros() - 3_600_000_000 + second * 1_000_000)
+}
+
 fn payment(card: i64, second: i64, amount: f64) -> String {
-    let at = Timestamp::from_micros(NOW.micros() - 3_600_000_000 + second * 1_000_000);
+    let at = moment(second);
     format!("{{\"card\": {card}, \"at\": \"{at}\", \"amount\": {amount:?}, \"note\": null}}\n")
+}
+
+fn event(id: Option<&str>, card: i64, second: i64, amount: f64) -> String {
+    let id = id.map_or_else(|| "null".to_owned(), |id| format!("\"{id}\""));
+    let payment = payment(card, second, amount).replace(", \"note\": null", "");
+    payment.replacen('{', &format!("{{\"id\": {id}, "), 1)
 }
 
 #[tokio::test]
@@ -696,27 +737,140 @@ async fn what_cannot_be_written_is_refused_before_it_takes_memory() {
     assert_eq!(world.table("last").await.len() as u64, accepted);
 }
 
-/// Whether an event is new is known when it is read with all others: a source with ids serves it once materialized.
+/// A pushed row of which an earlier one has the id is no event, whoever accepted that: the same call, one before, an
+/// ingest, or a process that was there before.
 #[tokio::test]
-async fn events_with_ids_count_once_and_come_with_a_materialization() {
+async fn events_with_ids_count_once() {
     let world = World::new(Arc::new(MemoryStore::new()), IntakeLimits::default()).await;
-    let event = |id: &str, second: i64, amount: f64| {
-        payment(1, second, amount)
-            .replace("{", &format!("{{\"id\": \"{id}\", "))
-            .replace(", \"note\": null", "")
+    let push = async |lines: &[String], accepted: u64| {
+        let answer = world.push("events", None, &lines.concat()).await.unwrap();
+        assert_eq!(
+            answer.accepted, accepted,
+            "those that repeat an event are accepted, too"
+        );
+        world.served("last_event", 1, NOW)
     };
+    assert_eq!(
+        push(&[event(Some("a"), 1, 1, 1.0), event(Some("b"), 1, 2, 2.0)], 2).await,
+        Some(2.0)
+    );
+    assert_eq!(
+        push(&[event(Some("a"), 1, 3, 3.0)], 1).await,
+        Some(2.0),
+        "one call after the other"
+    );
+    assert_eq!(
+        push(&[event(Some("c"), 1, 4, 4.0), event(Some("c"), 1, 5, 5.0)], 2).await,
+        Some(4.0),
+        "two rows of one call"
+    );
+    assert_eq!(
+        push(&[event(None, 1, 6, 6.0), event(None, 1, 7, 7.0)], 2).await,
+        Some(7.0),
+        "without an id each is an event"
+    );
+    // A row without a key, which no view has, uses up its id.
+    let nobody = event(Some("d"), 1, 8, 8.0).replace("\"card\": 1", "\"card\": null");
+    assert_eq!(push(&[nobody], 1).await, Some(7.0));
+    assert_eq!(push(&[event(Some("d"), 1, 9, 9.0)], 1).await, Some(7.0));
+    world.ingest(&[(Some("e"), 2, 1, 1.0)]).await;
+    assert_eq!(
+        push(&[event(Some("e"), 1, 10, 10.0)], 1).await,
+        Some(7.0),
+        "an ingest"
+    );
+    world.flush().await.unwrap();
+    assert_eq!(push(&[event(Some("a"), 1, 11, 11.0)], 1).await, Some(7.0));
+    // Another process, which finds the index as it was left.
+    let world = world.restarted();
+    let push = async |id: &str, second: i64| {
+        let line = event(Some(id), 1, second, second as f64);
+        world.push("events", None, &line).await.unwrap();
+        world.served("last_event", 1, NOW)
+    };
+    assert_eq!(push("c", 12).await, Some(7.0));
+    assert_eq!(push("f", 13).await, Some(13.0));
     world.materialize("last_event").await;
-    for (id, second, amount) in [("a", 1, 1.0), ("b", 2, 2.0), ("a", 3, 3.0)] {
-        let lines = event(id, second, amount);
-        assert_eq!(world.push("events", None, &lines).await.unwrap().accepted, 1);
+    assert_eq!(world.served("last_event", 1, NOW), Some(13.0));
+}
+
+/// Pushes, ingests, flushes, materializations, restarts and lost indexes in any order: served is what a list of all
+/// rows in the order of their acceptance says.
+#[tokio::test]
+async fn whoever_brings_an_event_the_first_row_of_it_counts() {
+    struct Row {
+        id: Option<String>,
+        card: i64,
+        second: i64,
+        amount: f64,
+        is_online: bool,
     }
-    assert_eq!(world.served("last_event", 1, NOW), None);
-    world.materialize("last_event").await;
-    assert_eq!(world.served("last_event", 1, NOW), Some(2.0));
-    world.push("events", None, &event("b", 9, 9.0)).await.unwrap();
-    world.push("events", None, &event("c", 4, 4.0)).await.unwrap();
-    world.materialize("last_event").await;
-    assert_eq!(world.served("last_event", 1, NOW), Some(4.0));
+    for seed in seeds(12) {
+        let mut random = Random::new(seed);
+        let mut world = World::new(Arc::new(MemoryStore::new()), IntakeLimits::default()).await;
+        let mut accepted: Vec<Row> = Vec::new();
+        for step in 0..30 {
+            // What is pushed first is served at once; what is ingested first is not.
+            let action = if step == 0 { 0 } else { random.below(10) };
+            if action < 7 {
+                let rows = (0..=random.below(4)).map(|_| Row {
+                    id: (!random.one_in(8)).then(|| format!("e{}", random.below(40))),
+                    card: random.below(3) as i64,
+                    second: random.below(100) as i64,
+                    amount: random.below(1_000) as f64,
+                    is_online: action < 5,
+                });
+                let rows: Vec<Row> = rows.collect();
+                let tuples = rows
+                    .iter()
+                    .map(|row| (row.id.as_deref(), row.card, row.second, row.amount));
+                let tuples: Vec<_> = tuples.collect();
+                if action < 5 {
+                    let lines = tuples
+                        .iter()
+                        .map(|(id, card, second, amount)| event(*id, *card, *second, *amount));
+                    let answer = world
+                        .push("events", None, &lines.collect::<String>())
+                        .await
+                        .unwrap();
+                    assert_eq!(answer.accepted, rows.len() as u64);
+                } else {
+                    world.ingest(&tuples).await;
+                }
+                accepted.extend(rows);
+            }
+            match action {
+                7 => drop(world.flush().await.unwrap()),
+                8 => {
+                    world.materialize("last_event").await;
+                    accepted.iter_mut().for_each(|row| row.is_online = true);
+                }
+                9 => {
+                    if random.one_in(3) {
+                        let source = SourceName::parse("events").unwrap();
+                        let of = SourceAddress {
+                            project: name(),
+                            source,
+                        };
+                        world.store.forget_events(&of).unwrap();
+                    }
+                    world = world.restarted();
+                }
+                _ => {}
+            }
+            for card in 0..3 {
+                let mut known = HashSet::new();
+                let counts = |row: &&Row| row.id.as_ref().is_none_or(|id| known.insert(id.clone()));
+                let served = accepted
+                    .iter()
+                    .filter(counts)
+                    .filter(|row| row.card == card && row.is_online);
+                let expected = served.max_by_key(|row| row.second).map(|row| row.amount);
+                let found = world.served("last_event", card, NOW);
+                assert_eq!(found, expected, "seed {seed}, step {step}, card {card}");
+            }
+        }
+    }
 }
 
 /// What takes more room than it has bytes: compressed buffers, and columns of which one value stands for many rows.
@@ -814,6 +968,7 @@ impl Around for Refilled {
                 entry: Some(entry),
                 answers: &[],
                 rows: &[],
+                events: None,
             };
             log.accept(source, intake).unwrap();
         }

@@ -146,6 +146,28 @@ impl<S: OnlineStore, A: Around> IntakeLog for Wrapped<S, A> {
         self.around.change(|| self.inner.accept(source, intake))
     }
 
+    fn known_events(&self, source: &SourceAddress, ids: &[EntityKey]) -> Result<Vec<bool>, StoreError> {
+        self.inner.known_events(source, ids)
+    }
+
+    fn note_events(
+        &self,
+        source: &SourceAddress,
+        ids: &[EntityKey],
+        indexed: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        self.around
+            .change(|| self.inner.note_events(source, ids, indexed))
+    }
+
+    fn indexed_events(&self, source: &SourceAddress) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.indexed_events(source)
+    }
+
+    fn forget_events(&self, source: &SourceAddress) -> Result<(), StoreError> {
+        self.around.change(|| self.inner.forget_events(source))
+    }
+
     fn answered(&self, source: &SourceAddress, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.inner.answered(source, id)
     }

@@ -2,8 +2,9 @@
 
 use super::sample::{NOTHING, key, order, row, schema, shape};
 use super::serving::{Serving, assert_no_generation};
+use crate::key::EntityKey;
 use crate::name::{ProjectName, SourceName};
-use crate::online::intake::{Answer, Entry, Intake, IntakeRows, SourceAddress};
+use crate::online::intake::{Answer, Entry, Events, Intake, IntakeRows, SourceAddress};
 use crate::online::{Generation, OnlineRow, OnlineStore, StoreError};
 use crate::time::Timestamp;
 
@@ -71,6 +72,7 @@ pub(super) fn what_is_accepted_is_there_whole_or_not_at_all(store: &dyn OnlineSt
         entry: entry(3, b"entry", 2),
         answers: &answers,
         rows: &rows,
+        events: None,
     };
     store.accept(&of, intake).unwrap();
     let check = || {
@@ -96,6 +98,10 @@ pub(super) fn what_is_accepted_is_there_whole_or_not_at_all(store: &dyn OnlineSt
         entry: entry(4, b"more", 3),
         answers: &[answer("new", b"no")],
         rows: &[into(&b, b.generation, &newer), into(&a, Generation(9), &newer)],
+        events: Some(Events {
+            ids: &[key("refused")],
+            indexed: b"further",
+        }),
     };
     assert_eq!(
         store.accept(&of, refused),
@@ -103,6 +109,8 @@ pub(super) fn what_is_accepted_is_there_whole_or_not_at_all(store: &dyn OnlineSt
     );
     check();
     assert_eq!(store.answered(&of, "new"), Ok(None));
+    assert_eq!(store.known_events(&of, &[key("refused")]), Ok(vec![false]));
+    assert_eq!(store.indexed_events(&of), Ok(None));
 
     // An answer without rows.
     let nothing = Intake {
@@ -110,6 +118,7 @@ pub(super) fn what_is_accepted_is_there_whole_or_not_at_all(store: &dyn OnlineSt
         entry: None,
         answers: &[answer("nothing", b"none")],
         rows: &[],
+        events: None,
     };
     store.accept(&of, nothing).unwrap();
     check();
@@ -127,6 +136,7 @@ pub(super) fn entries_come_in_order_until_they_are_trimmed(store: &dyn OnlineSto
             entry: entry(number, bytes.as_bytes(), number),
             answers: &[],
             rows: &[],
+            events: None,
         };
         store.accept(of, intake).unwrap();
     };
@@ -174,6 +184,7 @@ pub(super) fn answers_are_remembered_until_they_are_forgotten(store: &dyn Online
             entry: entry(1, b"", 0),
             answers: &[answer(id, id.as_bytes())],
             rows: &[],
+            events: None,
         };
         store.accept(&of, intake).unwrap();
     };
@@ -193,6 +204,51 @@ pub(super) fn answers_are_remembered_until_they_are_forgotten(store: &dyn Online
     assert_eq!((forget(6), known()), (1, vec![]));
 }
 
+pub(super) fn events_are_known_until_they_are_forgotten(store: &dyn OnlineStore) {
+    let (of, other) = (source("p", "s"), source("p", "s_b"));
+    let all = ["a", "ab", "b", "c"].map(key);
+    let known = |of: &SourceAddress| {
+        let known = store.known_events(of, &all).unwrap();
+        let far = store.indexed_events(of).unwrap();
+        let ids = all.iter().zip(known).filter(|(_, known)| *known);
+        (ids.map(|(id, _)| id.clone()).collect::<Vec<_>>(), far)
+    };
+    assert_eq!(known(&of), (vec![], None));
+    let accept = |of: &SourceAddress, number: u64, ids: &[EntityKey], indexed: &[u8]| {
+        let intake = Intake {
+            at: AT,
+            entry: entry(number, b"e", number),
+            answers: &[],
+            rows: &[],
+            events: Some(Events { ids, indexed }),
+        };
+        store.accept(of, intake).unwrap();
+    };
+    accept(&of, 1, &[key("b"), key("a")], b"1");
+    accept(&other, 1, &[key("c")], b"other");
+    assert_eq!(known(&of), (vec![key("a"), key("b")], Some(b"1".to_vec())));
+    assert_eq!(known(&other), (vec![key("c")], Some(b"other".to_vec())));
+    store.note_events(&of, &[key("ab")], None).unwrap();
+    assert_eq!(
+        known(&of),
+        (["a", "ab", "b"].map(key).to_vec(), Some(b"1".to_vec()))
+    );
+    store.note_events(&of, &[], Some(b"2")).unwrap();
+    accept(&of, 2, &[], b"3");
+    store.trim(&of, u64::MAX).unwrap();
+    store.forget_answers(Timestamp::MAX).unwrap();
+    assert_eq!(
+        known(&of),
+        (["a", "ab", "b"].map(key).to_vec(), Some(b"3".to_vec()))
+    );
+    store.forget_events(&of).unwrap();
+    assert_eq!(known(&of), (vec![], None));
+    assert_eq!(known(&other), (vec![key("c")], Some(b"other".to_vec())));
+    assert_eq!(store.known_events(&of, &[]), Ok(vec![]));
+    accept(&of, 3, &[key("a")], b"4");
+    assert_eq!(known(&of), (vec![key("a")], Some(b"4".to_vec())));
+}
+
 pub(super) fn reopening_keeps_what_was_accepted<S: OnlineStore>(store: S, reopen: &dyn Fn(S) -> S) {
     let of = source("p", "s");
     let k = key("k");
@@ -205,6 +261,10 @@ pub(super) fn reopening_keeps_what_was_accepted<S: OnlineStore>(store: S, reopen
             entry: entry(1, b"entry", 7),
             answers: &[answer("id", b"yes")],
             rows: &rows,
+            events: Some(Events {
+                ids: &[key("known")],
+                indexed: b"far",
+            }),
         };
         store.accept(&of, intake).unwrap();
         (view.slot, view.generation)
@@ -219,4 +279,9 @@ pub(super) fn reopening_keeps_what_was_accepted<S: OnlineStore>(store: S, reopen
     assert_eq!(store.entries(&of, 100), Ok(vec![(1, b"entry".to_vec())]));
     assert_eq!(store.accepted(&of), Ok(7));
     assert_eq!(store.answered(&of, "id"), Ok(Some(b"yes".to_vec())));
+    assert_eq!(
+        store.known_events(&of, &[key("known"), key("k")]),
+        Ok(vec![true, false])
+    );
+    assert_eq!(store.indexed_events(&of), Ok(Some(b"far".to_vec())));
 }

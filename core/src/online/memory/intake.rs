@@ -1,8 +1,9 @@
 //! The intake log in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::MemoryStore;
+use crate::key::EntityKey;
 use crate::online::StoreError;
 use crate::online::intake::{Intake, IntakeLog, SourceAddress};
 use crate::time::Timestamp;
@@ -13,6 +14,8 @@ pub(super) struct Intakes {
     entries: BTreeMap<(SourceAddress, u64), Vec<u8>>,
     answers: BTreeMap<(SourceAddress, String), (Timestamp, Vec<u8>)>,
     accepted: BTreeMap<SourceAddress, u64>,
+    events: BTreeSet<(SourceAddress, EntityKey)>,
+    indexed: BTreeMap<SourceAddress, Vec<u8>>,
 }
 
 impl IntakeLog for MemoryStore {
@@ -34,6 +37,9 @@ impl IntakeLog for MemoryStore {
         for answer in intake.answers {
             let key = (source.clone(), answer.id.clone());
             intakes.answers.insert(key, (intake.at, answer.bytes.clone()));
+        }
+        if let Some(events) = intake.events {
+            intakes.note(source, events.ids, Some(events.indexed));
         }
         Ok(())
     }
@@ -104,9 +110,44 @@ impl IntakeLog for MemoryStore {
         answers.retain(|_, (at, _)| *at >= before);
         Ok((known - answers.len()) as u64)
     }
+
+    fn known_events(&self, source: &SourceAddress, ids: &[EntityKey]) -> Result<Vec<bool>, StoreError> {
+        let views = self.lock();
+        let known = |id: &EntityKey| views.intakes.events.contains(&(source.clone(), id.clone()));
+        Ok(ids.iter().map(known).collect())
+    }
+
+    fn note_events(
+        &self,
+        source: &SourceAddress,
+        ids: &[EntityKey],
+        indexed: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        self.lock().intakes.note(source, ids, indexed);
+        Ok(())
+    }
+
+    fn indexed_events(&self, source: &SourceAddress) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.lock().intakes.indexed.get(source).cloned())
+    }
+
+    fn forget_events(&self, source: &SourceAddress) -> Result<(), StoreError> {
+        let mut views = self.lock();
+        views.intakes.events.retain(|(of, _)| of != source);
+        views.intakes.indexed.remove(source);
+        Ok(())
+    }
 }
 
 impl Intakes {
+    fn note(&mut self, source: &SourceAddress, ids: &[EntityKey], indexed: Option<&[u8]>) {
+        let known = ids.iter().map(|id| (source.clone(), id.clone()));
+        self.events.extend(known);
+        if let Some(indexed) = indexed {
+            self.indexed.insert(source.clone(), indexed.to_vec());
+        }
+    }
+
     /// The entries of a source, with their numbers.
     fn of(&self, source: &SourceAddress) -> impl Iterator<Item = (u64, &Vec<u8>)> {
         let entries = self
