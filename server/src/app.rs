@@ -6,18 +6,22 @@ use std::sync::Arc;
 use asof_core::online::OnlineStore;
 use asof_core::registry::RegistryStore;
 use asof_core::time::Clock;
-use asof_registry::ProjectConfig;
+use asof_online::RocksStore;
+use asof_registry::{ProjectConfig, SqliteRegistry};
 use tokio_util::sync::CancellationToken;
+use tonic_health::server::HealthReporter;
 
 use crate::background::Background;
+use crate::clock::SystemClock;
 use crate::error::ServerError;
 use crate::features::FeatureReader;
 use crate::flight::extract::Extracts;
 use crate::intake::Intake;
 use crate::jobs::Jobs;
 use crate::lifecycle::{Drained, Limits, Listening};
-use crate::materialize::drop_undefined;
+use crate::materialize::{Materializer, drop_undefined};
 use crate::metrics::Metrics;
+use crate::project::{Project, ProjectError};
 use crate::registry_watch::RegistryWatch;
 use crate::{deadline, grpc, http};
 
@@ -76,56 +80,107 @@ where
     R: RegistryStore + 'static,
     J: Jobs,
 {
-    let ServeParts {
-        config,
-        store,
-        registry,
-        intake,
-        jobs,
-        clock,
-        wall,
-        limits,
-    } = parts;
-    let store_of_views = Arc::clone(&store);
-    let watch = Arc::new(RegistryWatch::open(registry, config.project.clone()).await?);
-    let stopping = CancellationToken::new();
-    let app = Arc::new(App {
-        reader: FeatureReader::new(store.clone(), watch.clone(), clock.clone()),
-        config,
-        store,
-        watch: watch.clone(),
-        intake: intake.clone(),
-        jobs,
-        clock,
-        wall: wall.clone(),
-        metrics: Arc::new(Metrics::new()),
-        extracts: Extracts::new(intake.engine())?,
-        background: Background::default(),
-        stopping: stopping.clone(),
-    });
-    let metrics = app.metrics.clone();
-    let (routes, health) = grpc::routes(&app).await;
-    let router = routes.merge(http::routes(app));
-    let router = in_time(http::with_fallback(router), &limits);
+    let limits = parts.limits;
+    let app = App::of(parts).await?;
+    let (router, health) = app.routes(&limits).await;
+    let (metrics, stopping) = (app.metrics.clone(), app.stopping.clone());
     let shutdown = async {
         shutdown.await;
         stopping.cancel();
         grpc::stop(&health).await;
     };
-    let serving = listening.serve(router, limits, metrics, shutdown);
-    let flushing = intake.keep_flushing(|| watch.current(), || wall.now());
-    let dropping = keep_dropping(&store_of_views, &watch);
-    let drained = tokio::select! {
-        drained = serving => drained,
-        () = dropping => Drained::default(),
-        () = watch.poll() => Drained::default(),
-        () = flushing => Drained::default(),
-    };
-    let version = watch.current();
-    if let Err(error) = intake.flush(&version.definitions, &[], wall.now()).await {
-        tracing::error!(%error, "pushed rows stay in the intake log: they could not be appended to their table");
+    Ok(app
+        .beside(listening.serve(router, limits, metrics, shutdown))
+        .await)
+}
+
+impl<S, R, J> App<S, R, J>
+where
+    S: OnlineStore + 'static,
+    R: RegistryStore + 'static,
+    J: Jobs,
+{
+    pub(crate) async fn of(parts: ServeParts<S, R, J>) -> Result<Arc<Self>, ServerError> {
+        let ServeParts {
+            config,
+            store,
+            registry,
+            intake,
+            jobs,
+            clock,
+            wall,
+            limits: _,
+        } = parts;
+        let watch = Arc::new(RegistryWatch::open(registry, config.project.clone()).await?);
+        Ok(Arc::new(Self {
+            reader: FeatureReader::new(store.clone(), watch.clone(), clock.clone()),
+            config,
+            store,
+            watch,
+            extracts: Extracts::new(intake.engine())?,
+            intake,
+            jobs,
+            clock,
+            wall,
+            metrics: Arc::new(Metrics::new()),
+            background: Background::default(),
+            stopping: CancellationToken::new(),
+        }))
     }
-    Ok(drained)
+
+    /// All services, and the reporter of their health.
+    pub(crate) async fn routes(self: &Arc<Self>, limits: &Limits) -> (axum::Router, HealthReporter) {
+        let (routes, health) = grpc::routes(self).await;
+        let router = routes.merge(http::routes(self.clone()));
+        (in_time(http::with_fallback(router), limits), health)
+    }
+
+    /// Does what goes on beside the calls until `serving` ends; then what was pushed goes to its tables.
+    pub(crate) async fn beside<T: Default>(&self, serving: impl Future<Output = T>) -> T {
+        let Self {
+            store,
+            watch,
+            intake,
+            wall,
+            ..
+        } = self;
+        let flushing = intake.keep_flushing(|| watch.current(), || wall.now());
+        let served = tokio::select! {
+            served = serving => served,
+            () = keep_dropping(store, watch) => T::default(),
+            () = watch.poll() => T::default(),
+            () = flushing => T::default(),
+        };
+        let version = watch.current();
+        if let Err(error) = intake.flush(&version.definitions, &[], wall.now()).await {
+            tracing::error!(%error, "pushed rows stay in the intake log: they could not be appended to their table");
+        }
+        served
+    }
+}
+
+impl ServeParts<RocksStore, SqliteRegistry, Materializer<RocksStore, SqliteRegistry>> {
+    /// Those of a project of this process, which has its online store for itself then.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the project from being opened: see [`ProjectError`].
+    pub async fn of_project(project: &Project, clock: Arc<dyn Clock>) -> Result<Self, ProjectError> {
+        let store = project.store()?;
+        let registry = Arc::new(project.registry().await?);
+        let intake = project.intake_of(Arc::clone(&store))?;
+        let jobs = Materializer::new(intake.clone(), Arc::clone(&registry), Arc::new(SystemClock));
+        Ok(Self {
+            config: project.config.clone(),
+            store,
+            registry,
+            intake,
+            jobs: Arc::new(jobs),
+            wall: Arc::new(SystemClock),
+            clock,
+            limits: Limits::default(),
+        })
+    }
 }
 
 /// Removes the rows of views that are defined no more, now and whenever the registry moves, for ever.

@@ -10,6 +10,7 @@
 
 pub mod app;
 pub mod clock;
+pub mod embedded;
 pub mod error;
 pub mod features;
 pub mod intake;
@@ -17,6 +18,7 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod materialize;
 pub mod metrics;
+pub mod project;
 pub mod registry_watch;
 pub mod status;
 

@@ -1,6 +1,6 @@
 //! The life of the port: bind, accept with limits, drain.
 
-mod connection;
+pub(crate) mod connection;
 
 use std::future::Future;
 use std::io;

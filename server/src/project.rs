@@ -1,21 +1,22 @@
 //! A project opened in this process: its configuration, registry, engine and online store.
 
+mod process;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use asof_core::name::ProjectName;
-use asof_core::registry::{RegistryStore, Version};
-use asof_core::time::{Clock, FixedClock, Timestamp};
-use asof_offline::{Engine, EngineOptions, Origin};
+use asof_core::online::StoreError;
+use asof_core::registry::{RegistryError, RegistryStore, Version};
+use asof_core::time::Timestamp;
+use asof_offline::{Engine, EngineOptions, OfflineError, Origin};
 use asof_online::{Durability, Recovery, RocksOptions, RocksStore, has_intake};
-use asof_registry::{AuthoredFile, OnlineDurability, ProjectConfig, SqliteRegistry};
-use asof_server::clock::SystemClock;
-use asof_server::intake::{Intake, IntakeLimits};
+use asof_registry::{AuthoredFile, LoadError, OnlineDurability, ProjectConfig, SqliteRegistry};
 use serde::{Deserialize, Serialize};
 
-use crate::exit::{Exit, Failure};
-use crate::output;
-use crate::process::ran_since;
+use crate::intake::{Intake, IntakeLimits};
+
+pub use process::ran_since;
 
 /// Where a server tells others in the project how to reach it.
 const SERVER_FILE: &str = ".asof/server.json";
@@ -24,6 +25,44 @@ const SERVER_FILE: &str = ".asof/server.json";
 pub struct Project {
     /// Its configuration.
     pub config: ProjectConfig,
+    surroundings: Surroundings,
+}
+
+/// What a project is given by the process that it is opened in.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings {
+    /// A variable of the environment, by its name.
+    pub environment: fn(&str) -> Option<String>,
+    /// Tells the user what goes on although something is not as it should be.
+    pub warn: fn(&str),
+}
+
+/// Why a project cannot be worked with.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectError {
+    /// Its configuration or its files cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Nothing was applied.
+    #[error("nothing is registered yet: run `asof apply` first")]
+    NothingApplied,
+    /// The registry cannot be read.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The engine cannot be set up.
+    #[error(transparent)]
+    Offline(#[from] OfflineError),
+    /// The online store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Others cannot be told of the server.
+    #[error("{path} cannot be written: {reason}")]
+    Unannounced {
+        /// The file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
 }
 
 /// A server that says it serves the project.
@@ -37,15 +76,16 @@ pub struct RunningServer {
 
 impl Project {
     /// Reads the configuration of the project in `directory`.
-    pub fn open(directory: &Path) -> Result<Self, Failure> {
+    pub fn open(directory: &Path, surroundings: Surroundings) -> Result<Self, ProjectError> {
         Ok(Self {
-            config: asof_registry::load_config(directory, environment)?,
+            config: asof_registry::load_config(directory, surroundings.environment)?,
+            surroundings,
         })
     }
 
     /// Its definition files.
-    pub fn files(&self) -> Result<Vec<AuthoredFile>, Failure> {
-        let (_, files) = asof_registry::load(&self.config.directory, environment)?;
+    pub fn files(&self) -> Result<Vec<AuthoredFile>, ProjectError> {
+        let (_, files) = asof_registry::load(&self.config.directory, self.surroundings.environment)?;
         Ok(files)
     }
 
@@ -55,29 +95,27 @@ impl Project {
     }
 
     /// Its registry.
-    pub async fn registry(&self) -> Result<SqliteRegistry, Failure> {
+    pub async fn registry(&self) -> Result<SqliteRegistry, ProjectError> {
         Ok(SqliteRegistry::open(&self.config.registry_path()).await?)
     }
 
     /// The newest applied version; an error where nothing was applied.
-    pub async fn head(&self, registry: &SqliteRegistry) -> Result<Version, Failure> {
-        registry.head(self.name()).await?.ok_or_else(|| {
-            Failure::new(
-                Exit::Definition,
-                "nothing is registered yet: run `asof apply` first",
-            )
-        })
+    pub async fn head(&self, registry: &SqliteRegistry) -> Result<Version, ProjectError> {
+        registry
+            .head(self.name())
+            .await?
+            .ok_or(ProjectError::NothingApplied)
     }
 
     /// Its offline engine.
-    pub fn engine(&self, options: EngineOptions) -> Result<Engine, Failure> {
+    pub fn engine(&self, options: EngineOptions) -> Result<Engine, ProjectError> {
         let allow: Vec<PathBuf> = self.config.offline_allow.iter().map(PathBuf::from).collect();
         let tables = Path::new(&self.config.offline_root);
         Ok(Engine::open(&self.config.directory, tables, &allow, options)?)
     }
 
     /// Its online store, for this process alone.
-    pub fn store(&self) -> Result<Arc<RocksStore>, Failure> {
+    pub fn store(&self) -> Result<Arc<RocksStore>, ProjectError> {
         let memory = usize::try_from(self.config.online_memory).unwrap_or(usize::MAX);
         let options = RocksOptions {
             durability: match self.config.online_durability {
@@ -91,10 +129,10 @@ impl Project {
         let store = RocksStore::open(&self.config.online_path(), &options)?;
         match store.recovery() {
             Recovery::Complete => {}
-            Recovery::Lost(changes) => output::note(&format!(
+            Recovery::Lost(changes) => (self.surroundings.warn)(&format!(
                 "warning: the last {changes} changes to the online store are lost, as after a power cut: run `asof materialize --full`"
             )),
-            Recovery::Unknown => output::note(
+            Recovery::Unknown => (self.surroundings.warn)(
                 "warning: the online store has lost its mark of what was acknowledged: it cannot tell whether a power cut took anything",
             ),
         }
@@ -112,12 +150,12 @@ impl Project {
     }
 
     /// What takes the rows that are pushed, for this process alone.
-    pub fn intake(&self) -> Result<Intake<RocksStore>, Failure> {
+    pub fn intake(&self) -> Result<Intake<RocksStore>, ProjectError> {
         self.intake_of(self.store()?)
     }
 
     /// The same with the store that this process has open.
-    pub fn intake_of(&self, store: Arc<RocksStore>) -> Result<Intake<RocksStore>, Failure> {
+    pub fn intake_of(&self, store: Arc<RocksStore>) -> Result<Intake<RocksStore>, ProjectError> {
         let engine = self.engine(EngineOptions::default())?;
         let limits = IntakeLimits::default();
         Ok(Intake::new(engine, store, self.name().clone(), limits))
@@ -138,11 +176,13 @@ impl Project {
     }
 
     /// Tells other processes that a server serves this project.
-    pub fn announce(&self, server: &RunningServer) -> Result<(), Failure> {
+    pub fn announce(&self, server: &RunningServer) -> Result<(), ProjectError> {
         let path = self.server_file();
         let text = serde_json::to_string(server).unwrap_or_default();
-        std::fs::write(&path, text)
-            .map_err(|error| Failure::unavailable(format!("{} cannot be written: {error}", path.display())))
+        std::fs::write(&path, text).map_err(|error| ProjectError::Unannounced {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })
     }
 
     /// Takes the announcement back.
@@ -161,20 +201,4 @@ impl Project {
         let announced = Timestamp::from_micros(i64::try_from(announced).ok()?);
         ran_since(server.pid, announced).then_some(server)
     }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the binary reads the environment for the libraries"
-)]
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-/// The clock, or one frozen at an instant that the user gave.
-pub fn clock(now: Option<&str>) -> Result<Arc<dyn Clock>, Failure> {
-    Ok(match now {
-        Some(text) => Arc::new(FixedClock(Timestamp::parse(text)?)),
-        None => Arc::new(SystemClock),
-    })
 }

@@ -24,10 +24,11 @@ use asof_core::service::ReadPlan;
 use asof_core::time::Clock;
 use asof_proto::v1;
 use asof_server::clock::SystemClock;
+use asof_server::project::Project;
 
 use crate::args::{Args, Command};
 use crate::exit::Failure;
-use crate::project::Project;
+use crate::project;
 use crate::remote::{Remote, url_of};
 
 /// Runs the command.
@@ -84,7 +85,7 @@ impl Global {
         };
         let url = url_of(server);
         let pid = || {
-            let running = Project::open(&self.project).ok()?.running_server();
+            let running = project::open(&self.project).ok()?.running_server();
             running
                 .filter(|server| server.url == url)
                 .map(|server| server.pid)
@@ -100,7 +101,7 @@ impl Global {
         if self.server.is_some() {
             return self.remote().await;
         }
-        let Some(server) = Project::open(&self.project)?.running_server() else {
+        let Some(server) = project::open(&self.project)?.running_server() else {
             return Ok(None);
         };
         let reached = Remote::connect(&server.url).await?;
@@ -138,6 +139,6 @@ impl Global {
 
     /// The project of this directory.
     pub fn open(&self) -> Result<Project, Failure> {
-        Project::open(&self.project)
+        project::open(&self.project)
     }
 }

@@ -13,6 +13,7 @@ use asof_server::BindError;
 use asof_server::error::{KIND, KIND_DATA, KIND_DEFINITION, ServerError};
 use asof_server::intake::IntakeError;
 use asof_server::materialize::MaterializeError;
+use asof_server::project::ProjectError;
 use tonic::Code;
 
 /// The meaning of the process's exit codes.
@@ -113,10 +114,14 @@ macro_rules! failures {
 }
 
 failures! {
-    LoadError => |error| match &error {
-        LoadError::NotAProject { .. } => Exit::Usage,
-        LoadError::Unreadable { .. } => Exit::Unavailable,
-        LoadError::Problems(_) => Exit::Definition,
+    LoadError => |error| load(&error);
+    ProjectError => |error| match &error {
+        ProjectError::Load(cause) => load(cause),
+        ProjectError::NothingApplied => Exit::Definition,
+        ProjectError::Registry(cause) => registry(cause),
+        ProjectError::Offline(cause) => offline(cause),
+        ProjectError::Store(cause) => store(cause),
+        ProjectError::Unannounced { .. } => Exit::Unavailable,
     };
     Problems => |error| Exit::Definition;
     PlanError => |error| Exit::Usage;
@@ -181,6 +186,14 @@ fn of_status(status: &tonic::Status) -> Exit {
         Some(KIND_DATA) => Exit::Data,
         Some(KIND_DEFINITION) => Exit::Definition,
         _ => of_code(status.code()),
+    }
+}
+
+fn load(error: &LoadError) -> Exit {
+    match error {
+        LoadError::NotAProject { .. } => Exit::Usage,
+        LoadError::Unreadable { .. } => Exit::Unavailable,
+        LoadError::Problems(_) => Exit::Definition,
     }
 }
 

@@ -4,9 +4,9 @@ use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
 use asof_core::time::Clock;
 use asof_registry::SqliteRegistry;
 use asof_server::clock::SystemClock;
+use asof_server::project::Project;
 
 use crate::exit::Failure;
-use crate::project::Project;
 
 /// A run that has begun.
 pub(crate) struct Entry<'a> {

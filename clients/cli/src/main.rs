@@ -5,7 +5,6 @@ mod commands;
 mod exit;
 mod ledger;
 mod output;
-mod process;
 mod progress;
 mod project;
 mod remote;

@@ -7,6 +7,7 @@ use asof_proto::v1::ingest_service_client::IngestServiceClient;
 use asof_proto::v1::job_service_client::JobServiceClient;
 use asof_proto::v1::registry_service_client::RegistryServiceClient;
 use asof_registry::{AuthoredFile, masked};
+use asof_server::project::RunningServer;
 use http_body_util::{BodyExt, Full};
 use tonic::client::GrpcService;
 use tonic::transport::{Channel, Endpoint};
@@ -14,7 +15,6 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::exit::{Failure, of_code};
-use crate::project::RunningServer;
 
 /// The largest answer taken, in bytes.
 const MAX_ANSWER: usize = 256 << 20;

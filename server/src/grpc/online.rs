@@ -31,20 +31,29 @@ where
         &self,
         request: Request<v1::GetFeaturesRequest>,
     ) -> Result<Response<GetFeaturesResponse>, Status> {
-        let app = &self.0;
+        self.0.get_features(request.into_inner()).await
+    }
+}
+
+impl<S: OnlineStore + 'static, R: RegistryStore, J: Jobs> App<S, R, J> {
+    /// The call, whoever makes it.
+    pub(crate) async fn get_features(
+        &self,
+        request: v1::GetFeaturesRequest,
+    ) -> Result<Response<GetFeaturesResponse>, Status> {
         let call = async {
             let v1::GetFeaturesRequest {
                 service,
                 features,
                 keys,
-            } = request.into_inner();
-            let prepared = app.reader.prepare(Selection::of(service, features)?)?;
+            } = request;
+            let prepared = self.reader.prepare(Selection::of(service, features)?)?;
             let keys = keys_of(&prepared, keys)?;
-            let answer = app.reader.read(prepared, keys).await?;
-            app.metrics.answered(&answer);
+            let answer = self.reader.read(prepared, keys).await?;
+            self.metrics.answered(&answer);
             response(answer)
         };
-        app.call("asof.v1.OnlineService/GetFeatures", call).await
+        self.call("asof.v1.OnlineService/GetFeatures", call).await
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,14 @@ pub(crate) async fn serve(stream: TcpStream, router: axum::Router, limits: Limit
     }
     // Small answers must not wait for more to send; where the system refuses, they are late and right.
     let _ = stream.set_nodelay(true);
+    carry(stream, router, limits, stop).await;
+}
+
+/// Serves whoever is at the other end, which has spoken or is known, until the connection ends.
+pub(crate) async fn carry<I>(stream: I, router: axum::Router, limits: Limits, stop: CancellationToken)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let builder = builder(limits);
     let service = TowerToHyperService::new(router);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));

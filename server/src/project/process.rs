@@ -32,9 +32,9 @@ fn started_at(stat: &str) -> Option<i64> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use asof_core::time::Clock;
-    use asof_server::clock::SystemClock;
 
     use super::*;
+    use crate::clock::SystemClock;
 
     #[test]
     fn a_process_is_told_from_an_earlier_one_of_its_number() {

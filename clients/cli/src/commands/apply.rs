@@ -11,17 +11,18 @@ use asof_registry::{
 };
 use asof_server::clock::SystemClock;
 use asof_server::materialize::drop_undefined;
+use asof_server::project::Project;
 use serde_json::json;
 
 use crate::args::ApplyArgs;
 use crate::commands::Global;
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::project::Project;
+use crate::project;
 use crate::remote::{Remote, to_wire};
 
 pub(super) async fn plan(global: &Global) -> Result<(), Failure> {
-    let project = Project::open(&global.project)?;
+    let project = project::open(&global.project)?;
     if let Some(remote) = global.remote().await? {
         let files = to_wire(project.files()?);
         let answer = remote
@@ -42,7 +43,7 @@ pub(super) async fn plan(global: &Global) -> Result<(), Failure> {
 }
 
 pub(super) async fn apply(global: &Global, args: &ApplyArgs) -> Result<(), Failure> {
-    let project = Project::open(&global.project)?;
+    let project = project::open(&global.project)?;
     if let Some(remote) = global.remote().await? {
         return apply_remotely(global, args, &project, &remote).await;
     }

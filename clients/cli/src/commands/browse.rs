@@ -10,7 +10,7 @@ use crate::args::{ListArgs, SearchArgs, ShowArgs};
 use crate::commands::Global;
 use crate::exit::Failure;
 use crate::output;
-use crate::project::Project;
+use crate::project;
 
 /// One line of a listing.
 struct Entry {
@@ -218,9 +218,9 @@ fn columns(definitions: &Definitions, object: &Object<'_>) -> Vec<[String; 3]> {
 }
 
 async fn head(global: &Global) -> Result<Version, Failure> {
-    let project = Project::open(&global.project)?;
+    let project = project::open(&global.project)?;
     let registry = project.registry().await?;
-    project.head(&registry).await
+    Ok(project.head(&registry).await?)
 }
 
 fn print(global: &Global, version: u64, entries: &[Entry], nothing: &str) {

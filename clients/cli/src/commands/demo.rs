@@ -13,13 +13,14 @@ use asof_core::time::{Clock, FixedClock, Timestamp};
 use asof_offline::{Dataset, EngineOptions, ExtractRequest, Rows, Target};
 use asof_registry::{Authored, SqliteRegistry};
 use asof_server::clock::SystemClock;
+use asof_server::project::Project;
 use serde_json::json;
 
 use crate::commands::{Global, extract, materialize};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::progress::Line;
-use crate::project::Project;
+use crate::project;
 
 const SERVICE: &str = "delay_model_v1";
 /// The moment of which the demo tells: a summer Friday in New York, 10 in the morning.
@@ -129,7 +130,7 @@ fn open(global: &Global) -> Result<Project, Failure> {
     let below = PathBuf::from(EXAMPLE);
     let project = match project {
         Err(_) if global.project == Path::new(".") && below.join("asof.toml").exists() => {
-            Project::open(&below)?
+            project::open(&below)?
         }
         other => other?,
     };

@@ -13,7 +13,7 @@ use crate::args::GetArgs;
 use crate::commands::Global;
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::project::{Project, clock};
+use crate::project::{self, clock};
 
 pub(super) async fn run(global: &Global, args: &GetArgs) -> Result<(), Failure> {
     let request = request(args)?;
@@ -94,7 +94,7 @@ pub(super) fn key_values(keys: &[String]) -> Result<BTreeMap<String, String>, Fa
 }
 
 async fn locally(global: &Global, request: &Value, now: Option<&str>) -> Result<Value, Failure> {
-    let project = Project::open(&global.project)?;
+    let project = project::open(&global.project)?;
     let clock = clock(now)?;
     let registry = Arc::new(project.registry().await?);
     project.head(&registry).await?;

@@ -6,6 +6,7 @@ use asof_core::time::{Clock, Timestamp};
 use asof_proto::v1;
 use asof_server::clock::SystemClock;
 use asof_server::materialize::{Materialized, Materializer, OnRows, Request, views};
+use asof_server::project::Project;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
@@ -14,7 +15,7 @@ use crate::commands::Global;
 use crate::exit::{Exit, Failure, of_run};
 use crate::output;
 use crate::progress::Line;
-use crate::project::Project;
+use crate::project;
 use crate::remote::Remote;
 
 /// A view that was materialized.
@@ -59,7 +60,7 @@ pub(super) async fn run(global: &Global, args: &MaterializeArgs) -> Result<(), F
     let (as_of, done) = match global.remote_or_running().await? {
         Some(remote) => remotely(args, as_of, &remote).await?,
         None => {
-            let project = Project::open(&global.project)?;
+            let project = project::open(&global.project)?;
             let as_of = as_of.unwrap_or_else(|| SystemClock.now());
             (as_of, locally(&project, &args.views, as_of, args.full).await?)
         }

@@ -7,6 +7,7 @@ use asof_core::service::ReadPlan;
 use asof_offline::{EngineOptions, InputChange, Manifest, Replay, ReplayRequest};
 use asof_registry::SqliteRegistry;
 use asof_server::clock::SystemClock;
+use asof_server::project::Project;
 use serde_json::{Value, json};
 
 use crate::args::{ReplayArgs, mebibytes};
@@ -16,7 +17,6 @@ use crate::exit::{Exit, Failure};
 use crate::ledger::{Entry, RowCounts};
 use crate::output;
 use crate::progress::Line;
-use crate::project::Project;
 
 pub(super) async fn run(global: &Global, args: &ReplayArgs) -> Result<(), Failure> {
     let project = global.open()?;

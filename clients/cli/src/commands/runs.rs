@@ -6,6 +6,7 @@ use asof_core::time::Timestamp;
 use asof_proto::convert::run_to_proto;
 use asof_proto::v1;
 use asof_registry::ObjectKind;
+use asof_server::project::ran_since;
 use serde_json::{Value, json};
 
 use crate::args::RunsArgs;
@@ -13,8 +14,7 @@ use crate::commands::Global;
 use crate::commands::browse::kind_of;
 use crate::exit::Failure;
 use crate::output;
-use crate::process::ran_since;
-use crate::project::Project;
+use crate::project;
 use crate::remote::Remote;
 
 pub(super) async fn run(global: &Global, args: &RunsArgs) -> Result<(), Failure> {
@@ -29,7 +29,7 @@ pub(super) async fn run(global: &Global, args: &RunsArgs) -> Result<(), Failure>
             remote.jobs().list_runs(request).await?.into_inner().runs
         }
         None => {
-            let project = Project::open(&global.project)?;
+            let project = project::open(&global.project)?;
             let registry = project.registry().await?;
             let runs = registry
                 .runs(project.name(), args.subject.as_deref(), args.limit)
@@ -58,7 +58,7 @@ async fn known(global: &Global, remote: Option<&Remote>) -> Result<Vec<Known>, F
         let definitions = answer.into_inner().definitions.into_iter();
         return Ok(definitions.map(|one| (kind_of(one.kind()), one.name)).collect());
     }
-    let project = Project::open(&global.project)?;
+    let project = project::open(&global.project)?;
     let registry = project.registry().await?;
     let Some(version) = registry.head(project.name()).await? else {
         return Ok(Vec::new());

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use asof_server::clock::SystemClock;
-use asof_server::materialize::Materializer;
-use asof_server::{Limits, Listening, ServeParts, serve};
+use asof_server::project::RunningServer;
+use asof_server::{Listening, ServeParts, serve};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -12,7 +11,7 @@ use crate::args::ServeArgs;
 use crate::commands::Global;
 use crate::exit::Failure;
 use crate::output;
-use crate::project::{RunningServer, clock};
+use crate::project::clock;
 
 pub(super) async fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure> {
     let project = global.open()?;
@@ -22,10 +21,7 @@ pub(super) async fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure
         None => project.config.listen,
     };
     let stop = stop_signal()?;
-    let store = project.store()?;
-    let registry = Arc::new(project.registry().await?);
-    let intake = project.intake_of(Arc::clone(&store))?;
-    let materializer = Materializer::new(intake.clone(), Arc::clone(&registry), Arc::new(SystemClock));
+    let parts = ServeParts::of_project(&project, Arc::clone(&clock)).await?;
     let listening = Listening::bind(listen).await?;
     let url = format!("http://{}", listening.address());
     project.announce(&RunningServer {
@@ -43,16 +39,6 @@ pub(super) async fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure
             output::line(format!("The clock is frozen at {}.", clock.now()));
         }
     }
-    let parts = ServeParts {
-        config: project.config.clone(),
-        store,
-        registry,
-        intake,
-        jobs: Arc::new(materializer),
-        wall: Arc::new(SystemClock),
-        clock,
-        limits: Limits::default(),
-    };
     let result = serve(parts, listening, stop).await;
     project.withdraw();
     let drained = result?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::commands::Global;
 use crate::exit::Failure;
 use crate::output;
-use crate::project::Project;
+use crate::project;
 
 pub(super) async fn run(global: &Global) -> Result<(), Failure> {
     let status = match global.remote_or_running().await? {
@@ -19,7 +19,7 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
             .await?
             .into_inner(),
         None => {
-            let project = Project::open(&global.project)?;
+            let project = project::open(&global.project)?;
             let registry = project.registry().await?;
             let version = project.head(&registry).await?;
             let store = project.store()?;

@@ -15,13 +15,13 @@ use asof_proto::v1::online_service_client::OnlineServiceClient;
 use asof_registry::SqliteRegistry;
 use asof_server::clock::SystemClock;
 use asof_server::materialize::Materializer;
+use asof_server::project::Project;
 use asof_server::{Limits, Listening, ServeParts, serve};
 
 use super::agree::{KEYS, broken};
 use super::frozen;
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::project::Project;
 
 /// The features that the demo shows.
 const SHOWN: [&str; 4] = [

@@ -9,18 +9,13 @@ use asof_offline::{
     Dataset, DatasetWriter, EngineOptions, ExtractSummary, Phase, Progress, Provenance, Rows, Spine, Target,
 };
 use asof_server::clock::SystemClock;
-use futures::stream;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 use crate::args::{ExtractArgs, JoinStrategy};
 use crate::exit::{Exit, Failure};
 use crate::progress::Line;
 use crate::remote::Remote;
-
-/// How many batches of the spine are read ahead.
-const AHEAD: usize = 2;
 
 /// Extracts what the arguments say; returns the number of the server's run, too.
 pub(super) async fn run(
@@ -80,24 +75,14 @@ pub(super) async fn run(
     write(incoming, target, spine).await
 }
 
-/// The batches of a spine, read on a thread that may wait.
+/// The batches of a spine.
 fn batches(
     spine: Spine,
 ) -> Result<impl futures::Stream<Item = Result<RecordBatch, String>> + Send + 'static, Failure> {
-    let batches = spine.batches(None)?;
-    let (sender, receiver) = mpsc::channel(AHEAD);
-    tokio::task::spawn_blocking(move || {
-        for batch in batches {
-            let batch = batch.map_err(|error| spine.unreadable(&error.to_string()).to_string());
-            if sender.blocking_send(batch).is_err() {
-                return;
-            }
-        }
-    });
-    Ok(stream::unfold(receiver, |mut receiver| async move {
-        let batch = receiver.recv().await?;
-        Some((batch, receiver))
-    }))
+    let rows = spine.batches(None)?;
+    Ok(asof_client::batches(rows.map(move |batch| {
+        batch.map_err(|error| spine.unreadable(&error.to_string()).to_string())
+    })))
 }
 
 async fn write(

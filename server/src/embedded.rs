@@ -1,0 +1,114 @@
+//! A server inside this process: its calls go over a connection in memory, and nothing listens.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use asof_core::online::OnlineStore;
+use asof_core::registry::RegistryStore;
+use asof_proto::response::GetFeaturesResponse;
+use asof_proto::v1;
+use hyper_util::rt::TokioIo;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::app::{App, ServeParts};
+use crate::error::ServerError;
+use crate::jobs::Jobs;
+use crate::lifecycle::{Limits, connection};
+
+/// Bytes that are under way on a connection in either direction.
+const BUFFER: usize = 1 << 20;
+/// How often it is looked whether the store is free.
+const FREED: Duration = Duration::from_millis(5);
+/// Its callers are of this process, and have deadlines of their own where they want any.
+const DEADLINE: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// A server for this process. Where it is not stopped, it goes on until the process ends, and what was pushed last stays
+/// in the intake log, from where whoever opens the store next takes it.
+pub struct Embedded<S, R, J> {
+    app: Arc<App<S, R, J>>,
+    channel: Channel,
+    beside: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl<S, R, J> Embedded<S, R, J>
+where
+    S: OnlineStore + 'static,
+    R: RegistryStore + 'static,
+    J: Jobs,
+{
+    /// Starts what goes on beside the calls.
+    ///
+    /// # Errors
+    ///
+    /// The registry cannot be read, or there is no room for an engine.
+    pub async fn start(parts: ServeParts<S, R, J>) -> Result<Self, ServerError> {
+        let limits = Limits {
+            deadline: DEADLINE,
+            ..parts.limits
+        };
+        let app = App::of(parts).await?;
+        let (router, _) = app.routes(&limits).await;
+        let stop = app.stopping.clone();
+        let connect = tower::service_fn(move |_| {
+            let (near, far) = tokio::io::duplex(BUFFER);
+            tokio::spawn(connection::carry(far, router.clone(), limits, stop.clone()));
+            async { Ok::<_, io::Error>(TokioIo::new(near)) }
+        });
+        let channel = Endpoint::from_static("http://in.this.process").connect_with_connector_lazy(connect);
+        let beside = tokio::spawn({
+            let app = Arc::clone(&app);
+            async move { app.beside(app.stopping.cancelled()).await }
+        });
+        Ok(Self {
+            app,
+            channel,
+            beside: Mutex::new(Some(beside)),
+        })
+    }
+
+    /// A connection to it.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// `asof.v1.OnlineService/GetFeatures`, without the detour over a connection.
+    ///
+    /// # Errors
+    ///
+    /// As the call has them.
+    pub async fn get_features(&self, request: v1::GetFeaturesRequest) -> Result<GetFeaturesResponse, Status> {
+        self.app
+            .get_features(request)
+            .await
+            .map(tonic::Response::into_inner)
+    }
+
+    /// Lets no new call in, and begins to append what was pushed to its tables.
+    pub fn begin_to_stop(&self) {
+        self.app.stopping.cancel();
+    }
+
+    /// The same, and waits until the store is free: until the calls that are under way have ended, but no longer than
+    /// `limit`.
+    pub async fn stop(self: Arc<Self>, limit: Duration) {
+        self.begin_to_stop();
+        let store = Arc::downgrade(&self.app.store);
+        let beside = self.beside.lock().await.take();
+        let freed = async {
+            if let Some(beside) = beside {
+                // One that panicked has told so.
+                let _ = beside.await;
+            }
+            drop(self);
+            while store.strong_count() > 0 {
+                tokio::time::sleep(FREED).await;
+            }
+        };
+        // What lasts longer goes on, and frees the store in its end.
+        let _ = tokio::time::timeout(limit, freed).await;
+    }
+}
