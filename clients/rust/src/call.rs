@@ -4,7 +4,9 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use asof_proto::v1::ingest_service_client::IngestServiceClient;
+use asof_proto::v1::job_service_client::JobServiceClient;
 use asof_proto::v1::online_service_client::OnlineServiceClient;
+use asof_proto::v1::registry_service_client::RegistryServiceClient;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
@@ -16,12 +18,14 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The most bytes of an answer.
-const MAX_ANSWER_BYTES: usize = 64 << 20;
+pub(crate) const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// The services of a server.
 pub(crate) struct Clients {
     pub(crate) online: OnlineServiceClient<Channel>,
     pub(crate) ingest: IngestServiceClient<Channel>,
+    pub(crate) jobs: JobServiceClient<Channel>,
+    pub(crate) registry: RegistryServiceClient<Channel>,
 }
 
 impl Client {
@@ -56,11 +60,23 @@ impl Client {
         }
     }
 
-    fn clients(&self) -> Clients {
+    /// A request that has as long as the client gives it.
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(deadline) = self.deadline {
+            request.set_timeout(deadline);
+        }
+        request
+    }
+
+    pub(crate) fn clients(&self) -> Clients {
         Clients {
             online: OnlineServiceClient::new(self.channel.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
             ingest: IngestServiceClient::new(self.channel.clone())
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            jobs: JobServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES),
+            registry: RegistryServiceClient::new(self.channel.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
         }
     }

@@ -1,18 +1,15 @@
 //! Datasets of a spine, or of every key.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_flight::encode::FlightDataEncoderBuilder;
-use arrow_flight::error::FlightError;
+use arrow_flight::Ticket;
 use arrow_flight::flight_service_client::FlightServiceClient;
-use arrow_flight::{FlightDescriptor, Ticket};
 use arrow_schema::SchemaRef;
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use serde::Serialize;
-use tonic::Request;
 
-use crate::{Client, Dataset, Error};
+use crate::{Client, Dataset, Error, upload};
 
 /// The most bytes of one message.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -145,18 +142,8 @@ impl Client {
     where
         S: Stream<Item = Result<RecordBatch, String>> + Send + 'static,
     {
-        let failed = Arc::new(OnceLock::new());
-        let failing = Arc::clone(&failed);
-        let descriptor = FlightDescriptor::new_cmd(json(extract)?);
-        let messages = FlightDataEncoderBuilder::new()
-            .with_schema(schema)
-            .with_flight_descriptor(Some(descriptor))
-            .build(spine.map(|batch| batch.map_err(|error| FlightError::ExternalError(error.into()))));
-        // A call has no way to say that its rows broke off: the dataset of those that were sent is never given.
-        let messages = messages.scan((), move |(), message| {
-            let message = message.map_err(|error| failing.get_or_init(|| error.to_string()).clone());
-            futures::future::ready(message.ok())
-        });
+        // The dataset of rows that broke off is never given.
+        let (messages, failed) = upload::messages(json(extract)?, schema, spine);
         let answer = self.flight().do_exchange(self.request(messages)).await;
         if let Some(error) = failed.get() {
             return Err(Error::Rows(error.clone()));
@@ -175,18 +162,10 @@ impl Client {
         Dataset::begin(answer.into_inner(), Arc::default()).await
     }
 
-    fn flight(&self) -> FlightServiceClient<tonic::transport::Channel> {
+    pub(crate) fn flight(&self) -> FlightServiceClient<tonic::transport::Channel> {
         FlightServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
-    }
-
-    fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        if let Some(deadline) = self.deadline {
-            request.set_timeout(deadline);
-        }
-        request
     }
 }
 

@@ -50,17 +50,7 @@ impl Client {
     ///
     /// What the server refuses, with its code; key columns of a type that no key has.
     pub async fn get_features(&self, selection: &Selection, keys: &RecordBatch) -> Result<Features, Error> {
-        let (service, features) = match selection {
-            Selection::Service(service) => (service.clone(), Vec::new()),
-            Selection::Features(features) => (String::new(), features.clone()),
-        };
-        let columns = keys.schema_ref().fields().iter().zip(keys.columns());
-        let columns = columns.map(|(field, array)| wire_column(field.name(), array));
-        let request = v1::GetFeaturesRequest {
-            service,
-            features,
-            keys: columns.collect::<Result<_, _>>()?,
-        };
+        let request = selection.request(keys)?;
         let response = self.repeated(&request, |mut clients, request| async move {
             clients.online.get_features(request).await
         });
@@ -68,8 +58,34 @@ impl Client {
     }
 }
 
+impl Selection {
+    /// The call that asks for these features of these keys.
+    ///
+    /// # Errors
+    ///
+    /// Key columns of a type that no key has.
+    pub fn request(&self, keys: &RecordBatch) -> Result<v1::GetFeaturesRequest, Error> {
+        let (service, features) = match self {
+            Self::Service(service) => (service.clone(), Vec::new()),
+            Self::Features(features) => (String::new(), features.clone()),
+        };
+        let columns = keys.schema_ref().fields().iter().zip(keys.columns());
+        let columns = columns.map(|(field, array)| wire_column(field.name(), array));
+        Ok(v1::GetFeaturesRequest {
+            service,
+            features,
+            keys: columns.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
 impl Features {
-    fn of(keys: RecordBatch, response: &GetFeaturesResponse) -> Result<Self, Error> {
+    /// What the answer says of the keys that were asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cut`] where it is damaged.
+    pub fn of(keys: RecordBatch, response: &GetFeaturesResponse) -> Result<Self, Error> {
         let broken = |error: asof_proto::convert::WireError| Error::Cut(error.to_string());
         let schema = response.schema().map_err(broken)?;
         let views = (0..schema.views.len()).zip(response.materialized_to());

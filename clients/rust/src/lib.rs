@@ -1,9 +1,11 @@
 //! A client of an asof server.
 //!
 //! - [`Client::get_features`] reads features of a few entities, as a prediction service asks for them.
-//! - [`Client::push`] brings rows, which are served when it returns.
+//! - [`Client::push`] brings rows, which are served when it returns; [`Client::push_table`] and [`Client::ingest`] bring
+//!   tables.
 //! - [`Client::extract`] sends a spine and gives its dataset back, [`Client::read`] the features of every key that is
 //!   known; both as batches, in memory that does not grow with the rows.
+//! - [`Client::plan`] and [`Client::apply`] change what is defined, [`Client::materialize`] what is served.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), asof_client::Error> {
@@ -52,7 +54,11 @@ mod dataset;
 mod error;
 mod extract;
 mod features;
+mod jobs;
 mod push;
+mod put;
+mod registry;
+mod upload;
 
 use std::time::Duration;
 
@@ -63,6 +69,10 @@ pub use error::Error;
 pub use extract::{Extract, Read};
 pub use features::{Features, Selection};
 pub use push::Pushed;
+pub use put::{Ingested, PushedPart, RejectedRow};
+pub use upload::batches;
+
+pub use asof_proto::v1;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);

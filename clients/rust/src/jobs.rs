@@ -1,0 +1,41 @@
+//! Materialization, runs, and what is served.
+
+use asof_proto::v1;
+
+use crate::{Client, Error};
+
+impl Client {
+    /// Begins to bring to the online store what is new of some views, or of all where none is named. The answer comes
+    /// when the runs have begun, or ended where the request says `wait`.
+    ///
+    /// # Errors
+    ///
+    /// Views that are not defined or are being materialized; an instant before that of the last run.
+    pub async fn materialize(&self, request: v1::MaterializeRequest) -> Result<Vec<v1::Run>, Error> {
+        // Not made again: what was begun by an answer that was lost would be in its own way.
+        let mut jobs = self.clients().jobs;
+        Ok(jobs.materialize(self.request(request)).await?.into_inner().runs)
+    }
+
+    /// The runs of what is named, or of all where the subject is empty, the newest first: up to `limit`, or as many as
+    /// the server gives where it is 0.
+    pub async fn runs(&self, subject: impl Into<String>, limit: u32) -> Result<Vec<v1::Run>, Error> {
+        let request = v1::ListRunsRequest {
+            subject: subject.into(),
+            limit,
+        };
+        let response = self.repeated(&request, |mut clients, request| async move {
+            clients.jobs.list_runs(request).await
+        });
+        Ok(response.await?.runs)
+    }
+
+    /// What is served of each view, and how far behind it is.
+    pub async fn status(&self) -> Result<v1::GetStatusResponse, Error> {
+        let request = v1::GetStatusRequest {};
+        self.repeated(&request, |mut clients, request| async move {
+            clients.jobs.get_status(request).await
+        })
+        .await
+    }
+}
