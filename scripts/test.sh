@@ -52,6 +52,19 @@ tests() {
     cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log"
     local exit_code=${PIPESTATUS[0]}
     scripts/count_tests.sh "$exit_code" <"$log" >"$log.counts"
+    add_counts
+}
+
+# The Python package, with the command that cargo has just built. The counts are the last lines.
+python_tests() {
+    printf '\n=== python\n'
+    scripts/python_tests.sh 2>&1 | tee "$log"
+    grep -E '^(passed|failed) [0-9]+' "$log" >"$log.counts" || echo "failed 1 python tests without a summary" >"$log.counts"
+    add_counts
+}
+
+# Adds lines such as "passed 3" and "failed 1 what" to the totals.
+add_counts() {
     local kind number text
     while read -r kind number text; do
         case "$kind" in
@@ -68,6 +81,7 @@ if ! scripts/setup.sh; then
 fi
 check "formatting" formatting
 tests
+python_tests
 check "clippy" clippy
 check "layers" scripts/layers.sh
 check "dependency rules" dependency_rules

@@ -1,6 +1,6 @@
 //! Why a call failed.
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,9 @@ impl From<Status> for Error {
     fn from(status: Status) -> Self {
         // What has a cause here was not sent by a server.
         match std::error::Error::source(&status) {
+            Some(cause) if cause.is::<TimeoutExpired>() => Self::Status(Box::new(Status::deadline_exceeded(
+                "the server did not answer in time",
+            ))),
             Some(cause) => Self::Cut(deepest(cause)),
             None => Self::Status(Box::new(status)),
         }

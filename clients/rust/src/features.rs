@@ -197,7 +197,8 @@ pub(crate) fn wire_column(name: &str, array: &ArrayRef) -> Result<v1::Column, Er
 /// The type as which values of an Arrow type are sent, where a key may be of it.
 fn plain_type(arrow: &ArrowType) -> Option<DataType> {
     Some(match arrow {
-        ArrowType::Boolean => DataType::Bool,
+        // A column of nulls is one of every type.
+        ArrowType::Boolean | ArrowType::Null => DataType::Bool,
         ArrowType::Int8 | ArrowType::Int16 | ArrowType::Int32 | ArrowType::UInt8 | ArrowType::UInt16 => {
             DataType::Int32
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type, Int32Type, Int64Type};
-use arrow_array::{Array, ArrayRef, Int32Array, Int64Array};
+use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, new_null_array};
 use asof_core::data_type::{DataType, KeyType};
 use asof_core::key::{KeyColumns, MAX_KEY_BYTES};
 use asof_core::service::{CallerColumn, ReadPlan, did_you_mean, nearest};
@@ -212,6 +212,10 @@ pub fn from_wire(key_type: &KeyType, received: Received, path: &str) -> Result<A
     let wanted = key_type.data_type();
     if received.data_type == *wanted {
         return Ok(received.array);
+    }
+    if received.array.null_count() == received.array.len() {
+        // What holds nothing has no type that could be wrong.
+        return Ok(new_null_array(&wanted.to_arrow(), received.array.len()));
     }
     let wrong_type = || {
         let problem = format!("has the type {}, the key is {key_type}", received.data_type);

@@ -1,8 +1,12 @@
 //! Rows that come to stay: pushed, or ingested.
 
-use arrow_array::RecordBatch;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch};
 use arrow_flight::PutResult;
 use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{DataType, Field, Schema};
 use asof_core::online::OnlineStore;
 use asof_core::registry::RegistryStore;
 use asof_offline::{IngestRequest, OfflineError, PushInput};
@@ -16,6 +20,9 @@ use super::upload::{Refused, Upload};
 use crate::app::App;
 use crate::error::ServerError;
 use crate::intake::{MAX_ROWS, Push, source_of};
+
+/// The most bytes of a column of text of one part.
+const MAX_PART_BYTES: usize = 64 << 20;
 
 /// Where what became of rows is told.
 pub(super) type Told = mpsc::Sender<Result<PutResult, Status>>;
@@ -56,7 +63,7 @@ where
     while let Some(batch) = upload.next().await? {
         for start in (0..batch.num_rows()).step_by(MAX_ROWS) {
             let part = batch.slice(start, MAX_ROWS.min(batch.num_rows() - start));
-            let stream = ipc_stream(&part)?;
+            let stream = ipc_stream(&written_out(&part)?)?;
             let push = Push {
                 source: source.clone(),
                 id: (!request_id.is_empty()).then(|| format!("{request_id}/{first}")),
@@ -124,6 +131,34 @@ async fn tell(told: &Told, answer: &serde_json::Value) {
     let app_metadata = answer.to_string().into();
     // Who went away is told nothing; what was taken stays taken.
     let _ = told.send(Ok(PutResult { app_metadata })).await;
+}
+
+/// A batch in whose text and bytes each value has a place of its own, as the log keeps them.
+fn written_out(batch: &RecordBatch) -> Result<RecordBatch, ServerError> {
+    let mut fields: Vec<Arc<Field>> = batch.schema_ref().fields().iter().cloned().collect();
+    let mut columns = batch.columns().to_vec();
+    for (field, column) in fields.iter_mut().zip(&mut columns) {
+        let (bytes, plain) = match column.data_type() {
+            DataType::Utf8View => (column.as_string_view().total_buffer_bytes_used(), DataType::Utf8),
+            DataType::BinaryView => (
+                column.as_binary_view().total_buffer_bytes_used(),
+                DataType::Binary,
+            ),
+            _ => continue,
+        };
+        let wrong =
+            |problem: String| ServerError::argument(format!("rows, column {:?}", field.name()), problem);
+        if bytes > MAX_PART_BYTES {
+            return Err(wrong(format!(
+                "{} rows of it have {bytes} bytes, expected {MAX_PART_BYTES} at most: push fewer rows at once",
+                batch.num_rows()
+            )));
+        }
+        *column = arrow_cast::cast(column, &plain).map_err(|error| wrong(error.to_string()))?;
+        *field = Arc::new(field.as_ref().clone().with_data_type(plain));
+    }
+    let written_out = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns);
+    written_out.map_err(|error| ServerError::argument("rows", error.to_string()))
 }
 
 fn ipc_stream(batch: &RecordBatch) -> Result<Vec<u8>, ServerError> {

@@ -1,0 +1,274 @@
+"""Definitions as objects: the same as in a file, and checked by the same rules."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Union
+
+from . import _asof
+from ._errors import InvalidArgumentError
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def _text(value: str) -> str:
+    """A string of TOML on one line, with what a terminal might obey as its number."""
+
+    def escaped(char: str) -> str:
+        obeyed = unicodedata.category(char) == "Cc" or "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"
+        return _SHORT.get(char) or (f"\\u{ord(char):04X}" if obeyed else char)
+
+    return '"' + "".join(map(escaped, value)) + '"'
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else _text(name)
+
+
+def _inline(values: Mapping[str, str]) -> str:
+    inside = ", ".join(f"{_key(name)} = {value}" for name, value in values.items())
+    return f"{{ {inside} }}" if inside else "{}"
+
+
+def _texts(values: Mapping[str, str]) -> str:
+    return _inline({name: _text(value) for name, value in values.items()})
+
+
+def _lines(kind: str, fields: Sequence[tuple[str, str | None]]) -> str:
+    lines = [f"[[{kind}]]"]
+    lines += [f"{name} = {value}" for name, value in fields if value is not None]
+    return "\n".join(lines) + "\n"
+
+
+def _optional(value: str | None) -> str | None:
+    return None if value is None else _text(value)
+
+
+@dataclass(frozen=True)
+class Entity:
+    """What features are about, by its key columns.
+
+    Args:
+        name: Its name.
+        keys: The key columns and their types, such as ``{"origin": "string"}``.
+        description, owner, tags: For whoever looks for it.
+    """
+
+    name: str
+    keys: Mapping[str, str]
+    description: str | None = None
+    owner: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def to_toml(self) -> str:
+        """The definition as a file writes it."""
+        return _lines("entity", [("name", _text(self.name)), ("keys", _texts(self.keys)), *_notes(self)])
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows come from: files or a table at a ``path``, or a table of asof's own with a ``schema``.
+
+    Args:
+        name: Its name.
+        event_time: The column that says when a row was true.
+        path: Files (a pattern such as ``"data/*.parquet"``) or a Delta table, relative to the project.
+        schema: Instead of a path, the columns and types of a table that takes pushes and ingests.
+        created_time: The column that says when a row became known.
+        event_id: The column by which of rows of one event the first counts (with ``schema`` only).
+        timezone: The zone of times that carry none, such as ``"America/New_York"``.
+        dates: Whether a date stands for its ``"start"`` or its ``"end"``.
+        deleted: The column that says that there is nothing any more.
+        sql: A row-wise query over the columns, ``select … from source``.
+        description, owner, tags: For whoever looks for it.
+    """
+
+    name: str
+    event_time: str
+    path: str | None = None
+    schema: Mapping[str, str] | None = None
+    created_time: str | None = None
+    event_id: str | None = None
+    timezone: str | None = None
+    dates: str | None = None
+    deleted: str | None = None
+    sql: str | None = None
+    description: str | None = None
+    owner: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def to_toml(self) -> str:
+        """The definition as a file writes it."""
+        return _lines(
+            "source",
+            [
+                ("name", _text(self.name)),
+                ("schema", None if self.schema is None else _texts(self.schema)),
+                ("path", _optional(self.path)),
+                ("event_time", _text(self.event_time)),
+                ("created_time", _optional(self.created_time)),
+                ("event_id", _optional(self.event_id)),
+                ("timezone", _optional(self.timezone)),
+                ("dates", _optional(self.dates)),
+                ("deleted", _optional(self.deleted)),
+                ("sql", _optional(self.sql)),
+                *_notes(self),
+            ],
+        )
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A feature of a view.
+
+    Args:
+        type: Its type, such as ``"float64"``.
+        column: The column of the source, where it has another name than the feature.
+        description: For whoever looks for it.
+    """
+
+    type: str
+    column: str | None = None
+    description: str | None = None
+
+    def _value(self) -> str:
+        if self.column is None and self.description is None:
+            return _text(self.type)
+        values = {"type": self.type, "column": self.column, "description": self.description}
+        return _texts({name: value for name, value in values.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class View:
+    """A named set of features of one entity, from one source.
+
+    Args:
+        name: Its name.
+        entity: The name of its entity, or the entity.
+        source: The name of its source, or the source.
+        features: The features, each by its name: a type such as ``"float64"``, or a :class:`Feature`.
+        ttl: How long a row stays valid, such as ``"3h"``; for ever without one.
+        description, owner, tags: For whoever looks for it.
+    """
+
+    name: str
+    entity: str | Entity
+    source: str | Source
+    features: Mapping[str, str | Feature]
+    ttl: str | None = None
+    description: str | None = None
+    owner: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def to_toml(self) -> str:
+        """The definition as a file writes it."""
+        text = _lines(
+            "view",
+            [
+                ("name", _text(self.name)),
+                ("entity", _text(_name(self.entity))),
+                ("source", _text(_name(self.source))),
+                ("ttl", _optional(self.ttl)),
+                *_notes(self),
+            ],
+        )
+        features = {
+            name: Feature(feature) if isinstance(feature, str) else feature
+            for name, feature in self.features.items()
+        }
+        lines = [f"{_key(name)} = {feature._value()}" for name, feature in features.items()]
+        return text + "\n".join(["[view.features]", *lines]) + "\n"
+
+
+@dataclass(frozen=True)
+class Service:
+    """The named, frozen list of features that a model uses.
+
+    Args:
+        name: Its name.
+        features: Each ``"view:feature"`` or ``"view:*"``, or a mapping such as
+            ``{"view": "airport_weather", "features": ["temp"], "keys": {"origin": "dest"}, "prefix": "dest"}``:
+            what of it, by which of the caller's columns, and under which prefix.
+        description, owner, tags: For whoever looks for it.
+    """
+
+    name: str
+    features: Sequence[str | Mapping[str, object]]
+    description: str | None = None
+    owner: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def to_toml(self) -> str:
+        """The definition as a file writes it."""
+        entries = ",\n".join(f"  {_entry(entry)}" for entry in self.features)
+        features = f"[\n{entries},\n]" if entries else "[]"
+        return _lines("service", [("name", _text(self.name)), ("features", features), *_notes(self)])
+
+
+Definition = Union[Entity, Source, View, Service]
+#: What can be planned: definitions, and directories of projects or files with definitions.
+Definitions = Union[str, "os.PathLike[str]", Definition, Iterable[Union[Definition, str, "os.PathLike[str]"]]]
+
+
+def _name(of: str | Entity | Source) -> str:
+    return of if isinstance(of, str) else of.name
+
+
+def _entry(entry: str | Mapping[str, object]) -> str:
+    if isinstance(entry, str):
+        return _text(entry)
+    return _inline({name: _value(value) for name, value in entry.items()})
+
+
+def _value(value: object) -> str:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return _inline({str(name): _value(inner) for name, inner in value.items()})
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(_value(inner) for inner in value) + "]"
+    return str(value)
+
+
+def _notes(of: Entity | Source | View | Service) -> list[tuple[str, str | None]]:
+    return [
+        ("description", _optional(of.description)),
+        ("owner", _optional(of.owner)),
+        ("tags", _texts(of.tags) if of.tags else None),
+    ]
+
+
+def files_of(definitions: Definitions) -> list[tuple[str, bytes]]:
+    """Definition files with what is given: those of directories, others as they are, and one of the objects."""
+    if isinstance(definitions, (str, os.PathLike, Entity, Source, View, Service)):
+        definitions = [definitions]
+    files: list[tuple[str, bytes]] = []
+    objects: list[Definition] = []
+    for given in definitions:
+        if isinstance(given, (Entity, Source, View, Service)):
+            objects.append(given)
+        elif isinstance(given, (str, os.PathLike)):
+            path = os.fspath(given)
+            if os.path.isdir(path):
+                files += _asof.definition_files(path)
+            else:
+                with open(path, "rb") as file:
+                    files.append((path.replace(os.sep, "/"), file.read()))
+        else:
+            raise InvalidArgumentError(
+                f"{type(given).__name__} is no definition: give Entity, Source, View or Service objects, or paths",
+                "INVALID_ARGUMENT",
+            )
+    if objects:
+        text = "\n".join(definition.to_toml() for definition in objects)
+        files.append(("features/python.toml", text.encode()))
+    return files

@@ -1,0 +1,125 @@
+"""Exceptions: one class for each way in which a call can fail."""
+
+from __future__ import annotations
+
+import re
+
+#: What a message advises stands behind its last colon or semicolon, and says what to do.
+_ADVICE = re.compile(
+    r"[:;] ((?:run|give|write|declare|use|wait|start|stop|name|list|push|try|close|leave|see|end|install|"
+    r"read|resume|open|call|convert|materialize|resolve|did you mean|is it|add|remove|rename|cast|put)\b.*)$",
+    re.DOTALL,
+)
+_NEAREST = re.compile(r"(did you mean .*\?)$", re.DOTALL)
+
+
+class AsofError(Exception):
+    """Anything that asof refuses or cannot do.
+
+    Attributes:
+        code: A gRPC code, such as ``"NOT_FOUND"``: the same in process and over the network.
+        message: What is wrong, and what to do about it.
+        suggestion: The part of the message that says what to do, or ``None``.
+    """
+
+    def __init__(self, message: str, code: str = "UNKNOWN") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        found = _ADVICE.search(message) or _NEAREST.search(message)
+        self.suggestion: str | None = found.group(1).strip() if found else None
+
+    def __reduce__(self) -> tuple[type[AsofError], tuple[str, str]]:
+        return type(self), (self.message, self.code)
+
+
+class InvalidArgumentError(AsofError, ValueError):
+    """An argument is not as it must be."""
+
+
+class NotFoundError(AsofError, LookupError):
+    """A name is not defined, or there is no such thing."""
+
+
+class DefinitionError(AsofError, ValueError):
+    """Definitions are wrong, or do not fit what they are about. The message names file, line and column of each."""
+
+
+class DataError(AsofError, ValueError):
+    """Rows that were given, or rows of a source, cannot be used."""
+
+
+class NotReadyError(AsofError):
+    """It cannot be done as things stand: a view was never materialized, or the clock is before what was."""
+
+
+class ConflictError(AsofError):
+    """Somebody else was faster, or is at it, or what is to be made is there already."""
+
+
+class OverloadedError(AsofError):
+    """There is no room for it now."""
+
+
+class UnavailableError(AsofError, ConnectionError):
+    """A server, a file or a table cannot be reached."""
+
+
+class LockedError(UnavailableError):
+    """Another process has the project open. The message names it and says how to connect instead."""
+
+
+class DeadlineError(AsofError, TimeoutError):
+    """The call's time is over."""
+
+
+class InternalError(AsofError):
+    """A bug in asof."""
+
+
+_BY_CODE: dict[str, type[AsofError]] = {
+    "INVALID_ARGUMENT": InvalidArgumentError,
+    "OUT_OF_RANGE": InvalidArgumentError,
+    "UNIMPLEMENTED": InvalidArgumentError,
+    "NOT_FOUND": NotFoundError,
+    "FAILED_PRECONDITION": NotReadyError,
+    "ABORTED": ConflictError,
+    "ALREADY_EXISTS": ConflictError,
+    "RESOURCE_EXHAUSTED": OverloadedError,
+    "DEADLINE_EXCEEDED": DeadlineError,
+    "UNAVAILABLE": UnavailableError,
+    "CANCELLED": UnavailableError,
+    "DATA_LOSS": DataError,
+    "INTERNAL": InternalError,
+    "UNKNOWN": InternalError,
+}
+_BY_KIND: dict[str, type[AsofError]] = {
+    "data": DataError,
+    "definition": DefinitionError,
+    "locked": LockedError,
+}
+
+
+#: What messages say of the command, as it is written here.
+_HERE: list[tuple[re.Pattern[str], str]] = [
+    (re.compile(r"`asof materialize ([^` ]+)[^`]*`"), r'`store.materialize("\1")`'),
+    (re.compile(r"`asof materialize`"), "`store.materialize()`"),
+    (re.compile(r"`asof apply[^`]*`"), "`store.apply()`"),
+    (re.compile(r"--allow-breaking"), "allow_breaking=True"),
+    (re.compile(r"--as-corrected"), "as_corrected=True"),
+    (re.compile(r"--overwrite"), "overwrite=True"),
+    (re.compile(r"--full"), "full=True"),
+    (re.compile(r"--as-of "), "as_of="),
+    (re.compile(r"--now "), "now="),
+    (re.compile(r"--time-column"), "time_column="),
+    (re.compile(r"--timezone"), "timezone="),
+    (re.compile(r", or name a project with --project DIR"), ""),
+]
+
+
+def of_native(code: str, kind: str, message: str) -> AsofError:
+    """The exception of a failure that the native half tells."""
+    for written, here in _HERE:
+        message = written.sub(here, message)
+    of = _BY_KIND.get(kind) or _BY_CODE.get(code, AsofError)
+    return of(message, code)

@@ -1,0 +1,125 @@
+"""Definitions from files and from objects: the same TOML, the same checks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import asof
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CARD = asof.Entity("card", {"card": "int64"})
+PAYMENTS = asof.Source(
+    "payments",
+    event_time="at",
+    schema={"card": "int64", "at": "timestamp", "amount": "float64", "place": "string"},
+)
+LAST = asof.View(
+    "last_payment",
+    entity=CARD,
+    source=PAYMENTS,
+    owner="ops@example.com",
+    features={"amount": "float64", "place": "string"},
+)
+FRAUD = asof.Service("fraud_v1", ["last_payment:*"])
+
+
+def test_objects_are_the_same_as_files(store: asof.Store) -> None:
+    plan = store.plan([CARD, PAYMENTS, LAST, FRAUD])
+    assert not plan.has_changes, str(plan)
+    again = store.apply([CARD, PAYMENTS, LAST, FRAUD])
+    assert (again.version, again.changed) == (1, False)
+    for kind, definition in (("entity", CARD), ("source", PAYMENTS), ("view", LAST), ("service", FRAUD)):
+        assert definition.to_toml() == getattr(store, kind)(definition.name).to_toml()
+
+
+def test_the_toml_of_objects_is_what_the_registry_writes(flights: Path) -> None:
+    classes: dict[str, Any] = {"entity": asof.Entity, "source": asof.Source, "view": asof.View, "service": asof.Service}
+    with asof.open(flights) as store:
+        kinds = (store.entities(), store.sources(), store.views(), store.services())
+        found = [getattr(store, listed.kind)(listed.name) for kind in kinds for listed in kind]
+    objects = []
+    for definition in found:
+        [values] = tomllib.loads(definition.to_toml())[definition.kind]
+        if definition.kind == "view":
+            features = values["features"].items()
+            values["features"] = {
+                name: asof.Feature(**feature) if isinstance(feature, dict) else feature for name, feature in features
+            }
+        objects.append(classes[definition.kind](**values))
+        assert objects[-1].to_toml() == definition.to_toml()
+    assert len(objects) == 11
+    with asof.open(flights) as store:
+        assert not store.plan(objects).has_changes
+
+
+def test_hostile_text_stays_text(store: asof.Store) -> None:
+    nasty = 'a "quote", a \\ backslash,\na line,\ta tab, \x1b[31m, \x7f and \u202e reversed'
+    changed = asof.Service("fraud_v1", ["last_payment:*"], description=nasty, tags={"a b": 'c"d'})
+    store.apply([CARD, PAYMENTS, LAST, changed])
+    found = store.service("fraud_v1")
+    assert (found.description, found.tags) == (nasty, {"a b": 'c"d'})
+    assert found.to_toml() == changed.to_toml()
+
+
+def test_a_plan_says_what_it_would_change(store: asof.Store) -> None:
+    longer = asof.View(**{**LAST.__dict__, "ttl": "3h"})
+    plan = store.plan([CARD, PAYMENTS, longer, FRAUD])
+    assert (plan.add, plan.change, plan.remove) == (0, 1, 0)
+    assert plan.changes[0]["fields"] == [{"field": "ttl", "old": None, "new": '"3h"'}]
+    assert "last_payment" in str(plan)
+    assert "<pre>" in plan._repr_html_()
+    store.apply(plan, allow_breaking=True)
+    with pytest.raises(asof.ConflictError, match="plan again"):
+        store.apply(plan, allow_breaking=True)
+
+
+def test_a_change_that_breaks_a_service_needs_a_word(store: asof.Store) -> None:
+    without = asof.View(**{**LAST.__dict__, "features": {"amount": "float64"}})
+    definitions = [CARD, PAYMENTS, without, asof.Service("fraud_v1", ["last_payment:amount"])]
+    assert store.plan(definitions).breaking[0]["service"] == "fraud_v1"
+    with pytest.raises(asof.NotReadyError, match="fraud_v1"):
+        store.apply(definitions)
+    assert store.apply(definitions, allow_breaking=True).changed
+
+
+def test_mistakes_are_told_together(store: asof.Store) -> None:
+    wrong = [
+        asof.Entity("card", {"card": "int46"}),
+        asof.View("v", entity="card", source="nowhere", owner="a@example.com", features={"x": "float64"}, ttl="-3h"),
+    ]
+    with pytest.raises(asof.AsofError) as problems:
+        store.plan(wrong)
+    text = str(problems.value)
+    assert "features/python.toml:3:" in text and "int46" in text
+    assert "nowhere" in text and "-3h" in text
+    assert problems.value.code == "INVALID_ARGUMENT"
+    with pytest.raises(asof.InvalidArgumentError, match="int is no definition"):
+        store.plan([3])  # type: ignore[list-item]
+
+
+def test_a_server_has_no_files(shop: Path, serve: Any) -> None:
+    with asof.connect(serve(shop).url) as store:
+        with pytest.raises(asof.InvalidArgumentError, match="a server has no files"):
+            store.plan()
+        assert store.apply(shop).changed
+        assert store.apply(str(shop / "features" / "all.toml")).version == 1
+
+
+def test_looking_around(store: asof.Store) -> None:
+    assert [found.name for found in store.views()] == ["last_payment"]
+    assert [found.kind for found in store.search("last_payment")][:1] == ["view"]
+    assert "last_payment" in str(store.views())
+    assert "<table>" in store.views()._repr_html_()
+    assert "last_payment__place" in store.service("fraud_v1")._repr_html_()
+    assert [version.number for version in store.history()] == [1]
+    with pytest.raises(asof.NotFoundError, match="last_payment") as unknown:
+        store.view("last_paymnt")
+    assert unknown.value.code == "NOT_FOUND"

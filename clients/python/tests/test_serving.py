@@ -1,0 +1,181 @@
+"""Features as they are served, pushes, materializations."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+import asof
+
+UTC = dt.timezone.utc
+HOUR = dt.timedelta(hours=1)
+
+
+def now() -> dt.datetime:
+    return dt.datetime.now(UTC).replace(microsecond=0)
+
+
+def payment(card: object, at: object, amount: object = 1.0, place: object = "here") -> dict[str, object]:
+    return {"card": card, "at": at, "amount": amount, "place": place}
+
+
+def test_what_is_pushed_is_served(store: asof.Store) -> None:
+    with pytest.raises(asof.NotReadyError, match="never materialized"):
+        store.get_features("fraud_v1", [{"card": 1}])
+    at = now() - HOUR
+    pushed = store.push("payments", [payment(1, at, 2.5), payment(2, at, None)])
+    assert (pushed.rows, pushed.accepted, pushed.rejected, pushed.already_accepted) == (2, 2, [], False)
+    features = store.get_features("fraud_v1", [{"card": 2}, {"card": 1}, {"card": 3}, {"card": 1}])
+    assert features.to_dicts() == [
+        {"card": 2, "last_payment__amount": None, "last_payment__place": "here"},
+        {"card": 1, "last_payment__amount": 2.5, "last_payment__place": "here"},
+        {"card": 3, "last_payment__amount": None, "last_payment__place": None},
+        {"card": 1, "last_payment__amount": 2.5, "last_payment__place": "here"},
+    ]
+    assert features.names == ["last_payment__amount", "last_payment__place"]
+    assert features.status("last_payment:amount") == ["NULL", "PRESENT", "NOT_FOUND", "PRESENT"]
+    assert features.event_time("last_payment:amount") == [at, at, None, at]
+    ages = features.age("last_payment__amount")
+    assert ages[2] is None and HOUR <= ages[0] < 2 * HOUR  # type: ignore[operator]
+    assert features.materialized_to("last_payment:amount") is None
+    assert abs(features.as_of - now()) < HOUR
+    assert len(features) == 4
+    assert "4 entities" in repr(features) and "<table>" in features._repr_html_()
+    with pytest.raises(asof.NotFoundError, match="last_payment__place"):
+        features.status("last_payment:plase")
+    named = store.get_features(keys=[{"card": 1}], features=["last_payment:place"])
+    assert named.to_dicts() == [{"card": 1, "last_payment__place": "here"}]
+    assert store.get_features("fraud_v1", [{"card": None}]).status("last_payment:amount") == ["NOT_FOUND"]
+
+
+def test_keys_that_do_not_fit_are_named(store: asof.Store) -> None:
+    store.push("payments", [payment(1, now())])
+    wrong = [
+        ([{"crad": 1}], asof.InvalidArgumentError, "crad"),
+        ([{"card": "one"}], asof.InvalidArgumentError, 'keys["card"]'),
+        ([{"card": 1.5}], asof.InvalidArgumentError, "card"),
+        ([{"card": 1}, {"cart": 2}], asof.InvalidArgumentError, r"keys[1]"),
+        ([{"card": object()}], asof.InvalidArgumentError, "object"),
+        ([{"card": 2**70}], asof.InvalidArgumentError, "64 bits"),
+        ([{"card": 1}, {"card": "x"}], asof.InvalidArgumentError, "one column has values of one type"),
+        ({"card": 1}, asof.InvalidArgumentError, "give a list of dicts"),
+        ([], asof.InvalidArgumentError, "keys"),
+        (7, asof.InvalidArgumentError, "is no table"),
+    ]
+    for keys, error, text in wrong:
+        with pytest.raises(error) as refused:
+            store.get_features("fraud_v1", keys)
+        assert text in str(refused.value), keys
+    with pytest.raises(asof.NotFoundError, match="fraud_v2") as unknown:
+        store.get_features("fraud_v2", [{"card": 1}])
+    assert unknown.value.suggestion and "fraud_v1" in unknown.value.suggestion
+    with pytest.raises(asof.NotFoundError, match='did you mean "amount"'):
+        store.get_features(features=["last_payment:amuont"], keys=[{"card": 1}])
+    with pytest.raises(asof.InvalidArgumentError, match="give one of both"):
+        store.get_features(keys=[{"card": 1}])
+
+
+def test_pushes_are_accepted_row_by_row(store: asof.Store) -> None:
+    at = now()
+    rows = [
+        payment(1, at),
+        payment(2, None),
+        payment(3, at + dt.timedelta(days=1)),
+        payment(4, dt.datetime(1850, 1, 1, tzinfo=UTC)),
+        payment(None, at),
+    ]
+    pushed = store.push("payments", rows, request_id="first")
+    assert pushed.accepted == 2
+    assert [row["row"] for row in pushed.rejected] == [1, 2, 3]
+    assert "is null" in pushed.rejected[0]["reason"]
+    again = store.push("payments", rows, request_id="first")
+    assert (again.accepted, again.already_accepted) == (2, True)
+    refused = [
+        ([payment(1, at) | {"more": 1}], "more"),
+        ([{"card": 1, "at": at}], "amount"),
+        ([payment(1, at.replace(tzinfo=None))], "zone"),
+        ([payment("one", at)], "card"),
+    ]
+    for wrong, text in refused:
+        with pytest.raises(asof.AsofError, match=text):
+            store.push("payments", wrong)
+    with pytest.raises(asof.AsofError, match="already|other rows"):
+        store.push("payments", rows[:1], request_id="first")
+    with pytest.raises(asof.NotFoundError, match='did you mean "payments"'):
+        store.push("payment", rows)
+    with pytest.raises(asof.InvalidArgumentError, match=r"rows\[1\]"):
+        store.push("payments", [payment(1, at), {"card": 1}])
+
+
+def test_ingested_rows_come_with_a_materialization(store: asof.Store) -> None:
+    at = now() - HOUR
+    ingested = store.ingest("payments", {"card": [1, 2], "at": [at, at], "amount": [1.0, 2.0], "place": ["x", None]})
+    assert (ingested.rows, ingested.accepted, ingested.already_accepted) == (2, 2, False)
+    run = store.materialize("last_payment")
+    assert run.wait(60) is run
+    assert run.state == "done"
+    [record] = run.records
+    assert (record.subject, record.kind, record.rows_written) == ("last_payment", "materialize", 2)
+    assert record.finished_at is not None and record.finished_at >= record.started_at
+    assert "last_payment" in run._repr_html_()
+    features = store.get_features("fraud_v1", [{"card": 1}])
+    assert features.status("last_payment:amount") == ["PRESENT"]
+    materialized_to = features.materialized_to("last_payment:amount")
+    assert materialized_to is not None and materialized_to >= at
+    status = store.status()
+    assert (status.project, status.views[0]["view"], status.views[0]["rows"]) == ("shop", "last_payment", 2)
+    assert "last_payment" in str(status) and "<table>" in status._repr_html_()
+    assert [run.id for run in store.runs("last_payment")] == [record.id]
+    with pytest.raises(asof.NotFoundError, match="last_payment"):
+        store.materialize("last_paymnt")
+    with pytest.raises(asof.AsofError, match="already, later than"):
+        store.materialize("last_payment", as_of=at - HOUR).wait(60)
+    with pytest.raises(ValueError, match="zone"):
+        store.materialize("last_payment", as_of=at.replace(tzinfo=None))
+
+
+def test_keys_of_every_type_go_there_and_back(store: asof.Store) -> None:
+    import decimal
+
+    card = asof.Entity(
+        "all",
+        {"a": "bool", "b": "int32", "c": "int64", "d": "string", "e": "bytes", "f": "date", "g": "timestamp"},
+    )
+    types = {**card.keys, "at": "timestamp", "x": "float64", "y": "decimal(10,2)", "z": "list<int64>"}
+    values = {
+        "a": True,
+        "b": -(2**31),
+        "c": 2**62,
+        "d": "ü",
+        "e": b"\x00\xff",
+        "f": dt.date(1969, 12, 31),
+        "g": dt.datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+    }
+    source = asof.Source("everything", event_time="at", schema=types)
+    view = asof.View("v", card, source, {"x": "float64", "y": "decimal(10,2)", "z": "list<int64>"}, owner="a@example.com")
+    store.apply([card, source, view], allow_breaking=True)
+    [[kind]] = [[found.name for found in store.views()]]
+    assert kind == "v"
+    row = {**values, "at": now(), "x": 0.5, "y": decimal.Decimal("12.30")}
+    with pytest.raises(asof.AsofError, match="z"):
+        store.push("everything", [row])
+    features = None
+    if store.push("everything", [row | {"z": None}]).accepted:
+        features = store.get_features(features=["v:*"], keys=[values])
+    assert features is not None
+    assert features.to_dicts() == [{**values, "v__x": 0.5, "v__y": decimal.Decimal("12.30"), "v__z": None}]
+
+
+def test_a_frozen_clock_serves_the_past(flights: Path) -> None:
+    keys = [{"origin": "JFK", "dest": "LAX", "carrier": "UA", "tailnum": "N14228"}]
+    with asof.open(flights, now="2013-12-30T12:00:00Z") as store:
+        features = store.get_features("delay_model_v1", keys)
+        assert features.status("airport_weather:temp") == ["PRESENT"]
+        assert features.as_of == dt.datetime(2013, 12, 30, 12, tzinfo=UTC)
+    with asof.open(flights, now=dt.datetime(2013, 1, 1, tzinfo=UTC)) as store:
+        with pytest.raises(asof.NotReadyError, match="after the clock"):
+            store.get_features("delay_model_v1", keys)
+    with pytest.raises(asof.InvalidArgumentError, match="now"):
+        asof.open(flights, now="yesterday")
