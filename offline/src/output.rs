@@ -8,10 +8,12 @@ mod parquet;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::csv::Writer as CsvWriter;
 use arrow::ipc::writer::FileWriter;
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{RecordBatch, make_array};
+use datafusion::arrow::compute::BatchCoalescer;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use tempfile::NamedTempFile;
 
@@ -59,6 +61,9 @@ impl OutputFormat {
     }
 }
 
+/// How many rows are encoded at once.
+const BATCH: usize = 8192;
+
 type Sink = Digesting<BufWriter<File>>;
 
 enum Encoder {
@@ -73,6 +78,8 @@ pub struct Output {
     overwrite: bool,
     temporary: NamedTempFile,
     encoder: Encoder,
+    /// Rows that are not written yet: the bytes of a file do not depend on how its rows came.
+    rows: BatchCoalescer,
 }
 
 /// A dataset as it was written.
@@ -110,11 +117,29 @@ impl Output {
             overwrite,
             temporary,
             encoder,
+            rows: BatchCoalescer::new(SchemaRef::clone(schema), BATCH),
         })
     }
 
-    /// Appends a batch.
+    /// Appends rows.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if self.rows.is_empty() && batch.num_rows() == BATCH {
+            return self.encode(batch);
+        }
+        let pushed = self.rows.push_batch(batch.clone());
+        pushed.map_err(|error| self.failed(&error.to_string()))?;
+        self.encode_completed()
+    }
+
+    fn encode_completed(&mut self) -> Result<()> {
+        while let Some(batch) = self.rows.next_completed_batch() {
+            self.encode(&batch)?;
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, batch: &RecordBatch) -> Result<()> {
+        let batch = &without_idle_nulls(batch)?;
         let result = match &mut self.encoder {
             Encoder::Parquet(writer) => writer.write(batch).map_err(|error| error.to_string()),
             Encoder::Csv(writer) => writer.write(batch).map_err(|error| error.to_string()),
@@ -124,13 +149,17 @@ impl Output {
     }
 
     /// Ends the dataset and gives it its name.
-    pub fn finish(self) -> Result<WrittenOutput> {
+    pub fn finish(mut self) -> Result<WrittenOutput> {
+        let finished = self.rows.finish_buffered_batch();
+        finished.map_err(|error| self.failed(&error.to_string()))?;
+        self.encode_completed()?;
         let written = self.written();
         let Self {
             path,
             overwrite,
             temporary,
             encoder,
+            rows: _,
         } = self;
         let failed = |reason: String| space_or_other(&path, written, &reason);
         let sink = match encoder {
@@ -168,6 +197,20 @@ impl Output {
         }
         space_or_other(&self.path, self.written(), reason)
     }
+}
+
+/// A batch in which only columns with nulls say which values are null: what says that none is, is encoded in other bytes
+/// than what says nothing.
+fn without_idle_nulls(batch: &RecordBatch) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(|column| match column.nulls() {
+        Some(nulls) if nulls.null_count() == 0 => {
+            let data = column.to_data().into_builder().nulls(None).build()?;
+            Ok(make_array(data))
+        }
+        _ => Ok(Arc::clone(column)),
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    Ok(RecordBatch::try_new(batch.schema(), columns)?)
 }
 
 /// Writes a small text file whole or not at all.
