@@ -81,7 +81,7 @@ where
     J: Jobs,
 {
     let limits = parts.limits;
-    let app = App::of(parts).await?;
+    let app = App::of(parts, Background::default()).await?;
     let (router, health) = app.routes(&limits).await;
     let (metrics, stopping) = (app.metrics.clone(), app.stopping.clone());
     let shutdown = async {
@@ -100,7 +100,10 @@ where
     R: RegistryStore + 'static,
     J: Jobs,
 {
-    pub(crate) async fn of(parts: ServeParts<S, R, J>) -> Result<Arc<Self>, ServerError> {
+    pub(crate) async fn of(
+        parts: ServeParts<S, R, J>,
+        background: Background,
+    ) -> Result<Arc<Self>, ServerError> {
         let ServeParts {
             config,
             store,
@@ -123,7 +126,7 @@ where
             clock,
             wall,
             metrics: Arc::new(Metrics::new()),
-            background: Background::default(),
+            background,
             stopping: CancellationToken::new(),
         }))
     }
@@ -159,17 +162,39 @@ where
     }
 }
 
-impl ServeParts<RocksStore, SqliteRegistry, Materializer<RocksStore, SqliteRegistry>> {
+/// The jobs of a project.
+type ProjectJobs = Materializer<RocksStore, SqliteRegistry>;
+/// How they are made.
+type MakeJobs = fn(Intake<RocksStore>, Arc<SqliteRegistry>, Arc<dyn Clock>) -> ProjectJobs;
+
+impl ServeParts<RocksStore, SqliteRegistry, ProjectJobs> {
     /// Those of a project of this process, which has its online store for itself then.
     ///
     /// # Errors
     ///
     /// What keeps the project from being opened: see [`ProjectError`].
     pub async fn of_project(project: &Project, clock: Arc<dyn Clock>) -> Result<Self, ProjectError> {
+        Self::with_jobs(project, clock, Materializer::new).await
+    }
+
+    /// The same for [`Embedded`](crate::embedded::Embedded), whose jobs give way to nobody.
+    ///
+    /// # Errors
+    ///
+    /// As of [`ServeParts::of_project`].
+    pub async fn of_this_process(project: &Project, clock: Arc<dyn Clock>) -> Result<Self, ProjectError> {
+        Self::with_jobs(project, clock, Materializer::of_this_process).await
+    }
+
+    async fn with_jobs(
+        project: &Project,
+        clock: Arc<dyn Clock>,
+        jobs: MakeJobs,
+    ) -> Result<Self, ProjectError> {
         let store = project.store()?;
         let registry = Arc::new(project.registry().await?);
         let intake = project.intake_of(Arc::clone(&store))?;
-        let jobs = Materializer::new(intake.clone(), Arc::clone(&registry), Arc::new(SystemClock));
+        let jobs = jobs(intake.clone(), Arc::clone(&registry), Arc::new(SystemClock));
         Ok(Self {
             config: project.config.clone(),
             store,

@@ -98,7 +98,11 @@ where
 
 /// The threads of low priority, started with the first job.
 #[derive(Default)]
-pub(crate) struct Background(Mutex<Option<Started>>);
+pub(crate) struct Background {
+    started: Mutex<Option<Started>>,
+    /// Whether there are none, as jobs give way to nobody.
+    is_none: bool,
+}
 
 struct Started {
     low: Runtime,
@@ -106,9 +110,20 @@ struct Started {
 }
 
 impl Background {
+    /// None: jobs are what the process is there for.
+    pub(crate) fn none() -> Self {
+        Self {
+            started: Mutex::default(),
+            is_none: true,
+        }
+    }
+
     /// Those for a job of this runtime.
     pub(crate) fn threads(&self) -> io::Result<Threads> {
-        let mut started = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_none {
+            return Ok(Threads::here());
+        }
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         let started = match &mut *started {
             Some(started) => started,
             none => none.insert(Started {
@@ -162,7 +177,12 @@ fn be_idle() -> Result<(), String> {
 impl Drop for Background {
     fn drop(&mut self) {
         // Jobs that are under way end with the process, which may be on a thread that must not wait.
-        if let Some(started) = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(started) = self
+            .started
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             started.low.shutdown_background();
             started.idle.shutdown_background();
         }
@@ -209,5 +229,8 @@ mod tests {
                 .collect::<Result<Vec<_>, String>>()
         });
         assert_eq!(read.await, Ok(vec![true; 3]));
+        let threads = Background::none().threads().unwrap();
+        assert_eq!(threads.scan(priority).await, Ok((0, false)));
+        assert_eq!(threads.prepare(priority).await, Ok((0, false)));
     }
 }

@@ -15,6 +15,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::app::{App, ServeParts};
+use crate::background::Background;
 use crate::error::ServerError;
 use crate::jobs::Jobs;
 use crate::lifecycle::{Limits, connection};
@@ -50,7 +51,7 @@ where
             deadline: DEADLINE,
             ..parts.limits
         };
-        let app = App::of(parts).await?;
+        let app = App::of(parts, Background::none()).await?;
         let (router, _) = app.routes(&limits).await;
         let stop = app.stopping.clone();
         let connect = tower::service_fn(move |_| {

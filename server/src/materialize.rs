@@ -135,6 +135,21 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Materializer<S, R> {
 
     /// The same with other limits.
     pub fn with_limits(intake: Intake<S>, registry: Arc<R>, clock: Arc<dyn Clock>, limits: Limits) -> Self {
+        Self::of(intake, registry, clock, limits, Background::default())
+    }
+
+    /// For a process that has nothing else to do: its jobs give way to nobody.
+    pub fn of_this_process(intake: Intake<S>, registry: Arc<R>, clock: Arc<dyn Clock>) -> Self {
+        Self::of(intake, registry, clock, Limits::default(), Background::none())
+    }
+
+    fn of(
+        intake: Intake<S>,
+        registry: Arc<R>,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        background: Background,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 engine: intake.engine().clone(),
@@ -144,7 +159,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Materializer<S, R> {
                 registry,
                 clock,
                 limits,
-                background: Background::default(),
+                background,
                 busy: Mutex::new(HashSet::new()),
             }),
         }

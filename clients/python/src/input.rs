@@ -382,19 +382,16 @@ pub(crate) fn table_of_file(py: Python<'_>, path: PathBuf) -> PyResult<Table> {
 fn read_file(path: &Path) -> Result<Table, Failure> {
     let place = path.display();
     let unreadable = |error: &dyn std::fmt::Display| Failure::data(format!("{place}: {error}"));
-    let file = File::open(path).map_err(|error| unreadable(&error))?;
-    let ending = path
-        .extension()
-        .and_then(|ending| ending.to_str())
-        .unwrap_or_default();
-    let reader: Box<dyn RecordBatchReader> = match ending {
+    let open = || File::open(path).map_err(|error| unreadable(&error));
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    let reader: Box<dyn RecordBatchReader> = match ending.unwrap_or_default() {
         "parquet" | "pq" => {
-            let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file);
+            let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(open()?);
             let reader = reader.and_then(|builder| builder.build());
             Box::new(reader.map_err(|error| unreadable(&error))?)
         }
         "arrow" | "feather" | "ipc" => {
-            let reader = arrow_ipc::reader::FileReader::try_new_buffered(file, None);
+            let reader = arrow_ipc::reader::FileReader::try_new_buffered(open()?, None);
             Box::new(reader.map_err(|error| unreadable(&error))?)
         }
         _ => {

@@ -65,7 +65,7 @@ pub(crate) fn open<'py>(
             Ok(None) => Arc::new(SystemClock),
             Err(error) => return Err(Failure::argument(format!("now: {error}"))),
         };
-        let parts = ServeParts::of_project(&project, clock).await;
+        let parts = ServeParts::of_this_process(&project, clock).await;
         let parts = parts.map_err(|error| opened_elsewhere(&project, error))?;
         let local = Arc::new(Local::start(parts).await?);
         let client = Client::over(local.channel());
@@ -89,6 +89,11 @@ fn opened_elsewhere(project: &Project, error: ProjectError) -> Failure {
         return error.into();
     };
     let place = project.config.directory.display();
+    if reason.contains("this process") {
+        return Failure::locked(format!(
+            "the project in {place} is open in this process already: use that store, or close it first"
+        ));
+    }
     match project.running_server() {
         Some(server) => {
             let url = server.url.replacen("http://", "grpc://", 1);

@@ -40,20 +40,24 @@ impl From<Status> for Error {
     fn from(status: Status) -> Self {
         // What has a cause here was not sent by a server.
         match std::error::Error::source(&status) {
-            Some(cause) if cause.is::<TimeoutExpired>() => Self::Status(Box::new(Status::deadline_exceeded(
-                "the server did not answer in time",
-            ))),
+            Some(cause) if deepest_of(cause).is::<TimeoutExpired>() => Self::Status(Box::new(
+                Status::deadline_exceeded("the server did not answer in time"),
+            )),
             Some(cause) => Self::Cut(deepest(cause)),
             None => Self::Status(Box::new(status)),
         }
     }
 }
 
-/// What is at the bottom of an error.
-pub(crate) fn deepest(error: &dyn std::error::Error) -> String {
+/// What is at the bottom of an error, as it says itself.
+pub(crate) fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
+    deepest_of(error).to_string()
+}
+
+fn deepest_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
     let mut deepest = error;
     while let Some(cause) = deepest.source() {
         deepest = cause;
     }
-    deepest.to_string()
+    deepest
 }
