@@ -29,6 +29,8 @@ def test_the_import_takes_nothing_along() -> None:
 def test_a_project_is_open_in_one_process(shop: Path, serve: Callable[..., Server]) -> None:
     with asof.open(shop) as store:
         assert "in this process" in repr(store)
+        with pytest.raises(asof.LockedError, match="open in this process already: use that store, or close it first"):
+            asof.open(shop)
         script = f"import asof\ntry: asof.open({str(shop)!r})\nexcept asof.LockedError as error: print(error)"
         done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
         assert f"process {os.getpid()}" in done.stdout
