@@ -11,6 +11,7 @@ use asof_proto::v1;
 use hyper_util::rt::TokioIo;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
@@ -32,6 +33,8 @@ const DEADLINE: Duration = Duration::from_secs(365 * 24 * 3_600);
 pub struct Embedded<S, R, J> {
     app: Arc<App<S, R, J>>,
     channel: Channel,
+    /// Ends the connections.
+    cut: CancellationToken,
     beside: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -53,10 +56,18 @@ where
         };
         let app = App::of(parts, Background::none()).await?;
         let (router, _) = app.routes(&limits).await;
-        let stop = app.stopping.clone();
+        let (stop, cut) = (app.stopping.clone(), CancellationToken::new());
+        let ended = cut.clone();
         let connect = tower::service_fn(move |_| {
             let (near, far) = tokio::io::duplex(BUFFER);
-            tokio::spawn(connection::carry(far, router.clone(), limits, stop.clone()));
+            let carried = connection::carry(far, router.clone(), limits, stop.clone());
+            let ended = ended.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = carried => {}
+                    () = ended.cancelled() => {}
+                }
+            });
             async { Ok::<_, io::Error>(TokioIo::new(near)) }
         });
         let channel = Endpoint::from_static("http://in.this.process").connect_with_connector_lazy(connect);
@@ -67,6 +78,7 @@ where
         Ok(Self {
             app,
             channel,
+            cut,
             beside: Mutex::new(Some(beside)),
         })
     }
@@ -88,13 +100,14 @@ where
             .map(tonic::Response::into_inner)
     }
 
-    /// Lets no new call in, and begins to append what was pushed to its tables.
+    /// Ends all calls, those that nobody takes the rest of as well, and begins to append what was pushed to its tables.
     pub fn begin_to_stop(&self) {
         self.app.stopping.cancel();
+        self.cut.cancel();
     }
 
-    /// The same, and waits until the store is free: until the calls that are under way have ended, but no longer than
-    /// `limit`.
+    /// The same, and waits until the store is free, which it is when all that calls have begun was given up; but no longer
+    /// than `limit`.
     pub async fn stop(self: Arc<Self>, limit: Duration) {
         self.begin_to_stop();
         let store = Arc::downgrade(&self.app.store);

@@ -199,7 +199,9 @@ impl From<ServerError> for tonic::Status {
     fn from(error: ServerError) -> Self {
         let kind = match &error {
             ServerError::Offline(OfflineError::Data(_)) => Some(KIND_DATA),
-            ServerError::Offline(OfflineError::Definition(_)) => Some(KIND_DEFINITION),
+            ServerError::Offline(OfflineError::Definition(_)) | ServerError::Definitions(_) => {
+                Some(KIND_DEFINITION)
+            }
             _ => None,
         };
         let mut status = Self::new(error.code(), error.to_string());

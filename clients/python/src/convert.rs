@@ -43,8 +43,14 @@ pub(crate) fn value<'py>(py: Python<'py>, array: &ArrayRef, row: usize) -> PyRes
         }
         DataType::Timestamp(unit, zone) => {
             let micros = match unit {
-                TimeUnit::Second => array.as_primitive::<TimestampSecondType>().value(row) * 1_000_000,
-                TimeUnit::Millisecond => array.as_primitive::<TimestampMillisecondType>().value(row) * 1_000,
+                TimeUnit::Second => {
+                    let seconds = array.as_primitive::<TimestampSecondType>().value(row);
+                    seconds.saturating_mul(1_000_000)
+                }
+                TimeUnit::Millisecond => {
+                    let millis = array.as_primitive::<TimestampMillisecondType>().value(row);
+                    millis.saturating_mul(1_000)
+                }
                 TimeUnit::Microsecond => array.as_primitive::<TimestampMicrosecondType>().value(row),
                 TimeUnit::Nanosecond => array
                     .as_primitive::<TimestampNanosecondType>()

@@ -15,8 +15,12 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::failure::Failure;
+use crate::input::Upload;
 use crate::run::give;
+use crate::store::Inner;
 use crate::table::{self, Table};
+
+type Keeps = (Arc<Inner>, Option<Upload>);
 
 /// A dataset whose rows are taken once.
 #[pyclass(frozen)]
@@ -25,15 +29,18 @@ pub(crate) struct NativeDataset {
     incoming: Arc<Mutex<Dataset>>,
     /// The file that its spine was read from.
     spine: Option<PathBuf>,
+    /// Keeps its store open, and ends the sending of its spine with it.
+    _keeps: Keeps,
     aio: bool,
 }
 
 impl NativeDataset {
-    pub(crate) fn of(dataset: Dataset, spine: Option<PathBuf>, aio: bool) -> Self {
+    pub(crate) fn of(dataset: Dataset, spine: Option<PathBuf>, keeps: Keeps, aio: bool) -> Self {
         Self {
             schema: Arc::clone(dataset.schema()),
             incoming: Arc::new(Mutex::new(dataset)),
             spine,
+            _keeps: keeps,
             aio,
         }
     }
@@ -64,8 +71,14 @@ impl NativeDataset {
         Table::joined(Arc::clone(&self.schema), tables.iter().map(Py::get))
     }
 
-    /// Writes all rows that were not taken yet, and the manifest; says what was written.
-    fn write<'py>(&self, py: Python<'py>, path: PathBuf, overwrite: bool) -> PyResult<Bound<'py, PyAny>> {
+    /// Writes all rows that were not taken yet, or those that were kept, and the manifest; says what was written.
+    fn write<'py>(
+        &self,
+        py: Python<'py>,
+        path: PathBuf,
+        overwrite: bool,
+        kept: Option<Table>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let (incoming, spine) = (Arc::clone(&self.incoming), self.spine.clone());
         give(py, self.aio, async move {
             let mut incoming = incoming.lock().await;
@@ -75,6 +88,9 @@ impl NativeDataset {
             };
             let threads = EngineOptions::default().readers;
             let mut writer = DatasetWriter::create(target, incoming.schema(), threads)?;
+            for batch in kept.iter().flat_map(Table::batches) {
+                writer.write(batch)?;
+            }
             while let Some(batch) = incoming.next().await? {
                 writer.write(&batch)?;
             }
@@ -107,6 +123,16 @@ impl NativeDataset {
             }))
         })
     }
+}
+
+/// Refuses a file that a dataset cannot be written to.
+#[pyfunction]
+pub(crate) fn check_target(path: PathBuf, overwrite: bool) -> PyResult<()> {
+    let target = Target {
+        path: &path,
+        overwrite,
+    };
+    Ok(target.check().map_err(Failure::from)?)
 }
 
 fn read<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {

@@ -19,7 +19,7 @@ pub(crate) struct What {
 /// Reads what is to be extracted.
 pub(crate) fn extract(what: &str) -> Result<What, Failure> {
     let what: Value =
-        serde_json::from_str(what).map_err(|error| Failure::bug(format!("what to extract: {error}")))?;
+        serde_json::from_str(what).map_err(|error| Failure::argument(format!("what to extract: {error}")))?;
     let text = |name: &str| what.get(name).and_then(Value::as_str).map(str::to_owned);
     let flag = |name: &str| what.get(name).and_then(Value::as_bool).unwrap_or_default();
     let extract = match text("service") {

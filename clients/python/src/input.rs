@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow_array::builder::{BinaryBuilder, BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
 use arrow_array::{
@@ -16,7 +18,7 @@ use asof_core::time::Zone;
 use asof_offline::Spine;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
 use pyo3_arrow::input::AnyRecordBatch;
@@ -66,20 +68,96 @@ impl Rows {
         })
     }
 
-    /// The rows as a stream, read on a thread that may wait.
-    pub(crate) fn stream(self) -> (SchemaRef, BoxStream<'static, Result<RecordBatch, String>>) {
-        (self.schema, batches(self.batches).boxed())
+    /// The rows as a stream, read on a thread that may wait, and what ends it.
+    pub(crate) fn stream(
+        self,
+        uploads: &Arc<Uploads>,
+    ) -> (SchemaRef, BoxStream<'static, Result<RecordBatch, String>>, Upload) {
+        let ended = Arc::new(AtomicBool::new(false));
+        let (of_this, of_all) = (Arc::clone(&ended), Arc::clone(uploads));
+        let mut rows = self.batches;
+        let rows = std::iter::from_fn(move || {
+            let reading = Reading::begin();
+            if of_this.load(Ordering::Relaxed) || of_all.ended.load(Ordering::Relaxed) || reading.is_none() {
+                return Some(Err("nobody waits for them any more".into()));
+            }
+            rows.next()
+        });
+        (self.schema, batches(rows).boxed(), Upload(ended))
     }
 }
 
+/// What a store sends.
+#[derive(Debug, Default)]
+pub(crate) struct Uploads {
+    ended: AtomicBool,
+}
+
+impl Uploads {
+    /// Reads no more rows for any of them.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Rows that are being sent, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Upload(Arc<AtomicBool>);
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How many threads read rows that Python may make.
+static READING: AtomicUsize = AtomicUsize::new(0);
+/// Whether the interpreter ends.
+static ENDING: AtomicBool = AtomicBool::new(false);
+/// How long a batch that is being made is waited for when the interpreter ends.
+const LAST_BATCH: Duration = Duration::from_secs(5);
+
+struct Reading;
+
+impl Reading {
+    /// Nothing, once the interpreter ends.
+    fn begin() -> Option<Self> {
+        READING.fetch_add(1, Ordering::SeqCst);
+        let reading = Self;
+        (!ENDING.load(Ordering::SeqCst)).then_some(reading)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        READING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Lets no thread read rows of Python any more: one that does so when the interpreter ends takes the process down.
+#[pyfunction]
+pub(crate) fn shutdown(py: Python<'_>) {
+    ENDING.store(true, Ordering::SeqCst);
+    py.detach(|| {
+        let end = Instant::now() + LAST_BATCH;
+        while READING.load(Ordering::SeqCst) > 0 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+}
+
 /// Key columns: one entity a row, from dictionaries of their values or from anything that [`Rows`] are of.
-pub(crate) fn keys(keys: &Bound<'_, PyAny>) -> PyResult<RecordBatch> {
+pub(crate) fn keys(py: Python<'_>, keys: &Bound<'_, PyAny>) -> PyResult<RecordBatch> {
     if let Ok(rows) = keys.cast::<PyList>() {
         return of_dicts(rows);
     }
     let Rows { schema, batches } = Rows::of(keys)?;
-    let batches: Result<Vec<_>, String> = batches.collect();
-    let batches = batches.map_err(Failure::data)?;
+    let batches: Result<Vec<_>, String> = py.detach(|| batches.collect());
+    let batches = batches.map_err(|error| match error.contains("KeyboardInterrupt") {
+        // A reader of Python's was interrupted, which Arrow's stream tells as an error of its own.
+        true => PyKeyboardInterrupt::new_err(()),
+        false => Failure::data(error).into(),
+    })?;
     let batch = arrow_select::concat::concat_batches(&schema, &batches);
     Ok(batch.map_err(|error| Failure::data(error.to_string()))?)
 }
@@ -96,7 +174,13 @@ fn of_dicts(rows: &Bound<'_, PyList>) -> PyResult<RecordBatch> {
             .cast::<PyDict>()
             .map_err(|_| wrong(place, "is no dict of key columns, such as {\"origin\": \"JFK\"}"))?;
         if place == 0 {
-            names = row.keys().extract()?;
+            names = row
+                .keys()
+                .extract()
+                .map_err(|_| wrong(place, "has a key column whose name is no string"))?;
+            if names.is_empty() {
+                return Err(wrong(place, "has no key columns").into());
+            }
             columns = names.iter().map(|_| Vec::with_capacity(rows.len())).collect();
         }
         if row.len() != names.len() {
@@ -232,14 +316,31 @@ impl Kind {
     }
 }
 
+/// A value as Python's own, where it is one of NumPy's or of pandas'.
+fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let is_known = value.is_none()
+        || value.is_exact_instance_of::<PyString>()
+        || value.is_exact_instance_of::<PyInt>()
+        || value.is_exact_instance_of::<PyFloat>()
+        || value.is_exact_instance_of::<PyBool>()
+        || value.is_exact_instance_of::<PyBytes>();
+    match is_known {
+        true => Ok(value.clone()),
+        false => value.py().import("asof._time")?.getattr("plain")?.call1((value,)),
+    }
+}
+
 /// An array of Python's values, all of one kind; whole numbers go with others.
 fn of_values(name: &str, values: &[Bound<'_, PyAny>]) -> PyResult<ArrayRef> {
+    let values: Vec<Bound<'_, PyAny>> = values.iter().map(plain).collect::<PyResult<_>>()?;
+    let values = values.as_slice();
     let mut kind: Option<Kind> = None;
     for (row, value) in values.iter().enumerate().filter(|(_, value)| !value.is_none()) {
         let of = Kind::of(value)?.ok_or_else(|| {
-            let class = value.get_type().to_string();
+            let class = value.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
             Failure::argument(format!(
-                "column {name:?}, row {row}: a value of {class} has no type here"
+                "column {name:?}, row {row}: a value of type {class} has no type here: give text, numbers, bytes, \
+                 truth values, dates, datetimes or decimals"
             ))
         })?;
         kind = Some(match (kind, of) {

@@ -26,5 +26,7 @@ fn _asof(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(store::connect, module)?)?;
     module.add_function(wrap_pyfunction!(store::definition_files, module)?)?;
     module.add_function(wrap_pyfunction!(input::table_of_file, module)?)?;
+    module.add_function(wrap_pyfunction!(input::shutdown, module)?)?;
+    module.add_function(wrap_pyfunction!(dataset::check_target, module)?)?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use asof_client::v1::{self, DefinitionFile, DefinitionKind};
-use asof_client::{Client, Features, Selection};
+use asof_client::{Client, Error, Features, Selection};
 use asof_core::online::StoreError;
 use asof_core::time::{Clock, FixedClock, Timestamp};
 use asof_registry::SqliteRegistry;
@@ -20,13 +20,16 @@ use crate::dataset::NativeDataset;
 use crate::describe;
 use crate::failure::{Failure, Rocks};
 use crate::features::NativeFeatures;
-use crate::input::{self, Rows};
+use crate::input::{self, Rows, Uploads};
 use crate::run::give;
 
 type Local = Embedded<Rocks, SqliteRegistry, Materializer<Rocks, SqliteRegistry>>;
 
 /// How long the store of a project is waited for when it is closed.
 const CLOSING: Duration = Duration::from_secs(9);
+
+/// The longest deadline: a year.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 /// A store, for callers that wait or for those that await.
 #[pyclass(frozen)]
@@ -35,12 +38,15 @@ pub(crate) struct Native {
     aio: bool,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     /// Empty once closed.
     open: RwLock<Option<Open>>,
     process: u32,
     /// The project's directory, or the server's URL.
     place: String,
+    is_local: bool,
+    /// Ends what is sent for datasets, which are made while their rows are taken, once the store is closed.
+    uploads: Arc<Uploads>,
 }
 
 #[derive(Clone)]
@@ -77,6 +83,8 @@ pub(crate) fn open<'py>(
                 })),
                 process: std::process::id(),
                 place: project.config.directory.display().to_string(),
+                is_local: true,
+                uploads: Arc::default(),
             }),
             aio,
         })
@@ -119,13 +127,22 @@ pub(crate) fn connect<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     start_logging();
     give(py, aio, async move {
-        let client = Client::connect(&url).await?;
+        let deadline = deadline.map(|seconds| match Duration::try_from_secs_f64(seconds) {
+            Ok(deadline) if !deadline.is_zero() && deadline <= LONGEST => Ok(deadline),
+            _ => Err(Failure::argument(format!(
+                "deadline: is {seconds} seconds, expected more than 0, and {} at most",
+                LONGEST.as_secs()
+            ))),
+        });
+        let deadline = deadline.transpose()?;
+        let client = Client::connect(&url).await.map_err(|error| match error {
+            Error::Unreachable { reason } => Failure::unavailable(format!(
+                "no server answers at {url} ({reason}): start one with `asof serve`"
+            )),
+            error => error.into(),
+        })?;
         let client = match deadline {
-            Some(seconds) => {
-                let deadline = Duration::try_from_secs_f64(seconds)
-                    .map_err(|error| Failure::argument(format!("deadline: {error}")))?;
-                client.with_deadline(deadline)
-            }
+            Some(deadline) => client.with_deadline(deadline),
             None => client,
         };
         // Whoever listens there: a server of ours answers this.
@@ -135,6 +152,8 @@ pub(crate) fn connect<'py>(
                 open: RwLock::new(Some(Open { client, local: None })),
                 process: std::process::id(),
                 place: url,
+                is_local: false,
+                uploads: Arc::default(),
             }),
             aio,
         })
@@ -172,8 +191,8 @@ impl Native {
 
     /// Whether it is a project of this process.
     #[getter]
-    fn is_local(&self) -> PyResult<bool> {
-        Ok(self.inner.open()?.local.is_some())
+    fn is_local(&self) -> bool {
+        self.inner.is_local
     }
 
     #[getter]
@@ -195,6 +214,7 @@ impl Native {
                 .take(),
             false => None,
         };
+        self.inner.uploads.end();
         give(py, self.aio, async move {
             if let Some(Open {
                 client,
@@ -308,7 +328,7 @@ impl Native {
             Some(service) => Selection::Service(service),
             None => Selection::Features(features),
         };
-        let keys = input::keys(keys)?;
+        let keys = input::keys(py, keys)?;
         give(py, self.aio, async move {
             let features = match local {
                 Some(local) => {
@@ -332,6 +352,7 @@ impl Native {
         let Open { client, .. } = self.inner.open()?;
         let what = describe::extract(what)?;
         let rows = rows.map(Rows::of).transpose()?;
+        let (store, uploads) = (Arc::clone(&self.inner), Arc::clone(&self.inner.uploads));
         let aio = self.aio;
         give(py, aio, async move {
             let rows = match (rows, &path) {
@@ -339,9 +360,9 @@ impl Native {
                 (None, Some(path)) => Rows::of_spine(path.clone(), &what).await?,
                 (None, None) => return Err(Failure::argument("spine: is missing")),
             };
-            let (schema, batches) = rows.stream();
+            let (schema, batches, upload) = rows.stream(&uploads);
             let dataset = client.extract(&what.extract, schema, batches).await?;
-            Ok(NativeDataset::of(dataset, path, aio))
+            Ok(NativeDataset::of(dataset, path, (store, Some(upload)), aio))
         })
     }
 
@@ -349,10 +370,11 @@ impl Native {
     fn read<'py>(&self, py: Python<'py>, what: &str) -> PyResult<Bound<'py, PyAny>> {
         let Open { client, .. } = self.inner.open()?;
         let read = describe::extract(what)?.read();
+        let store = Arc::clone(&self.inner);
         let aio = self.aio;
         give(py, aio, async move {
             let dataset = client.read(&read).await?;
-            Ok(NativeDataset::of(dataset, None, aio))
+            Ok(NativeDataset::of(dataset, None, (store, None), aio))
         })
     }
 
@@ -365,8 +387,9 @@ impl Native {
     ) -> PyResult<Bound<'py, PyAny>> {
         let Open { client, .. } = self.inner.open()?;
         let rows = Rows::of(rows)?;
+        let uploads = Arc::clone(&self.inner.uploads);
         give(py, self.aio, async move {
-            let (schema, batches) = rows.stream();
+            let (schema, batches, _upload) = rows.stream(&uploads);
             let parts = client.push_table(&source, &request_id, schema, batches).await?;
             Ok(describe::pushed(&parts))
         })
@@ -381,8 +404,9 @@ impl Native {
     ) -> PyResult<Bound<'py, PyAny>> {
         let Open { client, .. } = self.inner.open()?;
         let rows = Rows::of(rows)?;
+        let uploads = Arc::clone(&self.inner.uploads);
         give(py, self.aio, async move {
-            let (schema, batches) = rows.stream();
+            let (schema, batches, _upload) = rows.stream(&uploads);
             let told = client.ingest(&source, id.as_deref(), schema, batches).await?;
             Ok(describe::ingested(&told))
         })
@@ -397,22 +421,15 @@ impl Native {
     }
 }
 
-impl Drop for Native {
+impl Drop for Inner {
     fn drop(&mut self) {
-        // The store of a project that nobody refers to any more is given back, once what was pushed is in its tables.
-        let last = Arc::strong_count(&self.inner) == 1 && std::process::id() == self.inner.process;
-        let open = match last {
-            true => self
-                .inner
-                .open
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-            false => None,
-        };
+        // The store of a project that nobody refers to any more, nor any dataset of it, is given back, once what was
+        // pushed is in its tables.
+        let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Open {
             local: Some(local), ..
         }) = open
+            && std::process::id() == self.process
         {
             local.begin_to_stop();
         }

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::input;
 
 /// Rows in columns.
-#[pyclass(frozen)]
+#[pyclass(frozen, from_py_object)]
 #[derive(Clone)]
 pub(crate) struct Table {
     schema: SchemaRef,
@@ -31,6 +31,10 @@ impl Table {
     pub(crate) fn joined<'a>(schema: SchemaRef, tables: impl Iterator<Item = &'a Self>) -> Self {
         let batches = tables.flat_map(|table| table.batches.iter().cloned());
         Self::new(schema, batches.collect())
+    }
+
+    pub(crate) fn batches(&self) -> &[RecordBatch] {
+        &self.batches
     }
 
     pub(crate) fn reader(&self) -> Box<dyn arrow_array::RecordBatchReader + Send> {

@@ -122,7 +122,9 @@ def test_the_interpreter_goes_on_while_a_call_waits(shop: Path) -> None:
 
 def test_an_interrupt_ends_a_call_that_waits(shop: Path) -> None:
     script = f"""
-import asof, sys
+import asof, signal
+# Where tests run in the background, a shell may have it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 store = asof.open({str(shop)!r})
 print("waiting", flush=True)
 try:
@@ -141,6 +143,25 @@ store.close()
     assert process.wait() == 0
     assert time.monotonic() - begun < 5
     process.stdout.close()
+
+
+def test_closing_ends_datasets_that_are_made(shop: Path) -> None:
+    script = f"""
+import asof, datetime, time
+store = asof.open({str(shop)!r})
+store.apply()
+rows = {{"card": list(range(200_000)), "event_timestamp": [datetime.datetime.now(datetime.timezone.utc)] * 200_000}}
+dataset = store.extract("fraud_v1", spine=rows)
+begun = time.monotonic()
+store.close()
+assert time.monotonic() - begun < 5, time.monotonic() - begun
+try:
+    dataset.to_dicts()
+except asof.UnavailableError:
+    print("ended")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr
 
 
 def test_a_server_that_dies_amid_a_dataset_gives_no_frame(

@@ -90,8 +90,12 @@ def test_a_forked_process_opens_its_own(shop: Path) -> None:
 def test_there_is_no_project_or_server(tmp_path: Path) -> None:
     with pytest.raises(asof.NotFoundError, match="asof.toml"):
         asof.open(tmp_path)
-    with pytest.raises(asof.UnavailableError, match="cannot be reached"):
+    with pytest.raises(asof.UnavailableError, match="no server answers at grpc://127.0.0.1:1 .*: start one"):
         asof.connect("grpc://127.0.0.1:1")
+    with pytest.raises(asof.InvalidArgumentError, match="no TLS"):
+        asof.connect("https://127.0.0.1:1")
+    with pytest.raises(asof.InvalidArgumentError, match="use asof.connect"):
+        asof.open("grpc://127.0.0.1:1")
     with pytest.raises(asof.InvalidArgumentError, match="write it as grpc://127.0.0.1:2763"):
         asof.connect("not a url")
     with pytest.raises(asof.InvalidArgumentError, match="token"):

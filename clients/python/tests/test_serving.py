@@ -62,6 +62,8 @@ def test_keys_that_do_not_fit_are_named(store: asof.Store) -> None:
         ([{"card": 1}, {"card": "x"}], asof.InvalidArgumentError, "one column has values of one type"),
         ({"card": 1}, asof.InvalidArgumentError, "give a list of dicts"),
         ([], asof.InvalidArgumentError, "keys"),
+        ([{}], asof.InvalidArgumentError, "no key columns"),
+        (None, asof.InvalidArgumentError, "keys: is missing"),
         (7, asof.InvalidArgumentError, "is no table"),
     ]
     for keys, error, text in wrong:
@@ -132,7 +134,7 @@ def test_ingested_rows_come_with_a_materialization(store: asof.Store) -> None:
         store.materialize("last_paymnt")
     with pytest.raises(asof.AsofError, match="already, later than"):
         store.materialize("last_payment", as_of=at - HOUR).wait(60)
-    with pytest.raises(ValueError, match="zone"):
+    with pytest.raises(asof.InvalidArgumentError, match="zone"):
         store.materialize("last_payment", as_of=at.replace(tzinfo=None))
 
 

@@ -39,15 +39,11 @@ def rows_of(rows: RowsLike, what: str) -> Any:
     if type(rows).__module__.startswith("polars.") and callable(collect):
         return collect()
     if isinstance(rows, Mapping):
-        return _asof.Table.from_columns([(str(name), "values", list(values), None) for name, values in rows.items()])
-    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
-        names = list(rows[0]) if rows else []
-        for place, row in enumerate(rows):
-            if set(row) != set(names):
-                raise InvalidArgumentError(
-                    f"{what}[{place}]: has the columns {sorted(row)}, {what}[0] has {sorted(names)}", "INVALID_ARGUMENT"
-                )
-        return _asof.Table.from_columns([(name, "values", [row[name] for row in rows], None) for name in names])
+        return _of_columns(rows, what)
+    if isinstance(rows, (list, tuple)) and rows and all(isinstance(row, dict) for row in rows):
+        return _of_dicts(rows, what)
+    if isinstance(rows, (list, tuple)) and not rows:
+        raise _wrong(f"{what}: is empty, and says no columns: give a dict of columns, or a data frame without rows")
     raise InvalidArgumentError(
         f"{what}: {type(rows).__name__} is no table: give a pandas or polars data frame, a pyarrow table, a DuckDB "
         "relation, anything with __arrow_c_stream__, a dict of columns, or a list of dicts",
@@ -55,12 +51,42 @@ def rows_of(rows: RowsLike, what: str) -> Any:
     )
 
 
+def _wrong(message: str) -> InvalidArgumentError:
+    return InvalidArgumentError(message, "INVALID_ARGUMENT")
+
+
+def _of_columns(columns: Mapping[Any, Any], what: str) -> _asof.Table:
+    lengths = {}
+    for name, values in columns.items():
+        if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
+            raise _wrong(f"{what}[{name!r}]: is {type(values).__name__}, expected a list: give one value a row")
+        lengths[name] = len(values)
+    if not lengths:
+        raise _wrong(f"{what}: has no columns")
+    if len(set(lengths.values())) > 1:
+        raise _wrong(f"{what}: columns of one length are expected, these have {lengths}")
+    return _asof.Table.from_columns([(str(name), "values", list(values), None) for name, values in columns.items()])
+
+
+def _of_dicts(rows: Any, what: str) -> _asof.Table:
+    names = list(rows[0])
+    if not names:
+        raise _wrong(f"{what}[0]: has no columns")
+    for place, row in enumerate(rows):
+        if set(row) != set(names):
+            shown = [", ".join(map(str, columns)) for columns in (row, names)]
+            raise _wrong(f"{what}[{place}]: has the columns {shown[0]}; {what}[0] has {shown[1]}")
+    return _asof.Table.from_columns([(str(name), "values", [row[name] for row in rows], None) for name in names])
+
+
 def _is_pandas(rows: object) -> bool:
-    return type(rows).__module__.startswith("pandas.") and type(rows).__name__ == "DataFrame"
+    return type(rows).__module__.split(".")[0] == "pandas" and type(rows).__name__ == "DataFrame"
 
 
 def _of_pandas(frame: Any) -> Any:
-    """A data frame without its index, as pandas itself leaves it out of a stream only by default."""
+    """A data frame without its index, which pandas itself puts into a stream unless it is a range."""
+    if not frame.columns.is_unique:
+        raise _wrong(f"the data frame has columns of one name: {list(frame.columns[frame.columns.duplicated()])}")
     try:
         import pyarrow
     except ImportError:
@@ -68,7 +94,10 @@ def _of_pandas(frame: Any) -> Any:
         for place, name in enumerate(frame.columns):
             columns.append((str(name), *_pandas_column(frame.iloc[:, place])))
         return _asof.Table.from_columns(columns)
-    return pyarrow.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    try:
+        return pyarrow.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    except pyarrow.ArrowException as error:
+        raise _wrong(f"the data frame cannot be sent: {'; '.join(map(str, error.args))}") from error
 
 
 def _pandas_column(series: Any) -> tuple[str, Any, bytes | None]:
@@ -95,6 +124,12 @@ def _pandas_column(series: Any) -> tuple[str, Any, bytes | None]:
 def _plain(value: Any) -> Any:
     to_python = getattr(value, "to_pydatetime", None) or getattr(value, "item", None)
     return to_python() if callable(to_python) else value
+
+
+def dicts_of(table: _asof.Table) -> list[dict[str, Any]]:
+    """Each row as a dict."""
+    columns = [table.values(place) for place in range(len(table.column_names))]
+    return [dict(zip(table.column_names, row)) for row in zip(*columns)]
 
 
 def to_arrow(table: Any) -> pyarrow.Table:

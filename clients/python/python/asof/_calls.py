@@ -44,7 +44,8 @@ class Calls:
         status: bool,
     ) -> tuple[Any, int | None]:
         what = selected(service, features)
-        what.update(time_column=time_column, timezone=timezone, as_corrected=as_corrected, status=status)
+        what.update(time_column=_text(time_column, "time_column"), timezone=_zone(timezone))
+        what.update(as_corrected=_flag(as_corrected, "as_corrected"), status=_flag(status, "status"))
         if _arrow.is_path(spine):
             return self.native.extract(json.dumps(what), None, os.fspath(spine)), None
         rows = _arrow.rows_of(spine, "spine")
@@ -60,19 +61,22 @@ class Calls:
         status: bool,
     ) -> Any:
         what = selected(service, features)
-        what.update(as_corrected=as_corrected, status=status)
+        what.update(as_corrected=_flag(as_corrected, "as_corrected"), status=_flag(status, "status"))
         start, end, every = span
         given = [value is not None for value in span]
         if any(given) and (not all(given) or at is not None):
             raise argument("start, end, every: go together, without at: such as every=\"1h\" from start to end")
         if at is not None:
-            what["at"] = _time.instant_text(at)
+            what["at"] = _time.instant_text(at, "at")
         if start is not None and end is not None:
-            what.update({"from": _time.instant_text(start), "to": _time.instant_text(end), "every": every})
+            span_text = {"from": _time.instant_text(start, "start"), "to": _time.instant_text(end, "end")}
+            what.update(span_text, every=_step(every))
         return self.native.read(json.dumps(what))
 
     def get_features(self, service: str | None, keys: Any, features: Sequence[str] | None) -> Any:
         what = selected(service, features)
+        if keys is None:
+            raise argument("keys: is missing: give a list of dicts of key columns, one for each entity")
         return self.native.get_features(what.get("service"), what.get("features", []), keys_of(keys))
 
     def push(self, source: str, rows: Any, request_id: str | None) -> Any:
@@ -82,8 +86,9 @@ class Calls:
         return self.native.ingest(source, table(rows), id)
 
     def materialize(self, views: Sequence[str], as_of: str | dt.datetime | None, full: bool) -> Any:
-        micros = None if as_of is None else _time.instant_micros(as_of)
-        return self.native.materialize(list(views), micros, full)
+        micros = None if as_of is None else _time.instant_micros(as_of, "as_of")
+        names = [_named(view, "views") for view in views]
+        return self.native.materialize(names, micros, _flag(full, "full"))
 
 
 def selected(service: str | None, features: Sequence[str] | None) -> dict[str, Any]:
@@ -92,7 +97,48 @@ def selected(service: str | None, features: Sequence[str] | None) -> dict[str, A
         features = [features]
     if (service is None) == (features is None):
         raise argument("service, features: give one of both: the name of a service, or features=[\"view:feature\", …]")
-    return {"service": service} if service is not None else {"features": list(features or ())}
+    if service is not None:
+        return {"service": _named(service, "service")}
+    if not isinstance(features, (list, tuple)) or not features:
+        raise argument("features: is empty or no list: give names such as [\"view:feature\", \"view:*\"]")
+    return {"features": [_text(feature, "features") for feature in features]}
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise argument(f"{name}: is {type(value).__name__}, expected a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise argument(f"{name}: {ascii(value)[:64]} is no text: it has half of a surrogate pair") from None
+    return value
+
+
+def _named(value: object, name: str) -> str:
+    """A name, or that of a definition."""
+    return _text(value if isinstance(value, str) else getattr(value, "name", value), name)
+
+
+def _flag(value: object, name: str) -> bool:
+    if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
+    raise argument(f"{name}: is {type(value).__name__}, expected True or False")
+
+
+def _zone(value: object) -> str | None:
+    """The name of a zone, or of one of :mod:`zoneinfo`."""
+    if value is None or isinstance(value, str):
+        return value if value is None else _text(value, "timezone")
+    if value is dt.timezone.utc:
+        return "UTC"
+    return _text(getattr(value, "key", value), "timezone")
+
+
+def _step(value: object) -> str:
+    """A duration such as "1h"."""
+    if isinstance(value, dt.timedelta):
+        return f"{int(value.total_seconds())}s"
+    return _text(value, "every")
 
 
 def table(rows: Any) -> Any:

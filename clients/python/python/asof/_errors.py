@@ -6,8 +6,8 @@ import re
 
 #: What a message advises stands behind its last colon or semicolon, and says what to do.
 _ADVICE = re.compile(
-    r"[:;] ((?:run|give|write|declare|use|wait|start|stop|name|list|push|try|close|leave|see|end|install|"
-    r"read|resume|open|call|convert|materialize|resolve|did you mean|is it|add|remove|rename|cast|put)\b.*)$",
+    r"[:;] ((?:run|give|write|declare|use|wait|start|stop|name the|push|try|close|leave|see|end it|install|plan|apply|"
+    r"extract|read them|resume|open|call|convert|did you mean|is it|add|remove|rename|cast|drop|say|take)\b.*)$",
     re.DOTALL,
 )
 _NEAREST = re.compile(r"(did you mean .*\?)$", re.DOTALL)
@@ -113,6 +113,9 @@ _HERE: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"--now "), "now="),
     (re.compile(r"--time-column"), "time_column="),
     (re.compile(r"--timezone"), "timezone="),
+    (re.compile(r"another --out"), "another path"),
+    (re.compile(r"--(from|to|every)\b"), r"\1"),
+    (re.compile(r"`asof runs`"), "`store.runs()`"),
     (re.compile(r", or name a project with --project DIR"), ""),
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import html
 import json
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -215,8 +216,9 @@ class RunState:
         self.records = [by_id.get(record.id, record) for record in self.records]
 
     @property
-    def lowest(self) -> int:
-        return min((record.id for record in self.records), default=0)
+    def subjects(self) -> list[str]:
+        """The views whose runs have not ended."""
+        return [record.subject for record in self.records if record.state == "running"]
 
     def check(self) -> None:
         """Raises what failed."""
@@ -226,7 +228,7 @@ class RunState:
         text = failed[0].error
         if len(self.records) > 1:
             text = "\n".join(f"run {record.id} of {record.subject} failed: {record.error}" for record in failed)
-        raise of_native(_CODES.get(failed[0].error_code or 0, "UNAVAILABLE"), "", text)
+        raise of_native(_CODES.get(failed[0].error_code or 0, "FAILED"), "", text)
 
     def __repr__(self) -> str:
         runs = ", ".join(f"{record.subject} {record.state}" for record in self.records)
@@ -356,14 +358,15 @@ class DatasetState:
         self.spine_rows = spine_rows
         self.table: _asof.Table | None = None
         self.told: dict[str, Any] | None = None
+        self.lock = threading.Lock()
         self._taken: str | None = None
 
     def begin(self, how: str) -> None:
         """Notes that the rows are taken now, which can be done once."""
         if self._taken is not None:
             raise ConflictError(
-                f"the rows of this dataset were taken by {self._taken} already, which keeps none: extract it again, or "
-                "take them with to_arrow(), to_pandas() or to_polars() first, which keep them",
+                f"the rows of this dataset were taken by {self._taken} already: extract it again, and take them with "
+                "to_arrow(), to_pandas() or to_polars() first, which keep them",
                 "ABORTED",
             )
         self._taken = how
@@ -384,7 +387,8 @@ class DatasetState:
         return self.native.column_names
 
     def __repr__(self) -> str:
-        rows = f"{self.table.num_rows:,} rows" if self.table is not None else "rows not taken yet"
+        taken = f"rows taken by {self._taken}" if self.is_taken else "rows not taken yet"
+        rows = f"{self.table.num_rows:,} rows" if self.table is not None else taken
         return f"<asof.Dataset: {rows}, {len(self.column_names)} columns>"
 
 
@@ -433,9 +437,7 @@ class Features:
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """A dict for each entity: its keys, and its features, ``None`` unless PRESENT."""
-        table = self._rows()
-        columns = [table.values(place) for place in range(len(table.column_names))]
-        return [dict(zip(table.column_names, row)) for row in zip(*columns)]
+        return _arrow.dicts_of(self._rows())
 
     def to_arrow(self) -> pyarrow.Table:
         """The keys and the features as a ``pyarrow.Table``."""

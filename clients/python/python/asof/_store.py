@@ -54,8 +54,7 @@ def open(path: str | os.PathLike[str] = ".", *, now: str | dt.datetime | None = 
         NotFoundError: There is no project.
         LockedError: Another process has it open. The message says which, and how to connect to it.
     """
-    now = None if now is None else _time.instant_text(now)
-    store = Store(_asof.open(os.fspath(path), now, False))
+    store = Store(_asof.open(_project(path), None if now is None else _time.instant_text(now, "now"), False))
     _open_stores.add(store)
     return store
 
@@ -73,7 +72,23 @@ def connect(url: str, *, token: str | None = None, deadline: float | None = None
         UnavailableError: Nobody answers there.
     """
     _no_token(token)
-    return Store(_asof.connect(url, deadline, False))
+    return Store(_asof.connect(_url(url), deadline, False))
+
+
+def _project(path: str | os.PathLike[str]) -> str:
+    text = os.fspath(path)
+    if "://" in text:
+        raise argument(f"{text} is a server: use asof.connect(\"{text}\")")
+    return text
+
+
+def _url(url: str) -> str:
+    scheme, found, _ = url.partition("://")
+    if scheme == "https":
+        raise argument("servers of this version speak no TLS and listen on this machine alone: write it as grpc://…")
+    if not found or scheme not in ("grpc", "http"):
+        raise argument(f"{url!r} is no URL of a server: write it as grpc://127.0.0.1:2763")
+    return url
 
 
 def _no_token(token: str | None) -> None:
@@ -83,6 +98,8 @@ def _no_token(token: str | None) -> None:
 
 @atexit.register
 def _close_all() -> None:
+    # First what still reads rows of Python: no thread may do so when the interpreter ends.
+    _asof.shutdown()
     for store in list(_open_stores):
         store.close()
 
@@ -296,7 +313,9 @@ class Store:
         return Run(self._native, RunRecord.all_of_native(self._calls.materialize(views, as_of, full)))
 
     def runs(self, subject: str = "", *, limit: int = 0) -> list[RunRecord]:
-        """The runs of a view, a source or a service, or all runs, the newest first."""
+        """The runs of a view, a source or a service, or all runs, the newest first: up to ``limit``, or 100."""
+        if limit < 0:
+            raise argument(f"limit: is {limit}, expected 0 or more")
         return RunRecord.all_of_native(self._native.runs(subject, limit))
 
     def status(self) -> Status:
@@ -351,16 +370,16 @@ class Dataset:
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """All rows, each as a dict."""
-        table = self._all()
-        columns = [table.values(place) for place in range(len(table.column_names))]
-        return [dict(zip(table.column_names, row)) for row in zip(*columns)]
+        return _arrow.dicts_of(self._all())
 
     def batches(self) -> Iterator[Batch]:
         """The rows in batches, in memory that does not grow with them. Ended early, it ends the extract."""
         if self._state.table is not None:
-            yield Batch(self._state.table)
-            return
+            return iter([Batch(self._state.table)])
         self._state.begin("batches()")
+        return self._batches()
+
+    def _batches(self) -> Iterator[Batch]:
         progress = Progress("extract", "rows")
         taken = 0
         try:
@@ -379,8 +398,11 @@ class Dataset:
         Raises:
             ConflictError: The file is there already.
         """
-        self._state.begin("write()")
-        written = Written.of_native(self._state.native.write(os.fspath(path), overwrite))
+        path = os.fspath(path)
+        _asof.check_target(path, overwrite)
+        if self._state.table is None:
+            self._state.begin("write()")
+        written = Written.of_native(self._state.native.write(path, overwrite, self._state.table))
         self._ended()
         return written
 
@@ -391,11 +413,12 @@ class Dataset:
         return self._all().__arrow_c_stream__(requested_schema)
 
     def _all(self) -> _asof.Table:
-        if self._state.table is None:
-            self._state.begin("an earlier call that failed")
-            self._state.table = self._rest()
-            self._ended()
-        return self._state.table
+        with self._state.lock:
+            if self._state.table is None:
+                self._state.begin("an earlier call, which failed or was interrupted")
+                self._state.table = self._rest()
+                self._ended()
+            return self._state.table
 
     def _rest(self) -> _asof.Table:
         progress = Progress("extract", "rows")
@@ -425,7 +448,11 @@ class Dataset:
         return repr(self._state)
 
     def _repr_html_(self) -> str:
-        return self.summary._repr_html_()
+        import html
+
+        if self._state.told is not None:
+            return self.summary._repr_html_()
+        return f"<p>{html.escape(repr(self))}: {html.escape(', '.join(self.column_names))}</p>"
 
 
 class Batch:
@@ -475,7 +502,8 @@ class Run(RunState):
 
     def refresh(self) -> Run:
         """Looks how far they are."""
-        self.take(RunRecord.all_of_native(self._native.runs("", 0)))
+        for view in self.subjects:
+            self.take(RunRecord.all_of_native(self._native.runs(view, 0)))
         return self
 
     def wait(self, timeout: float | None = None) -> Run:

@@ -6,6 +6,8 @@ import datetime as dt
 import decimal as dec
 from typing import Any
 
+from ._errors import InvalidArgumentError
+
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 _LOCAL_EPOCH = dt.datetime(1970, 1, 1)
 _DAY_ZERO = dt.date(1970, 1, 1).toordinal()
@@ -23,6 +25,19 @@ def kind(value: Any) -> str | None:
     return None
 
 
+def plain(value: Any) -> Any:
+    """A value as Python's own, where it is one of NumPy's or of pandas': ``None`` for what is missing."""
+    module = type(value).__module__.split(".")[0]
+    if module == "pandas" and type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    if module != "numpy" or getattr(value, "ndim", 0) != 0:
+        return value
+    if type(value).__name__ == "datetime64":
+        # Finer ones would come as numbers.
+        return value.astype("datetime64[us]").item()
+    return value.item()
+
+
 def micros(value: dt.datetime) -> int:
     """Microseconds since 1970; of a local time since 1970 there."""
     epoch = _LOCAL_EPOCH if value.tzinfo is None else _EPOCH
@@ -37,8 +52,8 @@ def days(value: dt.date) -> int:
 def decimal(value: dec.Decimal) -> tuple[str, int]:
     """The digits of a number with its sign, and how many of them stand after the point."""
     sign, digits, exponent = value.as_tuple()
-    if not isinstance(exponent, int):
-        return "not a number", 0
+    if not isinstance(exponent, int) or not -38 <= exponent <= 38:
+        return "not a number of 38 digits", 0
     whole = "".join(map(str, digits)) + "0" * max(exponent, 0)
     return ("-" if sign else "") + whole, max(-exponent, 0)
 
@@ -56,20 +71,34 @@ def day(count: int, zone: str | None = None) -> dt.date:
     return dt.date.fromordinal(count + _DAY_ZERO)
 
 
-def instant_text(value: str | dt.datetime) -> str:
+def instant_text(value: object, name: str) -> str:
     """An instant as calls take it, such as ``2026-11-22T10:00:00Z``."""
     if isinstance(value, str):
         return value
+    if not isinstance(value, dt.datetime):
+        raise InvalidArgumentError(
+            f"{name}: is {type(value).__name__}, expected a datetime with a time zone, or text such as "
+            "2026-11-22T10:00:00Z",
+            "INVALID_ARGUMENT",
+        )
     if value.tzinfo is None:
-        raise ValueError(f"{value!r} has no time zone: give it one, such as tzinfo=datetime.timezone.utc")
-    return value.astimezone(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        raise InvalidArgumentError(
+            f"{name}: {value} has no time zone: give it one, such as tzinfo=datetime.timezone.utc", "INVALID_ARGUMENT"
+        )
+    return (_LOCAL_EPOCH + (value - _EPOCH)).isoformat(timespec="microseconds") + "Z"
 
 
-def instant_micros(value: str | dt.datetime) -> int:
+def instant_micros(value: object, name: str) -> int:
     """Microseconds since 1970 of an instant."""
-    if isinstance(value, str):
-        text = value.strip()
-        value = dt.datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
-    if value.tzinfo is None:
-        raise ValueError(f"{value!s} has no time zone: write it as 2026-11-22T10:00:00Z")
-    return micros(value)
+    text = instant_text(value, name).strip()
+    try:
+        read = dt.datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
+    except ValueError:
+        raise InvalidArgumentError(
+            f"{name}: {text[:64]!r} is no instant: write it as 2026-11-22T10:00:00Z", "INVALID_ARGUMENT"
+        ) from None
+    if read.tzinfo is None:
+        raise InvalidArgumentError(
+            f"{name}: {text} has no time zone: write it as 2026-11-22T10:00:00Z", "INVALID_ARGUMENT"
+        )
+    return micros(read)

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ from ._results import (
     Version,
     Written,
 )
-from ._store import Batch, _no_token, _pauses
+from ._store import Batch, _no_token, _pauses, _project, _url
 
 if TYPE_CHECKING:
     import pandas
@@ -45,15 +46,15 @@ __all__ = ["Dataset", "Run", "Store", "connect", "open"]
 class _Opening:
     """A store that is being opened: await it, or enter it with ``async with``."""
 
-    def __init__(self, native: Awaitable[_asof.Native]) -> None:
-        self._native = native
+    def __init__(self, begin: Callable[[], Awaitable[_asof.Native]]) -> None:
+        self._begin = begin
         self._store: Store | None = None
 
     def __await__(self) -> Generator[Any, None, Store]:
         return self._open().__await__()
 
     async def _open(self) -> Store:
-        return Store(await self._native)
+        return Store(await self._begin())
 
     async def __aenter__(self) -> Store:
         self._store = await self._open()
@@ -68,13 +69,16 @@ class _Opening:
 
 def open(path: str | os.PathLike[str] = ".", *, now: str | dt.datetime | None = None) -> _Opening:
     """Opens a project in this process; see :func:`asof.open`."""
-    return _Opening(_asof.open(os.fspath(path), None if now is None else _time.instant_text(now), True))
+    text = None if now is None else _time.instant_text(now, "now")
+    directory = _project(path)
+    return _Opening(lambda: _asof.open(directory, text, True))
 
 
 def connect(url: str, *, token: str | None = None, deadline: float | None = None) -> _Opening:
     """Connects to a server; see :func:`asof.connect`."""
     _no_token(token)
-    return _Opening(_asof.connect(url, deadline, True))
+    server = _url(url)
+    return _Opening(lambda: _asof.connect(server, deadline, True))
 
 
 class Store:
@@ -220,6 +224,7 @@ class Dataset:
     def __init__(self, native: Any, spine_rows: int | None) -> None:
         self._state = DatasetState(native, spine_rows)
         self._native = native
+        self._lock = asyncio.Lock()
 
     @property
     def column_names(self) -> list[str]:
@@ -236,6 +241,16 @@ class Dataset:
         """From what, and by which rules, the dataset was made. It is known once all rows were taken."""
         manifest: dict[str, Any] = self._state.need_told()["provenance"]
         return manifest
+
+    @property
+    def run(self) -> int:
+        """The number of the extract in the ledger of runs. It is known once all rows were taken."""
+        run: int = self._state.need_told()["run"]
+        return run
+
+    async def to_dicts(self) -> list[dict[str, Any]]:
+        """All rows, each as a dict."""
+        return _arrow.dicts_of(await self._all())
 
     async def to_arrow(self) -> pyarrow.Table:
         """All rows as a ``pyarrow.Table``."""
@@ -261,20 +276,24 @@ class Dataset:
 
     async def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Written:
         """Writes all rows to a file, and its manifest beside it; see :meth:`asof.Dataset.write`."""
-        self._state.begin("write()")
-        written = Written.of_native(await self._native.write(os.fspath(path), overwrite))
+        path = os.fspath(path)
+        _asof.check_target(path, overwrite)
+        if self._state.table is None:
+            self._state.begin("write()")
+        written = Written.of_native(await self._native.write(path, overwrite, self._state.table))
         await self._ended()
         return written
 
     async def _all(self) -> _asof.Table:
-        if self._state.table is None:
-            self._state.begin("an earlier call that failed")
-            tables = []
-            while (table := await self._native.next()) is not None:
-                tables.append(table)
-            self._state.table = self._native.joined(tables)
-            await self._ended()
-        return self._state.table
+        async with self._lock:
+            if self._state.table is None:
+                self._state.begin("an earlier call, which failed or was cancelled")
+                tables = []
+                while (table := await self._native.next()) is not None:
+                    tables.append(table)
+                self._state.table = self._native.joined(tables)
+                await self._ended()
+            return self._state.table
 
     async def _ended(self) -> None:
         told = await self._native.told()
@@ -293,7 +312,8 @@ class Run(RunState):
 
     async def refresh(self) -> Run:
         """Looks how far they are."""
-        self.take(RunRecord.all_of_native(await self._native.runs("", 0)))
+        for view in self.subjects:
+            self.take(RunRecord.all_of_native(await self._native.runs(view, 0)))
         return self
 
     async def wait(self, timeout: float | None = None) -> Run:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +161,61 @@ def test_frames_are_pushed_and_ingested(store: asof.Store, tmp_path: Path) -> No
     with pytest.raises(asof.AsofError, match="amount"):
         store.push("payments", frame.with_columns(amount=pl.lit("much")))
     assert store.get_features("fraud_v1", [{"card": 2}]).to_dicts()[0]["last_payment__amount"] == 2.0
+
+
+@pytest.mark.parametrize("without", [[], ["pyarrow"]])
+def test_a_part_of_a_frame_is_sent_without_its_index(
+    store: asof.Store, monkeypatch: pytest.MonkeyPatch, without: list[str]
+) -> None:
+    for module in without:
+        monkeypatch.setitem(sys.modules, module, None)
+    at = dt.datetime.now(UTC) - dt.timedelta(hours=1)
+    frame = pd.DataFrame({"card": [1, 2, 3], "at": [at] * 3, "amount": [1.0, None, 3.0], "place": ["x", None, "z"]})
+    part = frame[frame["card"] > 1]
+    assert store.push("payments", part).accepted == 2
+    with pytest.raises(asof.AsofError, match="card"):
+        store.push("payments", frame.set_index("card"))
+    spine = part[["card"]].assign(event_timestamp=pd.Timestamp.now("UTC"))
+    dataset = store.extract("fraud_v1", spine=spine)
+    assert dataset.column_names == ["card", "event_timestamp", "last_payment__amount", "last_payment__place"]
+    assert dataset.to_pandas()["last_payment__amount"].isna().tolist() == [True, False]
+    with pytest.raises(asof.InvalidArgumentError, match="columns of one name"):
+        store.push("payments", frame[["card", "card"]])
+    with pytest.raises(asof.AsofError):
+        store.push("payments", frame.assign(place=["x", 3, object()]))
+
+
+def test_values_of_numpy_and_pandas_are_keys(store: asof.Store) -> None:
+    at = np.datetime64("2026-01-01T00:00:00.123456789")
+    row = {"card": np.int64(1), "at": pd.Timestamp(at, tz="UTC"), "amount": np.float32(0.5), "place": np.str_("x")}
+    assert store.push("payments", [row, {**row, "card": np.int8(2), "amount": pd.NA}]).accepted == 2
+    features = store.get_features("fraud_v1", [{"card": np.int64(1)}, {"card": np.int64(2)}, {"card": pd.NA}])
+    assert features.status("last_payment:amount") == ["PRESENT", "NULL", "NOT_FOUND"]
+    columns = {"card": np.array([1, 2]), "event_timestamp": np.array([at, at])}
+    assert len(store.extract("fraud_v1", spine=columns, timezone="UTC").to_dicts()) == 2
+
+
+def test_a_reader_of_python_is_left_alone_at_the_end(shop: Any) -> None:
+    script = f"""
+import asof, pyarrow as pa, time, datetime
+store = asof.open({str(shop)!r})
+store.apply()
+now = datetime.datetime.now(datetime.timezone.utc)
+batch = pa.record_batch({{"card": pa.array([1]), "event_timestamp": pa.array([now])}})
+def slowly():
+    while True:
+        time.sleep(0.01)
+        yield batch
+reader = pa.RecordBatchReader.from_batches(batch.schema, slowly())
+import threading
+def extract():
+    try:
+        store.extract("fraud_v1", spine=reader).to_dicts()
+    except asof.AsofError:
+        pass
+threading.Thread(target=extract, daemon=True).start()
+time.sleep(0.5)
+"""
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
