@@ -110,7 +110,7 @@ where
     /// than `limit`.
     pub async fn stop(self: Arc<Self>, limit: Duration) {
         self.begin_to_stop();
-        let store = Arc::downgrade(&self.app.store);
+        let store = Arc::clone(&self.app.store);
         let beside = self.beside.lock().await.take();
         let freed = async {
             if let Some(beside) = beside {
@@ -118,9 +118,11 @@ where
                 let _ = beside.await;
             }
             drop(self);
-            while store.strong_count() > 0 {
+            while Arc::strong_count(&store) > 1 {
                 tokio::time::sleep(FREED).await;
             }
+            // The last one, and so the store is closed when this is done.
+            let _ = tokio::task::spawn_blocking(move || drop(store)).await;
         };
         // What lasts longer goes on, and frees the store in its end.
         let _ = tokio::time::timeout(limit, freed).await;

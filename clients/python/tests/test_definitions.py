@@ -123,3 +123,26 @@ def test_looking_around(store: asof.Store) -> None:
     with pytest.raises(asof.NotFoundError, match="last_payment") as unknown:
         store.view("last_paymnt")
     assert unknown.value.code == "NOT_FOUND"
+
+
+def test_objects_are_checked_when_they_are_made() -> None:
+    wrong: list[tuple[Any, str]] = [
+        (lambda: asof.Service("s", "last_payment:*"), "features is str, expected a list"),
+        (lambda: asof.Service("s", [{"view": "v", "features": None}]), r"features\[0\]\['features'\] is NoneType"),
+        (lambda: asof.Service("s", [3]), r"features\[0\] is int"),  # type: ignore[list-item]
+        (lambda: asof.View("v", "e", "s", ["amount"]), "features is list"),  # type: ignore[arg-type]
+        (lambda: asof.View("v", "e", "s", {"a": float}), r"features\['a'\] is type"),  # type: ignore[dict-item]
+        (lambda: asof.View("v", 3, "s", {}), "entity is int, expected a name or a Entity"),  # type: ignore[arg-type]
+        (lambda: asof.Entity("e", {"a": int}), r"Entity 'e': keys\['a'\] is type"),  # type: ignore[dict-item]
+        (lambda: asof.Source("s", "at", tags=["x"]), "tags is list"),  # type: ignore[arg-type]
+        (lambda: asof.Entity(3, {}), "Entity: name is int"),  # type: ignore[arg-type]
+    ]
+    for make, text in wrong:
+        with pytest.raises(asof.InvalidArgumentError, match=text):
+            make()
+    import datetime as dt
+
+    for ttl, text in ((dt.timedelta(hours=3), "3h"), (dt.timedelta(seconds=90), "90s"), (dt.timedelta(days=2), "2d")):
+        assert f'ttl = "{text}"' in asof.View("v", "e", "s", {}, ttl=ttl).to_toml()
+    assert 'path = "data/x.parquet"' in asof.Source("s", "at", path=Path("data") / "x.parquet").to_toml()
+    assert '"last_payment:*"' in asof.Service("s", (view for view in [LAST])).to_toml()  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.metadata
 import os
 import pickle
@@ -45,6 +46,17 @@ def test_a_project_is_open_in_one_process(shop: Path, serve: Callable[..., Serve
     assert str(locked.value).endswith(f'is served at {server.url} by process {server.pid}: use asof.connect("{server.url}")')
     assert locked.value.code == "UNAVAILABLE"
     assert locked.value.suggestion == f'use asof.connect("{server.url}")'
+
+
+def test_a_project_that_was_closed_can_be_opened_at_once(shop: Path) -> None:
+    with asof.open(shop) as store:
+        store.apply()
+        at = dt.datetime.now(dt.timezone.utc) - dt.timedelta(hours=1)
+        rows = range(2_000)
+        store.ingest("payments", {"card": rows, "at": [at] * 2_000, "amount": [1.0] * 2_000, "place": ["x"] * 2_000})
+    for _ in range(8):
+        with asof.open(shop) as store:
+            store.materialize(full=True).wait()
 
 
 def test_a_store_that_nobody_refers_to_is_given_back(shop: Path) -> None:

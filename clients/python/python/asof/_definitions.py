@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import unicodedata
@@ -51,6 +52,47 @@ def _optional(value: str | None) -> str | None:
     return None if value is None else _text(value)
 
 
+def _wrong(of: object, field: str, value: object, expected: str) -> InvalidArgumentError:
+    name = getattr(of, "name", None)
+    what = f"{type(of).__name__} {name!r}" if isinstance(name, str) else type(of).__name__
+    return InvalidArgumentError(
+        f"{what}: {field} is {type(value).__name__}, expected {expected}", "INVALID_ARGUMENT"
+    )
+
+
+def _check_texts(of: object, *fields: str, optional: Sequence[str] = ()) -> None:
+    for name in (*fields, *optional):
+        value = getattr(of, name)
+        if not isinstance(value, str) and not (value is None and name in optional):
+            raise _wrong(of, name, value, "a string")
+
+
+def _check_mapping(of: object, field: str, *, optional: bool = False) -> None:
+    values = getattr(of, field)
+    if values is None and optional:
+        return
+    if not isinstance(values, Mapping):
+        raise _wrong(of, field, values, "a dict of strings")
+    for name, value in values.items():
+        if not isinstance(name, str):
+            raise _wrong(of, f"a key of {field}", name, "a string")
+        if not isinstance(value, str):
+            raise _wrong(of, f"{field}[{name!r}]", value, "a string")
+
+
+_ABOUT = ("description", "owner")
+_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+
+
+def _duration(value: dt.timedelta) -> str:
+    """A duration as a file writes it, such as "3h"."""
+    seconds, rest = divmod(value, dt.timedelta(seconds=1))
+    if rest:
+        return f"{value // dt.timedelta(milliseconds=1)}ms"
+    unit, size = next((unit, size) for unit, size in _UNITS if seconds % size == 0)
+    return f"{seconds // size}{unit}"
+
+
 @dataclass(frozen=True)
 class Entity:
     """What features are about, by its key columns.
@@ -66,6 +108,11 @@ class Entity:
     description: str | None = None
     owner: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "name", optional=_ABOUT)
+        _check_mapping(self, "keys")
+        _check_mapping(self, "tags")
 
     def to_toml(self) -> str:
         """The definition as a file writes it."""
@@ -92,7 +139,7 @@ class Source:
 
     name: str
     event_time: str
-    path: str | None = None
+    path: str | os.PathLike[str] | None = None
     schema: Mapping[str, str] | None = None
     created_time: str | None = None
     event_id: str | None = None
@@ -104,6 +151,14 @@ class Source:
     owner: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if isinstance(self.path, os.PathLike):
+            object.__setattr__(self, "path", os.fspath(self.path))
+        columns = ("path", "created_time", "event_id", "timezone", "dates", "deleted", "sql")
+        _check_texts(self, "name", "event_time", optional=(*columns, *_ABOUT))
+        _check_mapping(self, "schema", optional=True)
+        _check_mapping(self, "tags")
+
     def to_toml(self) -> str:
         """The definition as a file writes it."""
         return _lines(
@@ -111,7 +166,7 @@ class Source:
             [
                 ("name", _text(self.name)),
                 ("schema", None if self.schema is None else _texts(self.schema)),
-                ("path", _optional(self.path)),
+                ("path", None if self.path is None else _text(os.fspath(self.path))),
                 ("event_time", _text(self.event_time)),
                 ("created_time", _optional(self.created_time)),
                 ("event_id", _optional(self.event_id)),
@@ -138,6 +193,9 @@ class Feature:
     column: str | None = None
     description: str | None = None
 
+    def __post_init__(self) -> None:
+        _check_texts(self, "type", optional=("column", "description"))
+
     def _value(self) -> str:
         if self.column is None and self.description is None:
             return _text(self.type)
@@ -154,7 +212,7 @@ class View:
         entity: The name of its entity, or the entity.
         source: The name of its source, or the source.
         features: The features, each by its name: a type such as ``"float64"``, or a :class:`Feature`.
-        ttl: How long a row stays valid, such as ``"3h"``; for ever without one.
+        ttl: How long a row stays valid, such as ``"3h"`` or a timedelta; for ever without one.
         description, owner, tags: For whoever looks for it.
     """
 
@@ -162,10 +220,24 @@ class View:
     entity: str | Entity
     source: str | Source
     features: Mapping[str, str | Feature]
-    ttl: str | None = None
+    ttl: str | dt.timedelta | None = None
     description: str | None = None
     owner: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.ttl, dt.timedelta):
+            object.__setattr__(self, "ttl", _duration(self.ttl))
+        _check_texts(self, "name", optional=("ttl", *_ABOUT))
+        _check_mapping(self, "tags")
+        for name, of in (("entity", Entity), ("source", Source)):
+            if not isinstance(getattr(self, name), (str, of)):
+                raise _wrong(self, name, getattr(self, name), f"a name or a {of.__name__}")
+        if not isinstance(self.features, Mapping):
+            raise _wrong(self, "features", self.features, 'a dict of types, such as {"temp": "float64"}')
+        for name, feature in self.features.items():
+            if not isinstance(feature, (str, Feature)):
+                raise _wrong(self, f"features[{name!r}]", feature, 'a type such as "float64", or a Feature')
 
     def to_toml(self) -> str:
         """The definition as a file writes it."""
@@ -175,7 +247,7 @@ class View:
                 ("name", _text(self.name)),
                 ("entity", _text(_name(self.entity))),
                 ("source", _text(_name(self.source))),
-                ("ttl", _optional(self.ttl)),
+                ("ttl", None if self.ttl is None else _text(str(self.ttl))),
                 *_notes(self),
             ],
         )
@@ -193,17 +265,31 @@ class Service:
 
     Args:
         name: Its name.
-        features: Each ``"view:feature"`` or ``"view:*"``, or a mapping such as
+        features: Each ``"view:feature"`` or ``"view:*"``, a view for all of its features, or a mapping such as
             ``{"view": "airport_weather", "features": ["temp"], "keys": {"origin": "dest"}, "prefix": "dest"}``:
             what of it, by which of the caller's columns, and under which prefix.
         description, owner, tags: For whoever looks for it.
     """
 
     name: str
-    features: Sequence[str | Mapping[str, object]]
+    features: Sequence[str | View | Mapping[str, object]]
     description: str | None = None
     owner: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "name", optional=_ABOUT)
+        _check_mapping(self, "tags")
+        if isinstance(self.features, (str, Mapping)) or not hasattr(self.features, "__iter__"):
+            raise _wrong(self, "features", self.features, 'a list, such as ["view:feature", "view:*"]')
+        entries = tuple(f"{entry.name}:*" if isinstance(entry, View) else entry for entry in self.features)
+        for place, entry in enumerate(entries):
+            if not isinstance(entry, (str, Mapping)):
+                raise _wrong(self, f"features[{place}]", entry, 'a string such as "view:feature", a View or a dict')
+            for name, value in entry.items() if isinstance(entry, Mapping) else ():
+                if not isinstance(value, (str, Mapping, list, tuple)):
+                    raise _wrong(self, f"features[{place}][{name!r}]", value, "a string, a list or a dict")
+        object.__setattr__(self, "features", entries)
 
     def to_toml(self) -> str:
         """The definition as a file writes it."""
@@ -221,9 +307,11 @@ def _name(of: str | Entity | Source) -> str:
     return of if isinstance(of, str) else of.name
 
 
-def _entry(entry: str | Mapping[str, object]) -> str:
+def _entry(entry: str | View | Mapping[str, object]) -> str:
     if isinstance(entry, str):
         return _text(entry)
+    if isinstance(entry, View):
+        return _text(f"{entry.name}:*")
     return _inline({name: _value(value) for name, value in entry.items()})
 
 
@@ -251,6 +339,11 @@ def files_of(definitions: Definitions) -> list[tuple[str, bytes]]:
     """Definition files with what is given: those of directories, others as they are, and one of the objects."""
     if isinstance(definitions, (str, os.PathLike, Entity, Source, View, Service)):
         definitions = [definitions]
+    if isinstance(definitions, (bytes, Mapping)) or not hasattr(definitions, "__iter__"):
+        raise InvalidArgumentError(
+            f"{type(definitions).__name__} is no definition: give Entity, Source, View or Service objects, or paths",
+            "INVALID_ARGUMENT",
+        )
     files: list[tuple[str, bytes]] = []
     objects: list[Definition] = []
     for given in definitions:
