@@ -790,6 +790,17 @@ async fn events_with_ids_count_once() {
     };
     assert_eq!(push("c", 12).await, Some(7.0));
     assert_eq!(push("f", 13).await, Some(13.0));
+    // An index that was lost is made anew from the table, with what was in the log alone.
+    let source = SourceName::parse("events").unwrap();
+    let of = SourceAddress {
+        project: name(),
+        source,
+    };
+    world.store.forget_events(&of).unwrap();
+    let world = world.restarted();
+    let line = event(Some("f"), 1, 14, 14.0);
+    world.push("events", None, &line).await.unwrap();
+    assert_eq!(world.served("last_event", 1, NOW), Some(13.0));
     world.materialize("last_event").await;
     assert_eq!(world.served("last_event", 1, NOW), Some(13.0));
 }
