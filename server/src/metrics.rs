@@ -276,7 +276,7 @@ impl Drop for OpenConnection {
 }
 
 /// The name of a gRPC code, as its specification spells it.
-pub(crate) fn code_name(code: Code) -> &'static str {
+pub fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

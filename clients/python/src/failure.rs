@@ -2,9 +2,9 @@
 
 use asof_client::Error;
 use asof_offline::OfflineError;
-use asof_online::RocksStore;
 use asof_registry::LoadError;
 use asof_server::error::{KIND, KIND_DATA, KIND_DEFINITION, ServerError};
+use asof_server::metrics::code_name;
 use asof_server::project::ProjectError;
 use pyo3::prelude::*;
 use tonic::{Code, Status};
@@ -18,9 +18,6 @@ pub(crate) struct Failure {
     kind: &'static str,
     message: String,
 }
-
-/// What the store of a process is called where it is of that type.
-pub(crate) type Rocks = RocksStore;
 
 const LOCKED: &str = "locked";
 
@@ -48,32 +45,10 @@ impl Failure {
 
     fn new(code: Code, kind: &'static str, message: impl Into<String>) -> Self {
         Self {
-            code: name_of(code),
+            code: code_name(code),
             kind,
             message: message.into(),
         }
-    }
-}
-
-fn name_of(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 

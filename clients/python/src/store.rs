@@ -8,6 +8,7 @@ use asof_client::v1::{self, DefinitionFile, DefinitionKind};
 use asof_client::{Client, Error, Features, Selection};
 use asof_core::online::StoreError;
 use asof_core::time::{Clock, FixedClock, Timestamp};
+use asof_online::RocksStore;
 use asof_registry::SqliteRegistry;
 use asof_server::ServeParts;
 use asof_server::clock::SystemClock;
@@ -18,12 +19,12 @@ use pyo3::prelude::*;
 
 use crate::dataset::NativeDataset;
 use crate::describe;
-use crate::failure::{Failure, Rocks};
+use crate::failure::Failure;
 use crate::features::NativeFeatures;
 use crate::input::{self, Rows, Uploads};
 use crate::run::give;
 
-type Local = Embedded<Rocks, SqliteRegistry, Materializer<Rocks, SqliteRegistry>>;
+type Local = Embedded<RocksStore, SqliteRegistry, Materializer<RocksStore, SqliteRegistry>>;
 
 /// How long the store of a project is waited for when it is closed.
 const CLOSING: Duration = Duration::from_secs(9);
