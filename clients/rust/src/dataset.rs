@@ -19,7 +19,7 @@ pub struct Dataset {
     schema: SchemaRef,
     messages: FlightDataDecoder,
     /// What was said behind the last row.
-    last: Arc<Mutex<Option<Told>>>,
+    last: Arc<Mutex<Option<Value>>>,
     /// Why the spine broke off, where it did.
     failed: Arc<OnceLock<String>>,
     ended: bool,
@@ -86,15 +86,24 @@ impl Dataset {
             match self.payload().await? {
                 Some(DecodedPayload::RecordBatch(batch)) => return Ok(Some(batch)),
                 Some(DecodedPayload::Schema(_) | DecodedPayload::None) => {}
-                None if self.told().is_some() => self.ended = true,
+                None if self.said().is_some() => self.ended = true,
                 None => return Err(Error::Cut("what stands behind its last row did not come".into())),
             }
         }
         Ok(None)
     }
 
-    /// What was said behind the last row, once that has come.
+    /// What was said behind the last row, once that has come; of a dataset that was kept, [`Self::manifest`].
     pub fn told(&self) -> Option<Told> {
+        serde_json::from_value(self.said()?).ok()
+    }
+
+    /// The manifest of a dataset that was kept, once its last row has come.
+    pub fn manifest(&self) -> Option<Value> {
+        Some(self.said()?.get("manifest")?.clone())
+    }
+
+    fn said(&self) -> Option<Value> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -27,6 +27,8 @@ pub struct Extract {
     timezone: Option<String>,
     as_corrected: bool,
     status: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    save: Option<String>,
 }
 
 impl Extract {
@@ -75,6 +77,16 @@ impl Extract {
     pub fn status(self, status: bool) -> Self {
         Self { status, ..self }
     }
+
+    /// The name under which the server keeps the dataset as well, in place of what it kept under it; see
+    /// [`Client::saved`].
+    #[must_use]
+    pub fn save(self, name: impl Into<String>) -> Self {
+        Self {
+            save: Some(name.into()),
+            ..self
+        }
+    }
 }
 
 /// What to read of every key that is known.
@@ -93,12 +105,13 @@ pub struct Read {
 }
 
 impl Read {
-    /// As of the server's clock. The columns of a spine have no say here.
+    /// As of the server's clock. The columns of a spine have no say here, and the server keeps none.
     pub fn now(what: Extract) -> Self {
         Self {
             what: Extract {
                 time_column: None,
                 timezone: None,
+                save: None,
                 ..what
             },
             at: None,
@@ -132,6 +145,12 @@ impl Read {
     }
 }
 
+/// What asks for a dataset that was kept.
+#[derive(Debug, Serialize)]
+struct Saved<'a> {
+    extract: &'a str,
+}
+
 impl Client {
     /// Sends a spine, and gives its dataset: the rows of the spine in their order, with their features behind them.
     ///
@@ -157,7 +176,20 @@ impl Client {
     ///
     /// What the server refuses; more may come with the rows.
     pub async fn read(&self, read: &Read) -> Result<Dataset, Error> {
-        let ticket = Ticket::new(json(read)?);
+        self.get(json(read)?).await
+    }
+
+    /// A dataset that the server kept under a name.
+    ///
+    /// # Errors
+    ///
+    /// None of that name; more may come with the rows.
+    pub async fn saved(&self, name: &str) -> Result<Dataset, Error> {
+        self.get(json(&Saved { extract: name })?).await
+    }
+
+    async fn get(&self, ticket: String) -> Result<Dataset, Error> {
+        let ticket = Ticket::new(ticket);
         let answer = self.flight().do_get(self.request(ticket)).await?;
         Dataset::begin(answer.into_inner(), Arc::default()).await
     }

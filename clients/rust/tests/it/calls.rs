@@ -124,6 +124,22 @@ async fn datasets_come_as_streams() {
     assert_eq!(amounts, [Some(7.5), None, None]);
     assert_eq!(dataset.told().unwrap().summary["rows"], 3);
 
+    let kept = extract.clone().save("cards");
+    let mut sent = client
+        .extract(&kept, spine.schema(), stream::iter([Ok(spine.clone())]))
+        .await
+        .unwrap();
+    while sent.next().await.unwrap().is_some() {}
+    let mut kept = client.saved("cards").await.unwrap();
+    let batch = kept.next().await.unwrap().unwrap();
+    assert_eq!(batch.num_rows(), 3);
+    assert_eq!(kept.manifest(), None);
+    assert!(kept.next().await.unwrap().is_none());
+    let manifest = kept.manifest().unwrap();
+    assert_eq!(manifest["content"]["output"]["rows"], 3, "{manifest}");
+    let unknown = client.saved("other").await.err().unwrap();
+    assert_eq!(unknown.code(), Some(tonic::Code::NotFound));
+
     let mut all = client
         .read(&Read::now(Extract::of_features(["last_payment:place"])))
         .await
