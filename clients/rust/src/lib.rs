@@ -7,46 +7,16 @@
 //!   known; both as batches, in memory that does not grow with the rows.
 //! - [`Client::plan`] and [`Client::apply`] change what is defined, [`Client::materialize`] what is served.
 //!
+//! A prediction service, which is `examples/serve.rs`:
+//!
 //! ```no_run
-//! # async fn example() -> Result<(), asof_client::Error> {
-//! use std::sync::Arc;
-//!
-//! use arrow_array::{ArrayRef, RecordBatch, StringArray};
-//! use asof_client::{Client, Selection};
-//!
-//! let client = Client::connect("grpc://127.0.0.1:2763").await?;
-//! let origins: ArrayRef = Arc::new(StringArray::from(vec!["JFK", "LGA"]));
-//! let keys = RecordBatch::try_from_iter([("origin", origins)]).expect("columns of one length");
-//! let weather = Selection::Features(vec!["airport_weather:temp".into()]);
-//! let features = client.get_features(&weather, &keys).await?;
-//! println!("{:?}", features.statuses("airport_weather__temp"));
-//!
-//! #[derive(serde::Deserialize)]
-//! struct Weather {
-//!     origin: String,
-//!     #[serde(rename = "airport_weather__temp")]
-//!     temp: Option<f64>,
-//! }
-//! for row in features.rows::<Weather>()? {
-//!     println!("{}: {:?}", row.origin, row.temp);
-//! }
-//! # Ok(())
-//! # }
+#![doc = include_str!("../examples/serve.rs")]
 //! ```
 //!
-//! ```no_run
-//! # async fn example(spine: arrow_array::RecordBatch) -> Result<(), asof_client::Error> {
-//! use asof_client::{Client, Extract};
+//! A training pipeline, which is `examples/train.rs`:
 //!
-//! let client = Client::connect("grpc://127.0.0.1:2763").await?;
-//! let extract = Extract::of_service("delay_model_v1");
-//! let schema = spine.schema();
-//! let mut dataset = client.extract(&extract, schema, futures::stream::iter([Ok(spine)])).await?;
-//! while let Some(batch) = dataset.next().await? {
-//!     println!("{} rows", batch.num_rows());
-//! }
-//! # Ok(())
-//! # }
+//! ```no_run
+#![doc = include_str!("../examples/train.rs")]
 //! ```
 
 mod call;

@@ -43,6 +43,7 @@ features = ["last_payment:*"]
 /// A server that serves until it is dropped.
 pub(crate) struct Server {
     pub(crate) client: Client,
+    pub(crate) url: String,
     serving: tokio::task::JoinHandle<()>,
     _directory: tempfile::TempDir,
 }
@@ -91,6 +92,7 @@ impl Server {
         registry.apply(request).await.unwrap();
         Self {
             client,
+            url,
             serving,
             _directory: directory,
         }

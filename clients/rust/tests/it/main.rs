@@ -9,5 +9,6 @@
 )]
 
 mod calls;
+mod examples;
 mod harness;
 mod retries;
