@@ -22,7 +22,6 @@ use asof_core::definition::{Definitions, Location};
 use asof_core::name::SourceName;
 use asof_core::service::ReadPlan;
 use asof_core::time::Clock;
-use asof_proto::v1;
 use asof_server::clock::SystemClock;
 use asof_server::project::Project;
 
@@ -127,7 +126,7 @@ impl Global {
         match self.remote_or_running().await? {
             Some(server) => {
                 let sources = sources.iter().map(ToString::to_string).collect();
-                server.ingest().flush(v1::FlushRequest { sources }).await?;
+                server.client().flush(sources).await?;
             }
             None => {
                 let intake = project.intake()?;

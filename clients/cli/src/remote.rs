@@ -3,9 +3,6 @@
 use std::time::Duration;
 
 use asof_proto::v1;
-use asof_proto::v1::ingest_service_client::IngestServiceClient;
-use asof_proto::v1::job_service_client::JobServiceClient;
-use asof_proto::v1::registry_service_client::RegistryServiceClient;
 use asof_registry::{AuthoredFile, masked};
 use asof_server::project::RunningServer;
 use http_body_util::{BodyExt, Full};
@@ -16,8 +13,6 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::exit::{Failure, of_code};
 
-/// The largest answer taken, in bytes.
-const MAX_ANSWER: usize = 256 << 20;
 /// How long a server has for its first answer.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// How often a server that works on a call is asked whether it is still there, and how long it has to say so.
@@ -103,24 +98,9 @@ impl Remote {
         Ok(greeted.unwrap_or(Err(Unreached::Silent)))
     }
 
-    /// The registry's calls.
-    pub fn registry(&self) -> RegistryServiceClient<Channel> {
-        RegistryServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
-    }
-
-    /// The jobs' calls.
-    pub fn jobs(&self) -> JobServiceClient<Channel> {
-        JobServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
-    }
-
-    /// The calls for tables.
+    /// Its calls.
     pub fn client(&self) -> asof_client::Client {
         asof_client::Client::over(self.channel.clone())
-    }
-
-    /// The calls for rows.
-    pub fn ingest(&self) -> IngestServiceClient<Channel> {
-        IngestServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// Reads features by the JSON call.

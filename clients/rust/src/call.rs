@@ -39,7 +39,22 @@ impl Client {
         M: Clone,
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let end = Instant::now() + self.deadline.unwrap_or(DEADLINE);
+        self.repeated_within(DEADLINE, message, call).await
+    }
+
+    /// The same, for so long where the client has no deadline of its own.
+    pub(crate) async fn repeated_within<M, T, F>(
+        &self,
+        usual: Duration,
+        message: &M,
+        call: impl Fn(Clients, Request<M>) -> F,
+    ) -> Result<T, Error>
+    where
+        M: Clone,
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let deadline = self.deadline.unwrap_or(usual);
+        let end = Instant::now() + deadline;
         let mut wait = FIRST_WAIT;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -49,7 +64,7 @@ impl Client {
             let status = match answer {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => status,
-                Err(_) => return Err(Status::deadline_exceeded(out_of_time(self.deadline)).into()),
+                Err(_) => return Err(Status::deadline_exceeded(out_of_time(deadline)).into()),
             };
             let again = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted);
             if !again || Instant::now() + wait >= end {
@@ -82,9 +97,6 @@ impl Client {
     }
 }
 
-fn out_of_time(deadline: Option<Duration>) -> String {
-    format!(
-        "the server did not answer within {:?}",
-        deadline.unwrap_or(DEADLINE)
-    )
+fn out_of_time(deadline: Duration) -> String {
+    format!("the server did not answer within {deadline:?}")
 }

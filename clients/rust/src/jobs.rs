@@ -1,8 +1,13 @@
 //! Materialization, runs, and what is served.
 
+use std::time::Duration;
+
 use asof_proto::v1;
 
 use crate::{Client, Error};
+
+/// How long rows may be counted: all of them are read.
+const COUNTING: Duration = Duration::from_secs(3_600);
 
 impl Client {
     /// Begins to bring to the online store what is new of some views, or of all where none is named. The answer comes
@@ -33,7 +38,7 @@ impl Client {
     /// What is served of each view, and how far behind it is.
     pub async fn status(&self) -> Result<v1::GetStatusResponse, Error> {
         let request = v1::GetStatusRequest {};
-        self.repeated(&request, |mut clients, request| async move {
+        self.repeated_within(COUNTING, &request, |mut clients, request| async move {
             clients.jobs.get_status(request).await
         })
         .await

@@ -32,19 +32,39 @@ impl Client {
             request_id: request_id.to_owned(),
             rows: Some(v1::push_request::Rows::ArrowStream(stream(rows)?)),
         };
-        let response = self.repeated(&request, |mut clients, request| async move {
-            clients.ingest.push(request).await
-        });
         let v1::PushResponse {
             accepted,
             rejected,
             already_accepted,
-        } = response.await?;
+        } = self.push_request(&request).await?;
         Ok(Pushed {
             accepted,
             rejected: rejected.into_iter().map(|row| (row.row, row.reason)).collect(),
             already_accepted,
         })
+    }
+
+    /// The same for a request as it goes over the wire, whose rows may be lines of JSON.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::push`].
+    pub async fn push_request(&self, request: &v1::PushRequest) -> Result<v1::PushResponse, Error> {
+        self.repeated(request, |mut clients, request| async move {
+            clients.ingest.push(request).await
+        })
+        .await
+    }
+
+    /// Brings the rows that were pushed to some sources, or to all where none is named, to their tables; says how many
+    /// that were. The server does so by itself within moments.
+    ///
+    /// # Errors
+    ///
+    /// A table that cannot be written.
+    pub async fn flush(&self, sources: Vec<String>) -> Result<u64, Error> {
+        let request = self.request(v1::FlushRequest { sources });
+        Ok(self.clients().ingest.flush(request).await?.into_inner().rows)
     }
 }
 

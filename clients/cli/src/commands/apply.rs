@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, IsTerminal};
 
+use asof_client::Error;
 use asof_core::registry::{RegistryStore, Version};
 use asof_core::time::Clock;
 use asof_offline::{EngineOptions, RowReader};
@@ -13,6 +14,7 @@ use asof_server::clock::SystemClock;
 use asof_server::materialize::drop_undefined;
 use asof_server::project::Project;
 use serde_json::json;
+use tonic::Code;
 
 use crate::args::ApplyArgs;
 use crate::commands::Global;
@@ -24,12 +26,7 @@ use crate::remote::{Remote, to_wire};
 pub(super) async fn plan(global: &Global) -> Result<(), Failure> {
     let project = project::open(&global.project)?;
     if let Some(remote) = global.remote().await? {
-        let files = to_wire(project.files()?);
-        let answer = remote
-            .registry()
-            .plan(v1::PlanRequest { files })
-            .await?
-            .into_inner();
+        let answer = remote.client().plan(to_wire(project.files()?)).await?;
         if global.json {
             output::json(&json!(report(answer.report)));
         } else {
@@ -146,11 +143,8 @@ async fn apply_remotely(
     remote: &Remote,
 ) -> Result<(), Failure> {
     let files = to_wire(project.files()?);
-    let planned = remote
-        .registry()
-        .plan(v1::PlanRequest { files: files.clone() })
-        .await?
-        .into_inner();
+    let client = remote.client();
+    let planned = client.plan(files.clone()).await?;
     if !global.json {
         output::line(&planned.text);
     }
@@ -163,16 +157,13 @@ async fn apply_remotely(
         expected_version: planned.base_version,
         allow_breaking: args.allow_breaking,
     };
-    let refused = |status: tonic::Status| match status.code() {
-        tonic::Code::FailedPrecondition if breaks => Failure::new(Exit::Definition, status.message()),
-        _ => Failure::from(status),
+    let refused = |error: Error| match &error {
+        Error::Status(status) if breaks && status.code() == Code::FailedPrecondition => {
+            Failure::new(Exit::Definition, status.message())
+        }
+        _ => Failure::from(error),
     };
-    let applied = remote
-        .registry()
-        .apply(request)
-        .await
-        .map_err(refused)?
-        .into_inner();
+    let applied = client.apply(request).await.map_err(refused)?;
     let version = applied.version.unwrap_or_default();
     if global.json {
         output::json(&json!({

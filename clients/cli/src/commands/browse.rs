@@ -63,10 +63,8 @@ pub(super) async fn list(global: &Global, args: &ListArgs) -> Result<(), Failure
     let kind = args.kind.as_deref().map(parse_kind).transpose()?;
     let (version, entries) = match global.remote().await? {
         Some(remote) => {
-            let request = v1::ListRequest {
-                kind: kind.map_or(0, |kind| wire_kind(kind).into()),
-            };
-            let answer = remote.registry().list(request).await?.into_inner();
+            let kind = kind.map_or(v1::DefinitionKind::Unspecified, wire_kind);
+            let answer = remote.client().list(kind).await?;
             (
                 answer.version,
                 answer.definitions.into_iter().map(Entry::of_wire).collect(),
@@ -86,11 +84,7 @@ pub(super) async fn search(global: &Global, args: &SearchArgs) -> Result<(), Fai
     let query = args.words.join(" ");
     let (version, entries) = match global.remote().await? {
         Some(remote) => {
-            let answer = remote
-                .registry()
-                .search(v1::SearchRequest { query: query.clone() })
-                .await?
-                .into_inner();
+            let answer = remote.client().search(query.clone()).await?;
             (
                 answer.version,
                 answer.definitions.into_iter().map(Entry::of_wire).collect(),
@@ -117,11 +111,8 @@ pub(super) async fn show(global: &Global, args: &ShowArgs) -> Result<(), Failure
     };
     let found: Vec<Shown> = match global.remote().await? {
         Some(remote) => {
-            let request = v1::GetRequest {
-                kind: kind.map_or(0, |kind| wire_kind(kind).into()),
-                name: name.to_owned(),
-            };
-            let answer = remote.registry().get(request).await?.into_inner();
+            let kind = kind.map_or(v1::DefinitionKind::Unspecified, wire_kind);
+            let answer = remote.client().definition(kind, name).await?;
             let columns = answer.columns.into_iter();
             let columns = columns
                 .map(|column| [column.name, column.feature, column.r#type])

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use asof_client::Error;
 use asof_core::time::{Clock, Timestamp};
 use asof_proto::v1;
 use asof_server::clock::SystemClock;
@@ -177,12 +178,14 @@ async fn remotely(
         full: args.full,
         wait: true,
     };
-    let mut jobs = remote.jobs();
-    let answer = tokio::select! {
-        answer = jobs.materialize(request) => answer.map_err(of_run)?,
+    let client = remote.client();
+    let runs = tokio::select! {
+        runs = client.materialize(request) => runs.map_err(|error| match error {
+            Error::Status(status) => of_run(*status),
+            error => error.into(),
+        })?,
         _ = tokio::signal::ctrl_c() => return Err(Failure::interrupted_elsewhere()),
     };
-    let runs = answer.into_inner().runs;
     let (ended, failed): (Vec<_>, Vec<_>) = runs
         .iter()
         .partition(|run| run.state() == v1::RunState::Done && run.error_code.is_none());

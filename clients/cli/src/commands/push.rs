@@ -5,6 +5,7 @@ mod chunks;
 use std::path::Path;
 use std::sync::Arc;
 
+use asof_client::Error;
 use asof_core::registry::Version;
 use asof_core::time::Clock;
 use asof_online::RocksStore;
@@ -12,6 +13,7 @@ use asof_proto::v1;
 use asof_server::clock::SystemClock;
 use asof_server::intake::{Intake, IntakeError, push_of, response_of};
 use serde_json::json;
+use tonic::Code;
 
 use crate::args::{PushArgs, PushFormat};
 use crate::commands::Global;
@@ -120,10 +122,7 @@ impl Target {
             rows: Some(chunk.rows.clone()),
         };
         match self {
-            Self::Server(remote) => {
-                let answer = remote.ingest().push(request).await;
-                answer.map(tonic::Response::into_inner).map_err(refused)
-            }
+            Self::Server(remote) => remote.client().push_request(&request).await.map_err(refused),
             Self::Here { intake, version } => {
                 let push = push_of(request).map_err(|error| (error.into(), true))?;
                 let answer = intake.push(version, push, SystemClock.now()).await;
@@ -150,9 +149,10 @@ impl Target {
 
 /// What a server refuses about rows is about data, not about how the command was typed; and where it refuses them
 /// so, it has accepted none.
-fn refused(status: tonic::Status) -> (Failure, bool) {
-    use tonic::Code;
-    let sent = std::error::Error::source(&status).is_none();
+fn refused(error: Error) -> (Failure, bool) {
+    let Error::Status(status) = error else {
+        return (error.into(), false);
+    };
     let known = matches!(
         status.code(),
         Code::InvalidArgument
@@ -162,10 +162,10 @@ fn refused(status: tonic::Status) -> (Failure, bool) {
             | Code::Unimplemented
     );
     let failure = match status.code() {
-        Code::InvalidArgument if sent => Failure::new(Exit::Data, status.message()),
-        _ => Failure::from(status),
+        Code::InvalidArgument => Failure::new(Exit::Data, status.message()),
+        _ => Failure::from(*status),
     };
-    (failure, sent && known)
+    (failure, known)
 }
 
 impl Pushed {

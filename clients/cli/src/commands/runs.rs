@@ -22,11 +22,7 @@ pub(super) async fn run(global: &Global, args: &RunsArgs) -> Result<(), Failure>
     let runs = match &remote {
         Some(remote) => {
             let subject = args.subject.clone().unwrap_or_default();
-            let request = v1::ListRunsRequest {
-                subject,
-                limit: args.limit,
-            };
-            remote.jobs().list_runs(request).await?.into_inner().runs
+            remote.client().runs(subject, args.limit).await?
         }
         None => {
             let project = project::open(&global.project)?;
@@ -54,8 +50,8 @@ type Known = (ObjectKind, String);
 /// What is defined.
 async fn known(global: &Global, remote: Option<&Remote>) -> Result<Vec<Known>, Failure> {
     if let Some(remote) = remote {
-        let answer = remote.registry().list(v1::ListRequest { kind: 0 }).await?;
-        let definitions = answer.into_inner().definitions.into_iter();
+        let answer = remote.client().list(v1::DefinitionKind::Unspecified).await?;
+        let definitions = answer.definitions.into_iter();
         return Ok(definitions.map(|one| (kind_of(one.kind()), one.name)).collect());
     }
     let project = project::open(&global.project)?;

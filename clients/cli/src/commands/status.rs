@@ -13,11 +13,7 @@ use crate::project;
 
 pub(super) async fn run(global: &Global) -> Result<(), Failure> {
     let status = match global.remote_or_running().await? {
-        Some(remote) => remote
-            .jobs()
-            .get_status(v1::GetStatusRequest {})
-            .await?
-            .into_inner(),
+        Some(remote) => remote.client().status().await?,
         None => {
             let project = project::open(&global.project)?;
             let registry = project.registry().await?;
