@@ -4,6 +4,7 @@ use asof_core::online::Counts;
 use asof_core::registry::Run;
 use asof_core::time::Timestamp;
 use async_trait::async_trait;
+use tonic::Code;
 
 use crate::error::JobError;
 
@@ -37,4 +38,7 @@ pub struct ViewRun {
 pub trait Jobs: Send + Sync + 'static {
     /// Starts one run for each view, and returns them as they stand.
     async fn materialize(&self, what: Materialization) -> Result<Vec<ViewRun>, JobError>;
+
+    /// The code that a call would have failed with as a run of this process did, while that is remembered.
+    fn code_of(&self, run: u64) -> Option<Code>;
 }

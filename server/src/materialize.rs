@@ -15,6 +15,7 @@
 
 mod chunk;
 mod error;
+mod failures;
 mod jobs;
 mod loader;
 mod progress;
@@ -39,6 +40,7 @@ use asof_core::registry::RegistryStore;
 use asof_core::time::{Clock, Timestamp};
 use asof_offline::Engine;
 
+use self::failures::Failures;
 use crate::background::{Background, Threads};
 use crate::intake::Intake;
 
@@ -67,6 +69,7 @@ struct Inner<S, R> {
     background: Background,
     /// The views that are being materialized: one run at a time for each.
     busy: Mutex<HashSet<String>>,
+    failures: Failures,
 }
 
 /// How rows are gathered before they are written.
@@ -161,6 +164,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Materializer<S, R> {
                 limits,
                 background,
                 busy: Mutex::new(HashSet::new()),
+                failures: Failures::default(),
             }),
         }
     }

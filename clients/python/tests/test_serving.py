@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Server
 
 import asof
 
@@ -181,3 +183,37 @@ def test_a_frozen_clock_serves_the_past(flights: Path) -> None:
             store.get_features("delay_model_v1", keys)
     with pytest.raises(asof.InvalidArgumentError, match="now"):
         asof.open(flights, now="yesterday")
+
+
+OLD = """
+[[source]]
+name = "old"
+path = "data/old.parquet"
+event_time = "event_timestamp"
+
+[[view]]
+name = "old_payment"
+entity = "card"
+source = "old"
+owner = "ops@example.com"
+[view.features]
+amount = "float64"
+"""
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_a_run_that_failed_raises_what_it_was(shop: Path, serve: Callable[..., Server], is_remote: bool) -> None:
+    data = shop / "data" / "old.parquet"
+    data.parent.mkdir()
+    with asof.open(shop) as store:
+        store.apply()
+        store.extract("fraud_v1", spine={"card": [1], "event_timestamp": [now()], "amount": [2.5]}).write(data)
+        (shop / "features" / "old.toml").write_text(OLD)
+        store.apply()
+    with asof.connect(serve(shop).url) if is_remote else asof.open(shop) as store:
+        store.materialize("old_payment").wait()
+        data.write_bytes(b"PAR1 and nothing that follows from it PAR1")
+        with pytest.raises(asof.DataError, match="old.parquet") as failed:
+            store.materialize("old_payment").wait()
+        assert failed.value.code == "DATA_LOSS"
+        assert [run.error_code for run in store.runs("old_payment")] == [15, None]

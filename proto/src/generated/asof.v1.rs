@@ -1745,8 +1745,8 @@ pub struct Run {
     /// How many of its rows are pending, likewise.
     #[prost(uint64, optional, tag = "14")]
     pub pending: ::core::option::Option<u64>,
-    /// The gRPC code that a call would have failed with like the run did; only in answers to Materialize, of runs that
-    /// it waited for. Here FAILED_PRECONDITION says that a definition does not fit.
+    /// The gRPC code that a call would have failed with like the run did, where it is of this server and among its last
+    /// 1,000 that failed. Here FAILED_PRECONDITION says that a definition does not fit.
     #[prost(int32, optional, tag = "15")]
     pub error_code: ::core::option::Option<i32>,
 }

@@ -133,6 +133,12 @@ impl From<ColumnMismatch> for MaterializeError {
 
 impl From<MaterializeError> for JobError {
     fn from(error: MaterializeError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&MaterializeError> for JobError {
+    fn from(error: &MaterializeError) -> Self {
         let text = error.to_string();
         match error {
             MaterializeError::Unknown { .. } | MaterializeError::Intake(IntakeError::Unknown { .. }) => {

@@ -7,6 +7,7 @@ use asof_core::online::OnlineStore;
 use asof_core::registry::{RegistryError, RegistryStore};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
+use tonic::Code;
 
 use super::{Ended, MaterializeError, Materializer, Request, views};
 use crate::error::JobError;
@@ -83,5 +84,9 @@ impl<S: OnlineStore + 'static, R: RegistryStore + 'static> Jobs for Materializer
             .collect();
         runs.sort_by_key(|view| view.run.id);
         Ok(runs)
+    }
+
+    fn code_of(&self, run: u64) -> Option<Code> {
+        self.inner.failures.code_of(run)
     }
 }

@@ -19,6 +19,7 @@ use super::undefined::drop_undefined;
 use super::work::Work;
 use super::{Ended, Inner, MaterializeError, Materialized, OnRows, Request};
 use crate::background::Threads;
+use crate::error::job_code;
 
 impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
     /// Enters a run for each view in the ledger, unless one of them is being materialized.
@@ -83,6 +84,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
         let state = match &result {
             Ok(_) => RunState::Done,
             Err(error) => {
+                self.failures.note(run, job_code(&error.into()));
                 let text = error.to_string();
                 RunState::Failed {
                     error: text.lines().next().unwrap_or_default().to_owned(),

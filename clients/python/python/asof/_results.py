@@ -228,7 +228,10 @@ class RunState:
         text = failed[0].error
         if len(self.records) > 1:
             text = "\n".join(f"run {record.id} of {record.subject} failed: {record.error}" for record in failed)
-        raise of_native(_CODES.get(failed[0].error_code or 0, "FAILED"), "", text)
+        code = _CODES.get(failed[0].error_code or 0, "FAILED")
+        # Of a run that says that a definition does not fit.
+        kind = "definition" if code == "FAILED_PRECONDITION" else ""
+        raise of_native(code, kind, text)
 
     def __repr__(self) -> str:
         runs = ", ".join(f"{record.subject} {record.state}" for record in self.records)
