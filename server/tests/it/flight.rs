@@ -34,7 +34,7 @@ source = "clicks"
 clicks = "int64"
 "#;
 
-async fn server() -> Server {
+pub(crate) async fn server() -> Server {
     let server = Server::empty(Limits::default()).await;
     let origins: ArrayRef = Arc::new(StringArray::from(vec!["JFK", "JFK", "LGA"]));
     let temps: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0]));
@@ -52,15 +52,18 @@ async fn server() -> Server {
     server
 }
 
-fn times(micros: &[i64]) -> ArrayRef {
+pub(crate) fn times(micros: &[i64]) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from(micros.to_vec()).with_timezone("UTC"))
 }
 
-async fn client(server: &Server) -> FlightServiceClient<Channel> {
+pub(crate) async fn client(server: &Server) -> FlightServiceClient<Channel> {
     FlightServiceClient::new(server.channel().await)
 }
 
-fn messages(command: &Value, batches: Vec<RecordBatch>) -> impl stream::Stream<Item = FlightData> + 'static {
+pub(crate) fn messages(
+    command: &Value,
+    batches: Vec<RecordBatch>,
+) -> impl stream::Stream<Item = FlightData> + 'static {
     let schema = batches[0].schema();
     let descriptor = FlightDescriptor::new_cmd(command.to_string());
     FlightDataEncoderBuilder::new()
@@ -86,7 +89,7 @@ async fn table(mut answer: tonic::Streaming<FlightData>) -> Result<(RecordBatch,
     Ok((arrow::compute::concat_batches(&schema, &batches).unwrap(), last))
 }
 
-async fn exchange(
+pub(crate) async fn exchange(
     server: &Server,
     command: &Value,
     batches: Vec<RecordBatch>,
@@ -128,7 +131,7 @@ fn words(batch: &RecordBatch, column: &str) -> Vec<String> {
     column.iter().map(|word| word.unwrap_or("-").to_owned()).collect()
 }
 
-fn spine() -> RecordBatch {
+pub(crate) fn spine() -> RecordBatch {
     let places: DictionaryArray<Int32Type> = vec!["JFK", "JFK", "LGA", "SFO"].into_iter().collect();
     let notes = StringViewArray::from(vec![
         "one",
@@ -520,7 +523,7 @@ async fn what_is_no_arrow_is_refused_with_words() {
 }
 
 /// Whether an answer ends well, whatever it holds.
-async fn table_or_nothing(mut answer: tonic::Streaming<FlightData>) -> Result<(), Status> {
+pub(crate) async fn table_or_nothing(mut answer: tonic::Streaming<FlightData>) -> Result<(), Status> {
     while answer.message().await?.is_some() {}
     Ok(())
 }

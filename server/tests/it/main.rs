@@ -13,6 +13,7 @@
 mod abuse;
 mod errors;
 mod flight;
+mod flight_damage;
 mod harness;
 mod json;
 mod materialize_expiry;
