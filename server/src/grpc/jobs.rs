@@ -11,7 +11,7 @@ use asof_proto::v1::job_service_server::JobService;
 use tonic::{Request, Response, Status};
 
 use crate::app::App;
-use crate::error::ServerError;
+use crate::error::{ServerError, job_code};
 use crate::jobs::{Jobs, Materialization, ViewRun};
 use crate::status::status;
 
@@ -49,10 +49,14 @@ where
             // What is pushed from now on is read under the definitions that the run has.
             self.0.watch.refresh().await?;
             let runs = self.0.jobs.materialize(what).await?;
-            // One that was not waited for may have ended, too.
-            let runs = runs.into_iter().map(|view| v1::Run {
-                error_code: self.0.jobs.code_of(view.run.id).map(i32::from),
-                ..view_run(view)
+            let runs = runs.into_iter().map(|view| {
+                let run = view_run(view);
+                // One that was not waited for may have ended, too.
+                let code = || self.0.jobs.code_of(run.id).map(i32::from);
+                v1::Run {
+                    error_code: run.error_code.or_else(code),
+                    ..run
+                }
             });
             Ok(v1::MaterializeResponse { runs: runs.collect() })
         };
@@ -120,11 +124,12 @@ fn view_run(view: ViewRun) -> v1::Run {
         None => (None, None),
     };
     let run = run_to_proto(view.run);
-    let text = error.map(|error| first_line(&error.to_string()));
+    let text = error.as_ref().map(|error| first_line(&error.to_string()));
     v1::Run {
         error: text.unwrap_or_else(|| run.error.clone()),
         keys: counts.map(|counts| counts.keys),
         pending: counts.map(|counts| counts.pending),
+        error_code: error.map(|error| i32::from(job_code(&error))),
         ..run
     }
 }

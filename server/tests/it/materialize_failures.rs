@@ -9,6 +9,7 @@ use asof_core::online::memory::MemoryStore;
 use asof_core::online::{Counts, OnlineStore, StoreError};
 use asof_core::registry::RunState;
 use asof_core::time::Timestamp;
+use asof_server::jobs::{Jobs, Materialization};
 use asof_server::materialize::Request;
 
 use crate::materialize_project::{FileRow, Project, Random, Told, VIEWS, keys, run};
@@ -93,6 +94,24 @@ async fn whichever_call_fails_running_again_makes_it_good() {
             assert!(nth >= least, "only {nth} calls");
         }
     }
+}
+
+#[tokio::test]
+async fn a_run_that_nobody_waited_for_is_listed_with_its_code() {
+    let mut project = Project::new("p", failing(1, false), [Some(9), None]).await;
+    project.put_file("0.parquet", &Random::new(7).rows(12, 100));
+    let what = Materialization {
+        views: vec![VIEWS[0].into()],
+        as_of: Some(Timestamp::from_micros(100)),
+        full: false,
+        wait: false,
+    };
+    let begun = project.materializer.materialize(what).await.unwrap();
+    while project.ledger().await[0].state == RunState::Running {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let code = project.materializer.code_of(begun[0].run.id);
+    assert_eq!(code, Some(tonic::Code::Unavailable));
 }
 
 /// Whether the nth call was made, which failed.
