@@ -3,7 +3,7 @@
 # benches/RESULTS.md. Arguments go to `asof-benches run` (see its --help) and make a partial or smaller run,
 # which leaves that file alone. PROFILE=dev tries the bench itself without a release build. DuckDB and Polars, which
 # extracts are measured beside, and Feast, which reads are, come from PyPI into virtual environments in the target
-# directory; redis-server comes from the system's packages.
+# directory, as does the package's wheel, which is built; redis-server comes from the system's packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/python.sh
@@ -30,13 +30,23 @@ measured() {
 peers=()
 if stage=compare measured "$@"; then
     scripts/setup.sh python
-    python_with benches/peers/requirements.txt "$target/bench-venv"
+    python_with benches/python/requirements.txt "$target/bench-venv"
     peers+=(--python "$target/bench-venv/bin/python")
 fi
 if stage=online measured "$@"; then
     scripts/setup.sh redis
-    python_with benches/peers/feast.requirements.txt "$target/bench-feast-venv"
-    peers+=(--redis "$(command -v redis-server)" --feast "$target/bench-feast-venv/bin/python")
+    peers+=(--redis "$(command -v redis-server)")
+fi
+if stage=online measured "$@" || stage=python measured "$@"; then
+    scripts/setup.sh python
+    python_with benches/python/feast.requirements.txt "$target/bench-feast-venv"
+    peers+=(--feast "$target/bench-feast-venv/bin/python")
+fi
+if stage=python measured "$@"; then
+    wheel=$(scripts/wheel.sh "$profile")
+    python_with benches/python/asof.requirements.txt "$target/bench-asof-venv"
+    "$target/bench-asof-venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --force-reinstall "$wheel"
+    peers+=(--package "$target/bench-asof-venv/bin/python" --wheel "$wheel")
 fi
 
 versions=$(rustc --version)

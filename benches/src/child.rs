@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::machine;
-use crate::stage::{Task, echo, extract, floor, ingest, materialize, serve};
+use crate::stage::{Task, calls, echo, extract, flight_echo, floor, ingest, materialize, serve};
 
 /// The subcommand that [`main`] stands behind.
 pub const COMMAND: &str = "child";
@@ -41,6 +41,8 @@ pub fn main(task: &str) -> Result<()> {
             Task::Ingest(workload) => say(&Done::now(ingest::run(&workload).await?)),
             Task::Floor(floor) => say(&Done::now(floor::run(&floor)?)),
             Task::Materialize(workload) => say(&Done::now(materialize::run(&workload).await?)),
+            Task::Calls(calls) => say(&Done::now(calls::run(&calls).await?)),
+            Task::FlightEcho(echo) => flight_echo::run(&echo, |address| say(&address), parent_gone()).await,
             Task::Echo(echo) => echo::run(&echo, |address| say(&address), parent_gone()).await,
             Task::Serve(served) => serve::run(&served, |address| say(&address), parent_gone()).await,
         }

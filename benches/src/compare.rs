@@ -5,8 +5,8 @@
 
 mod case;
 mod contest;
-mod digest;
-mod input;
+pub(crate) mod digest;
+pub(crate) mod input;
 mod ring;
 
 pub use case::Case;
@@ -41,7 +41,7 @@ const ONCE: usize = 1;
 pub struct Peers {
     /// A Python with DuckDB and Polars.
     pub python: PathBuf,
-    /// The folder of their scripts.
+    /// The folder of the scripts.
     pub scripts: PathBuf,
 }
 

@@ -11,6 +11,7 @@ use asof_benches::compare::{Case, Peers};
 use asof_benches::generate::{KeyKind, Spec, generate};
 use asof_benches::online::Reads;
 use asof_benches::online::feast::Feast;
+use asof_benches::python::{Package, Uses};
 use asof_benches::sets::Set;
 use asof_benches::stage::Stage;
 use asof_benches::suite::Suite;
@@ -88,18 +89,27 @@ struct RunArgs {
     /// Measure this case of reads only; may be given again
     #[arg(long, value_enum)]
     reads: Vec<Reads>,
+    /// Measure this use of the Python package only; may be given again
+    #[arg(long, value_enum)]
+    uses: Vec<Uses>,
     /// A Python with DuckDB and Polars; without it the comparison is of this engine alone
     #[arg(long)]
     python: Option<PathBuf>,
-    /// A Python with Feast, which also needs --redis; without it nothing is measured beside Feast
-    #[arg(long, requires = "redis")]
+    /// A Python with Feast, beside which reads are measured with --redis, and datasets with --package
+    #[arg(long)]
     feast: Option<PathBuf>,
+    /// A Python with the asof package, pandas and pyarrow; without it nothing is measured from Python
+    #[arg(long)]
+    package: Option<PathBuf>,
+    /// The wheel that the package was installed from
+    #[arg(long, requires = "package")]
+    wheel: Option<PathBuf>,
     /// A redis-server; without it nothing is measured beside Redis
     #[arg(long)]
     redis: Option<PathBuf>,
-    /// The folder of the scripts that DuckDB, Polars and Feast run
-    #[arg(long, default_value = "benches/peers")]
-    peers: PathBuf,
+    /// The folder of the Python scripts
+    #[arg(long, default_value = "benches/python")]
+    scripts: PathBuf,
     /// How often each figure is taken
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -184,10 +194,13 @@ fn run_suite(args: RunArgs) -> Result<()> {
         only,
         case,
         reads,
+        uses,
         python,
         feast,
+        package,
+        wheel,
         redis,
-        peers,
+        scripts,
         runs,
         seconds,
         connections,
@@ -207,14 +220,18 @@ fn run_suite(args: RunArgs) -> Result<()> {
         reads: all_if_none(reads, &Reads::ALL),
         cases: all_if_none(case, &Case::ALL),
         redis,
+        uses: all_if_none(uses, &Uses::ALL),
+        package: package.map(|python| Package {
+            python,
+            wheel,
+            feast: feast.clone(),
+            scripts: scripts.clone(),
+        }),
         feast: feast.map(|python| Feast {
             python,
-            scripts: peers.clone(),
+            scripts: scripts.clone(),
         }),
-        peers: python.map(|python| Peers {
-            python,
-            scripts: peers,
-        }),
+        peers: python.map(|python| Peers { python, scripts }),
     };
     let mut report = suite.run()?;
     report.facts.splice(0..0, fact);

@@ -203,8 +203,9 @@ pub fn count(value: u64) -> String {
     thousands(&value.to_string())
 }
 
-fn thousands(digits: &str) -> String {
-    let mut text = String::new();
+fn thousands(number: &str) -> String {
+    let digits = number.trim_start_matches('-');
+    let mut text = "-".repeat(number.len() - digits.len());
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
@@ -220,10 +221,10 @@ mod tests {
 
     #[test]
     fn numbers_have_at_least_three_digits() {
-        let shown = [0.1234, 9.994, 9.995, 99.94, 99.95, 999.6, 1_234_567.8].map(number);
+        let shown = [0.1234, 9.994, 9.995, 99.94, 99.95, 999.6, 1_234_567.8, -133.0].map(number);
         assert_eq!(
             shown,
-            ["0.12", "9.99", "10.0", "99.9", "100", "1,000", "1,234,568"]
+            ["0.12", "9.99", "10.0", "99.9", "100", "1,000", "1,234,568", "-133"]
         );
     }
 

@@ -1,7 +1,9 @@
 //! The stages, one module each, and what a child process is asked to do of them.
 
+pub mod calls;
 pub mod echo;
 pub mod extract;
+pub mod flight_echo;
 pub mod floor;
 pub mod ingest;
 pub mod load;
@@ -13,7 +15,9 @@ pub mod serve;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::stage::calls::Calls;
 use crate::stage::echo::Echo;
+use crate::stage::flight_echo::FlightEcho;
 use crate::stage::floor::Floor;
 use crate::stage::ingest::Ingest;
 use crate::stage::serve::Served;
@@ -32,18 +36,21 @@ pub enum Stage {
     Push,
     /// Features over gRPC beside an echo, Redis and Feast.
     Online,
+    /// The Python package beside the command, the Rust client, an echo and Feast.
+    Python,
     /// Extracts beside DuckDB and Polars.
     Compare,
 }
 
 impl Stage {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Extract,
         Self::Materialize,
         Self::Serve,
         Self::Push,
         Self::Online,
+        Self::Python,
         Self::Compare,
     ];
 }
@@ -59,6 +66,10 @@ pub enum Task {
     Serve(Served),
     /// A server that gives one answer, until its standard input ends.
     Echo(Echo),
+    /// A server that sends batches, until its standard input ends.
+    FlightEcho(FlightEcho),
+    /// Calls of one caller.
+    Calls(Calls),
     /// The files of a project into its managed tables.
     Ingest(Ingest),
     /// What no extract can do without.
@@ -73,7 +84,7 @@ impl Task {
             Self::Serve(served) => served.workload.threads,
             Self::Ingest(ingest) => ingest.workload.threads,
             Self::Floor(floor) => Some(floor.threads),
-            Self::Echo(_) => None,
+            Self::Echo(_) | Self::FlightEcho(_) | Self::Calls(_) => None,
         }
     }
 }

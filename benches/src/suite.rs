@@ -12,6 +12,7 @@ use crate::generate::Spec;
 use crate::machine;
 use crate::online::feast::Feast;
 use crate::online::{self, Comparing, Reads};
+use crate::python::{self, Package, Uses};
 use crate::report::{Figure, Report, counted, number};
 use crate::sets::{self, Set};
 use crate::spread::Spread;
@@ -61,6 +62,10 @@ pub struct Suite {
     pub redis: Option<PathBuf>,
     /// Feast, which stores in Redis; without it, reads are not measured beside Feast.
     pub feast: Option<Feast>,
+    /// The uses of the Python package.
+    pub uses: Vec<Uses>,
+    /// The Python package; without it, nothing is measured from Python.
+    pub package: Option<Package>,
 }
 
 impl Suite {
@@ -82,10 +87,12 @@ impl Suite {
         let mut report = Report::default();
         report.fact("machine", machine::describe());
         report.fact("method", self.method());
-        let alone = self
-            .stages
-            .iter()
-            .any(|stage| !matches!(stage, Stage::Compare | Stage::Online | Stage::Push));
+        let alone = self.stages.iter().any(|stage| {
+            !matches!(
+                stage,
+                Stage::Compare | Stage::Online | Stage::Python | Stage::Push
+            )
+        });
         for set in self.sets.iter().filter(|_| alone) {
             let workload = match set {
                 Set::Flights => sets::flights(&self.flights, &self.data)?,
@@ -119,6 +126,19 @@ impl Suite {
                 redis: self.redis.as_deref(),
                 feast: self.feast.as_ref(),
                 cases: &self.reads,
+            })?);
+        }
+        if let Some(package) = &self.package
+            && self.stages.contains(&Stage::Python)
+            && self.sets.contains(&Set::Generated)
+        {
+            report.comparisons.push(python::run(python::Comparing {
+                data: &self.data,
+                spec: &self.spec,
+                runs: self.runs,
+                seconds: self.seconds,
+                package,
+                cases: &self.uses,
             })?);
         }
         if self.stages.contains(&Stage::Compare) && self.sets.contains(&Set::Generated) {

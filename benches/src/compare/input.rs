@@ -14,30 +14,30 @@ use crate::workload::Workload;
 /// How long values stay valid, as definition files say it.
 const TTL: &str = "7d";
 /// The same in days.
-pub(super) const TTL_DAYS: u32 = 7;
+pub(crate) const TTL_DAYS: u32 = 7;
 /// A whole set in the parts that [`Shape::eighths`] counts.
-pub(super) const WHOLE: u64 = 8;
+pub(crate) const WHOLE: u64 = 8;
 
 /// What a case asks of its input.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shape<'a> {
+pub(crate) struct Shape<'a> {
     /// The folder of the input.
-    pub(super) name: &'a str,
-    pub(super) views: u64,
+    pub(crate) name: &'a str,
+    pub(crate) views: u64,
     /// How many eighths of the files are read.
-    pub(super) eighths: u64,
-    pub(super) asks: Asks,
-    pub(super) spine_rows: u64,
+    pub(crate) eighths: u64,
+    pub(crate) asks: Asks,
+    pub(crate) spine_rows: u64,
 }
 
 /// Files, definitions and a spine.
 #[derive(Debug, Clone)]
-pub(super) struct Input {
+pub(crate) struct Input {
     /// The project, which reads the files in place.
-    pub(super) workload: Workload,
-    pub(super) key: KeyKind,
+    pub(crate) workload: Workload,
+    pub(crate) key: KeyKind,
     /// Each view with the folder of its files.
-    pub(super) views: Vec<(String, PathBuf)>,
+    pub(crate) views: Vec<(String, PathBuf)>,
 }
 
 impl Input {
@@ -46,7 +46,7 @@ impl Input {
     /// # Errors
     ///
     /// Whatever generating and linking meets.
-    pub(super) fn make(data: &Path, spec: &Spec, shape: Shape<'_>) -> Result<Self> {
+    pub(crate) fn make(data: &Path, spec: &Spec, shape: Shape<'_>) -> Result<Self> {
         ensure!(
             shape.eighths == WHOLE || spec.files.is_multiple_of(WHOLE),
             "for parts of the files their number must be a multiple of {WHOLE}; got {}",
@@ -88,7 +88,7 @@ impl Input {
     /// # Errors
     ///
     /// A folder that cannot be written.
-    pub(super) fn managed(&self, data: &Path) -> Result<Workload> {
+    pub(crate) fn managed(&self, data: &Path) -> Result<Workload> {
         let scratch = sets::scratch(data, "compare-managed")?;
         let project = scratch.join("project");
         let name = |folder: &Path| folder.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -109,7 +109,7 @@ impl Input {
     }
 
     /// The folder of the folders of files.
-    pub(super) fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.workload.project.join("data")
     }
 
@@ -118,7 +118,7 @@ impl Input {
     /// # Errors
     ///
     /// A folder that cannot be read.
-    pub(super) fn files(&self) -> Result<Vec<PathBuf>> {
+    pub(crate) fn files(&self) -> Result<Vec<PathBuf>> {
         let folders = self.views.iter().map(|(_, folder)| files(folder));
         Ok(folders
             .collect::<Result<Vec<_>>>()?
@@ -140,7 +140,7 @@ impl Input {
     /// # Errors
     ///
     /// Folders that cannot be removed.
-    pub(super) fn remove(self) -> Result<()> {
+    pub(crate) fn remove(self) -> Result<()> {
         sets::remove(&self.workload.scratch)
     }
 }

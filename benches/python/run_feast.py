@@ -13,12 +13,11 @@ import time
 
 os.environ.setdefault("FEAST_USAGE", "False")
 
-from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, ValueType, types
+from feast import FeatureStore
 from feast.version import get_version
 
-from job import peak_bytes
-
-TYPES = {"float64": types.Float64, "int64": types.Int64}
+from answer import answer
+from feast_project import define
 
 CONFIG = """\
 project: generated
@@ -41,27 +40,14 @@ def main() -> None:
         CONFIG.format(folder=folder, redis=job["redis"]), encoding="utf-8"
     )
     store = FeatureStore(repo_path=str(folder))
-    user = Entity(name="user", join_keys=[job["key"]], value_type=ValueType.INT64)
-    ttl = datetime.timedelta(days=job["ttl_days"])
-    fields = [Field(name=name, dtype=TYPES[data_type]) for name, data_type in job["features"]]
-    views = [
-        FeatureView(
-            name=view,
-            entities=[user],
-            ttl=ttl,
-            schema=fields,
-            source=FileSource(path=path, timestamp_field="event_time"),
-        )
-        for view, path in job["views"]
-    ]
     with contextlib.redirect_stdout(sys.stderr):
-        seconds = materialize(store, [user, *views, FeatureService(name=job["service"], features=views)], job, ttl)
-    answer = {"result": {"seconds": seconds, "version": get_version()}, "peak_bytes": peak_bytes()}
-    print(json.dumps(answer))
+        seconds = materialize(store, job)
+    answer({"seconds": seconds, "version": get_version()})
 
 
-def materialize(store: FeatureStore, definitions: list, job: dict, ttl: datetime.timedelta) -> float:
-    store.apply(definitions)
+def materialize(store: FeatureStore, job: dict) -> float:
+    store.apply(define(job))
+    ttl = datetime.timedelta(days=job["ttl_days"])
     end = datetime.datetime.fromtimestamp(job["end_micros"] / 1e6, datetime.timezone.utc)
     start = time.perf_counter()
     store.materialize(end - ttl, end)
