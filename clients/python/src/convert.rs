@@ -2,18 +2,24 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
+    DecimalType, DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType,
+    DurationSecondType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
 use pyo3::IntoPyObjectExt;
+use pyo3::call::PyCallArgs;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
-/// The value at a row: `None` where it is null.
+const MILLIS_A_DAY: i64 = 86_400_000;
+
+/// The value at a row: `None` where it is null. What is finer than a microsecond is cut there, as Python's own types are.
 pub(crate) fn value<'py>(py: Python<'py>, array: &ArrayRef, row: usize) -> PyResult<Bound<'py, PyAny>> {
     if array.is_null(row) {
         return Ok(py.None().into_bound(py));
@@ -29,6 +35,10 @@ pub(crate) fn value<'py>(py: Python<'py>, array: &ArrayRef, row: usize) -> PyRes
         DataType::UInt16 => number::<UInt16Type>(py, array, row),
         DataType::UInt32 => number::<UInt32Type>(py, array, row),
         DataType::UInt64 => number::<UInt64Type>(py, array, row),
+        DataType::Float16 => {
+            let value = array.as_primitive::<Float16Type>().value(row);
+            f32::from(value).into_bound_py_any(py)
+        }
         DataType::Float32 => number::<Float32Type>(py, array, row),
         DataType::Float64 => number::<Float64Type>(py, array, row),
         DataType::Utf8 => array.as_string::<i32>().value(row).into_bound_py_any(py),
@@ -37,32 +47,45 @@ pub(crate) fn value<'py>(py: Python<'py>, array: &ArrayRef, row: usize) -> PyRes
         DataType::Binary => Ok(PyBytes::new(py, array.as_binary::<i32>().value(row)).into_any()),
         DataType::LargeBinary => Ok(PyBytes::new(py, array.as_binary::<i64>().value(row)).into_any()),
         DataType::BinaryView => Ok(PyBytes::new(py, array.as_binary_view().value(row)).into_any()),
-        DataType::Date32 => {
-            let days = array.as_primitive::<Date32Type>().value(row);
-            of_epoch(py, "day", i64::from(days), None)
+        DataType::FixedSizeBinary(_) => {
+            Ok(PyBytes::new(py, array.as_fixed_size_binary().value(row)).into_any())
+        }
+        DataType::Date32 => made(py, "day", (array.as_primitive::<Date32Type>().value(row),)),
+        DataType::Date64 => {
+            let millis = array.as_primitive::<Date64Type>().value(row);
+            made(py, "day", (millis.div_euclid(MILLIS_A_DAY),))
+        }
+        DataType::Time32(unit) | DataType::Time64(unit) => {
+            let count = match unit {
+                TimeUnit::Second => i64::from(array.as_primitive::<Time32SecondType>().value(row)),
+                TimeUnit::Millisecond => i64::from(array.as_primitive::<Time32MillisecondType>().value(row)),
+                TimeUnit::Microsecond => array.as_primitive::<Time64MicrosecondType>().value(row),
+                TimeUnit::Nanosecond => array.as_primitive::<Time64NanosecondType>().value(row),
+            };
+            made(py, "time_of_day", (micros(count, *unit),))
+        }
+        DataType::Duration(unit) => {
+            let count = match unit {
+                TimeUnit::Second => array.as_primitive::<DurationSecondType>().value(row),
+                TimeUnit::Millisecond => array.as_primitive::<DurationMillisecondType>().value(row),
+                TimeUnit::Microsecond => array.as_primitive::<DurationMicrosecondType>().value(row),
+                TimeUnit::Nanosecond => array.as_primitive::<DurationNanosecondType>().value(row),
+            };
+            made(py, "span", (micros(count, *unit),))
         }
         DataType::Timestamp(unit, zone) => {
-            let micros = match unit {
-                TimeUnit::Second => {
-                    let seconds = array.as_primitive::<TimestampSecondType>().value(row);
-                    seconds.saturating_mul(1_000_000)
-                }
-                TimeUnit::Millisecond => {
-                    let millis = array.as_primitive::<TimestampMillisecondType>().value(row);
-                    millis.saturating_mul(1_000)
-                }
+            let count = match unit {
+                TimeUnit::Second => array.as_primitive::<TimestampSecondType>().value(row),
+                TimeUnit::Millisecond => array.as_primitive::<TimestampMillisecondType>().value(row),
                 TimeUnit::Microsecond => array.as_primitive::<TimestampMicrosecondType>().value(row),
-                TimeUnit::Nanosecond => array
-                    .as_primitive::<TimestampNanosecondType>()
-                    .value(row)
-                    .div_euclid(1_000),
+                TimeUnit::Nanosecond => array.as_primitive::<TimestampNanosecondType>().value(row),
             };
-            of_epoch(py, "instant", micros, zone.as_deref())
+            made(py, "instant", (micros(count, *unit), zone.as_deref()))
         }
-        DataType::Decimal128(..) => {
-            let decimal = array.as_primitive::<Decimal128Type>().value_as_string(row);
-            py.import("decimal")?.getattr("Decimal")?.call1((decimal,))
-        }
+        DataType::Decimal32(..) => decimal::<Decimal32Type>(py, array, row),
+        DataType::Decimal64(..) => decimal::<Decimal64Type>(py, array, row),
+        DataType::Decimal128(..) => decimal::<Decimal128Type>(py, array, row),
+        DataType::Decimal256(..) => decimal::<Decimal256Type>(py, array, row),
         DataType::List(_) => list(py, &array.as_list::<i32>().value(row)),
         DataType::LargeList(_) => list(py, &array.as_list::<i64>().value(row)),
         DataType::FixedSizeList(..) => list(py, &array.as_fixed_size_list().value(row)),
@@ -84,9 +107,10 @@ pub(crate) fn value<'py>(py: Python<'py>, array: &ArrayRef, row: usize) -> PyRes
             Ok(dict.into_any())
         }
         DataType::Dictionary(..) => {
-            let plain = array.as_any_dictionary();
-            let place = plain.normalized_keys().get(row).copied().unwrap_or_default();
-            value(py, plain.values(), place)
+            let one = array.slice(row, 1);
+            let one = one.as_any_dictionary();
+            let place = one.normalized_keys().first().copied().unwrap_or_default();
+            value(py, one.values(), place)
         }
         other => Err(PyTypeError::new_err(format!(
             "values of {other} have no form in Python"
@@ -107,7 +131,28 @@ fn list<'py>(py: Python<'py>, values: &ArrayRef) -> PyResult<Bound<'py, PyAny>> 
     Ok(PyList::new(py, values?)?.into_any())
 }
 
-/// A day or an instant, counted from 1970.
-fn of_epoch<'py>(py: Python<'py>, what: &str, count: i64, zone: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
-    py.import("asof._time")?.getattr(what)?.call1((count, zone))
+fn decimal<'py, T: DecimalType>(
+    py: Python<'py>,
+    array: &ArrayRef,
+    row: usize,
+) -> PyResult<Bound<'py, PyAny>> {
+    let decimal = array.as_primitive::<T>().value_as_string(row);
+    py.import("decimal")?.getattr("Decimal")?.call1((decimal,))
+}
+
+fn micros(count: i64, unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => count.saturating_mul(1_000_000),
+        TimeUnit::Millisecond => count.saturating_mul(1_000),
+        TimeUnit::Microsecond => count,
+        TimeUnit::Nanosecond => count.div_euclid(1_000),
+    }
+}
+
+/// What a function of `asof._time` makes of a count.
+fn made<'py, A>(py: Python<'py>, what: &str, count: A) -> PyResult<Bound<'py, PyAny>>
+where
+    A: PyCallArgs<'py>,
+{
+    py.import("asof._time")?.getattr(what)?.call1(count)
 }

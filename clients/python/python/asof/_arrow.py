@@ -31,6 +31,11 @@ def rows_of(rows: RowsLike, what: str) -> Any:
     """
     if _is_pandas(rows):
         return _of_pandas(rows)
+    if _is_column(rows):
+        raise _wrong(
+            f"{what}: {type(rows).__name__} of {type(rows).__module__.split('.')[0]} is one column: give a table with "
+            "names, such as a data frame or a dict of columns"
+        )
     if hasattr(rows, "__arrow_c_stream__") or hasattr(rows, "__arrow_c_array__"):
         return rows
     if type(rows).__module__.split(".")[0] in ("duckdb", "_duckdb") and hasattr(rows, "fetch_arrow_reader"):
@@ -77,6 +82,13 @@ def _of_dicts(rows: Any, what: str) -> _asof.Table:
             shown = [", ".join(map(str, columns)) for columns in (row, names)]
             raise _wrong(f"{what}[{place}]: has the columns {shown[0]}; {what}[0] has {shown[1]}")
     return _asof.Table.from_columns([(str(name), "values", [row[name] for row in rows], None) for name in names])
+
+
+def _is_column(rows: object) -> bool:
+    """Whether it is one of pandas, polars or pyarrow, whose struct arrays are tables."""
+    known = {(base.__module__.split(".")[0], base.__name__) for base in type(rows).__mro__}
+    columns = {("pandas", "Series"), ("polars", "Series"), ("pyarrow", "Array"), ("pyarrow", "ChunkedArray")}
+    return bool(known & columns) and ("pyarrow", "StructArray") not in known
 
 
 def _is_pandas(rows: object) -> bool:

@@ -65,10 +65,19 @@ def instant(count: int, zone: str | None) -> dt.datetime:
     return _EPOCH + count * _MICROSECOND
 
 
-def day(count: int, zone: str | None = None) -> dt.date:
+def day(count: int) -> dt.date:
     """The day of a count of days."""
-    del zone
     return dt.date.fromordinal(count + _DAY_ZERO)
+
+
+def time_of_day(count: int) -> dt.time:
+    """The time of a count of microseconds since midnight."""
+    return (_LOCAL_EPOCH + count * _MICROSECOND).time()
+
+
+def span(count: int) -> dt.timedelta:
+    """So many microseconds."""
+    return count * _MICROSECOND
 
 
 def instant_text(value: object, name: str) -> str:

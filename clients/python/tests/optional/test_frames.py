@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 import subprocess
 import sys
 from pathlib import Path
@@ -193,6 +194,43 @@ def test_values_of_numpy_and_pandas_are_keys(store: asof.Store) -> None:
     assert features.status("last_payment:amount") == ["PRESENT", "NULL", "NOT_FOUND"]
     columns = {"card": np.array([1, 2]), "event_timestamp": np.array([at, at])}
     assert len(store.extract("fraud_v1", spine=columns, timezone="UTC").to_dicts()) == 2
+
+
+def test_values_of_every_type_are_pythons_own(store: asof.Store) -> None:
+    at = dt.datetime(2026, 1, 1, 12, 30, 15, 250_000)
+    of_type = {
+        pa.time32("s"): dt.time(23, 59, 59),
+        pa.time32("ms"): dt.time(0, 0, 0, 1_000),
+        pa.time64("us"): dt.time(1, 2, 3, 4),
+        pa.duration("s"): dt.timedelta(days=-1, seconds=5),
+        pa.duration("us"): dt.timedelta(microseconds=-1),
+        pa.date32(): at.date(),
+        pa.date64(): dt.date(1901, 2, 3),
+        pa.timestamp("ms"): at,
+        pa.decimal128(38, 3): decimal.Decimal("-12345678901234567890.125"),
+        pa.decimal256(60, 2): decimal.Decimal("1" * 50 + ".25"),
+        pa.float16(): 0.5,
+        pa.binary(3): b"abc",
+        pa.list_(pa.duration("ms")): [dt.timedelta(milliseconds=7), None],
+    }
+    names = {str(place): kind for place, kind in enumerate(of_type)}
+    spine = pa.table(
+        {
+            "card": [1, 2],
+            "event_timestamp": pa.array([at, at]).cast(pa.timestamp("us", "UTC")),
+            **{name: pa.array([of_type[kind], None], kind) for name, kind in names.items()},
+        }
+    )
+    rows = store.extract("fraud_v1", spine=spine).to_dicts()
+    assert [{name: row[name] for name in names} for row in rows] == spine.select(list(names)).to_pylist()
+
+
+@pytest.mark.parametrize("column", [pd.Series([1]), pl.Series([1]), pa.array([1]), pa.chunked_array([[1]])])
+def test_a_column_is_no_table(store: asof.Store, column: Any) -> None:
+    with pytest.raises(asof.InvalidArgumentError, match="spine: .* is one column: give a table with names"):
+        store.extract("fraud_v1", spine=column)
+    with pytest.raises(asof.InvalidArgumentError, match="keys: .* is one column: give a table with names"):
+        store.get_features("fraud_v1", column)
 
 
 def test_a_reader_of_python_is_left_alone_at_the_end(shop: Any) -> None:
