@@ -23,6 +23,14 @@ def test_the_import_takes_nothing_along() -> None:
     script = f"import sys, asof; print([name for name in {OPTIONAL} if name in sys.modules], asof.__version__)"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == f"[] {importlib.metadata.version('asof')}"
+    script = """
+import sys, asof
+assert "asyncio" not in sys.modules and "aio" in dir(asof)
+assert asof.aio is sys.modules["asof.aio"]
+asof.nothing
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.endswith("AttributeError: module 'asof' has no attribute 'nothing'\n"), done.stderr
     requires = importlib.metadata.requires("asof") or []
     assert [needed for needed in requires if "extra ==" not in needed] == []
 

@@ -11,7 +11,8 @@
 
 from __future__ import annotations
 
-from . import aio
+from typing import TYPE_CHECKING
+
 from ._asof import __version__
 from ._definitions import Entity, Feature, Service, Source, View
 from ._errors import (
@@ -43,6 +44,9 @@ from ._results import (
     Written,
 )
 from ._store import Dataset, Run, Store, connect, open
+
+if TYPE_CHECKING:
+    from . import aio
 
 __all__ = [
     "Applied",
@@ -82,3 +86,16 @@ __all__ = [
     "connect",
     "open",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # It is imported where it is used: asyncio takes longer than all the rest.
+    if name == "aio":
+        import importlib
+
+        return importlib.import_module(".aio", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

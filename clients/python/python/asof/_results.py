@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import html
 import json
 import threading
 from dataclasses import dataclass, field
@@ -19,10 +18,17 @@ if TYPE_CHECKING:
     import pyarrow
 
 
+def escaped(text: str) -> str:
+    """A text for a notebook."""
+    import html
+
+    return html.escape(text)
+
+
 def table_html(headings: list[str], rows: list[list[str]]) -> str:
     """A table for a notebook."""
-    head = "".join(f"<th>{html.escape(heading)}</th>" for heading in headings)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    head = "".join(f"<th>{escaped(heading)}</th>" for heading in headings)
+    body = "".join("<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -65,7 +71,7 @@ class Plan:
         return self.text.rstrip("\n")
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
+        return f"<pre>{escaped(str(self))}</pre>"
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ class Definition:
         if self.columns:
             rows = [[column["name"], column["type"], column["feature"]] for column in self.columns]
             text += table_html(["column", "type", "feature"], rows)
-        return text + f"<pre>{html.escape(self.toml)}</pre>"
+        return text + f"<pre>{escaped(self.toml)}</pre>"
 
 
 class Definitions(list[Definition]):

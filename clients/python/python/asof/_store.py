@@ -30,6 +30,7 @@ from ._results import (
     Summary,
     Version,
     Written,
+    escaped,
 )
 
 if TYPE_CHECKING:
@@ -448,11 +449,9 @@ class Dataset:
         return repr(self._state)
 
     def _repr_html_(self) -> str:
-        import html
-
         if self._state.told is not None:
             return self.summary._repr_html_()
-        return f"<p>{html.escape(repr(self))}: {html.escape(', '.join(self.column_names))}</p>"
+        return f"<p>{escaped(repr(self))}: {escaped(', '.join(self.column_names))}</p>"
 
 
 class Batch:
