@@ -29,7 +29,7 @@ use crate::stage::Task;
 use crate::stage::echo::Echo;
 use crate::stage::load::{self, Load};
 use crate::stage::serve::Served;
-use crate::verdict::{Verdict, Wanted};
+use crate::verdict::Wanted;
 
 /// Views of the wide service, each with ten features over a source of its own.
 const VIEWS: u64 = 25;
@@ -192,7 +192,7 @@ impl Online<'_> {
             let rates = runs.iter().map(|runs| runs.per_second.median).collect::<Vec<_>>();
             if let [few, million] = rates[..] {
                 let against = vec![(format!("{} keys", keys[0]), few)];
-                self.verdict(
+                self.found.verdict(
                     &label,
                     "requests/s",
                     million,
@@ -236,7 +236,7 @@ impl Online<'_> {
         let ground = Ground::make(self.on.data, "load", &spec, 1)?;
         let label = format!("bulk load of {} rows", count(ground.materialized.rows_read));
         let rate = ground.materialized.rows_read as f64 / ground.materialized.seconds;
-        self.limit(
+        self.found.limit(
             &label,
             "rows/s",
             rate,
@@ -245,7 +245,7 @@ impl Online<'_> {
         );
         let server = serve(&ground, true)?;
         let bytes = self.runtime.block_on(bytes_per_row(server.address))?;
-        self.limit(
+        self.found.limit(
             "a row of 10 features of 8 bytes, with its key",
             "bytes, uncompressed",
             bytes,
@@ -279,7 +279,7 @@ impl Online<'_> {
             self.found
                 .figure(&format!("{label}: the bulk load beside it"), "rows/s", loaded);
         }
-        self.verdict(
+        self.found.verdict(
             &format!("{label}, beside a bulk load"),
             "p99, ms",
             beside.p99.median,
@@ -344,7 +344,7 @@ impl Online<'_> {
         self.found.fact("feast", &theirs.version);
         let rows = ground.materialized.rows_read;
         let views = ground.materialized.views;
-        self.verdict(
+        self.found.verdict(
             &format!(
                 "bulk load of {} rows in {}",
                 count(rows),
@@ -430,7 +430,8 @@ impl Online<'_> {
             rate = ours.context("there were no runs")?.per_second.median;
             if let Some(theirs) = theirs {
                 let against = vec![("feast".into(), theirs.per_second.median)];
-                self.verdict(&label, "requests/s", rate, against, Wanted::AtLeast(feast));
+                self.found
+                    .verdict(&label, "requests/s", rate, against, Wanted::AtLeast(feast));
             }
         }
         let half = Load {
@@ -441,7 +442,8 @@ impl Online<'_> {
         let label = format!("{label} at half load");
         let runs = self.turns(&label, &contestants, half)?;
         let ours = runs.first().context("there were no runs")?;
-        self.limit(&label, "p99, ms", ours.p99.median, p99, Wanted::AtMost(1.0));
+        self.found
+            .limit(&label, "p99, ms", ours.p99.median, p99, Wanted::AtMost(1.0));
         Ok(())
     }
 
@@ -468,7 +470,7 @@ impl Online<'_> {
     fn beside_echo(&mut self, label: &str, runs: &[Runs], least: f64) {
         if let [ours, echo, ..] = runs {
             let against = vec![("echo".into(), echo.per_second.median)];
-            self.verdict(
+            self.found.verdict(
                 label,
                 "requests/s",
                 ours.per_second.median,
@@ -560,28 +562,6 @@ impl Online<'_> {
         ] {
             self.found.figure(&format!("{measure}{what}"), unit, spread);
         }
-    }
-
-    /// Judges a figure by a limit of the same unit.
-    fn limit(&mut self, case: &str, measure: &'static str, ours: f64, limit: f64, wanted: Wanted) {
-        self.verdict(case, measure, ours, vec![("limit".into(), limit)], wanted);
-    }
-
-    fn verdict(
-        &mut self,
-        case: &str,
-        measure: &'static str,
-        ours: f64,
-        against: Vec<(String, f64)>,
-        wanted: Wanted,
-    ) {
-        self.found.verdicts.push(Verdict {
-            case: case.to_owned(),
-            measure,
-            ours,
-            against,
-            wanted,
-        });
     }
 }
 

@@ -27,7 +27,7 @@ use crate::spread::Spread;
 use crate::stage::Task;
 use crate::stage::calls::{Called, Calls, Place};
 use crate::stage::flight_echo::FlightEcho;
-use crate::verdict::{Verdict, Wanted};
+use crate::verdict::Wanted;
 
 /// Keys that one caller asks for, over and over.
 const KEYS: usize = 1_000;
@@ -172,9 +172,21 @@ impl Python<'_> {
             megabytes.push(imported.bytes as f64 / 1e6);
         }
         let seconds = self.figure("import asof", "s", seconds)?;
-        self.limit("import asof", "time, s", seconds, wanted::IMPORT);
+        self.found.limit(
+            "import asof",
+            "time, s",
+            seconds,
+            wanted::IMPORT,
+            Wanted::AtMost(1.0),
+        );
         let megabytes = self.figure("import asof, memory", "MB", megabytes)?;
-        self.limit("import asof", "memory, MB", megabytes, wanted::IMPORT_MEMORY);
+        self.found.limit(
+            "import asof",
+            "memory, MB",
+            megabytes,
+            wanted::IMPORT_MEMORY,
+            Wanted::AtMost(1.0),
+        );
         Ok(())
     }
 
@@ -236,7 +248,8 @@ impl Python<'_> {
             )?;
         }
         let against = vec![("the command".into(), command)];
-        self.verdict(&label, "time, s", ours, against, Wanted::AtMost(wanted::EXTRACT));
+        self.found
+            .verdict(&label, "time, s", ours, against, Wanted::AtMost(wanted::EXTRACT));
         if feast.is_empty() {
             self.found
                 .fact("feast", "not measured: no Python with Feast was named");
@@ -250,7 +263,8 @@ impl Python<'_> {
         let per_second = |seconds: f64| rows as f64 / seconds;
         let against = vec![("Feast".into(), per_second(feast))];
         let wanted = Wanted::AtLeast(wanted::FEAST);
-        self.verdict(&label, "rows/s", per_second(ours), against, wanted);
+        self.found
+            .verdict(&label, "rows/s", per_second(ours), against, wanted);
         Ok(())
     }
 
@@ -271,7 +285,8 @@ impl Python<'_> {
         let ours = self.figure(&format!("{label}: asof"), "rows/s", ours)?;
         let echo = self.figure(&format!("{label}: echo"), "rows/s", theirs)?;
         let wanted = Wanted::AtLeast(wanted::DOWNLOAD);
-        self.verdict(&label, "rows/s", ours, vec![("echo".into(), echo)], wanted);
+        self.found
+            .verdict(&label, "rows/s", ours, vec![("echo".into(), echo)], wanted);
         Ok(())
     }
 
@@ -311,7 +326,13 @@ impl Python<'_> {
         let rust = self.figure(&format!("{label}: Rust"), "µs", rust)?;
         let ours = self.figure(&format!("{label}: Python"), "µs", ours)?;
         self.figure(&format!("{label}: Python, with to_dicts()"), "µs", dicts)?;
-        self.limit(label, "µs over the Rust call", ours - rust, most);
+        self.found.limit(
+            label,
+            "µs over the Rust call",
+            ours - rust,
+            most,
+            Wanted::AtMost(1.0),
+        );
         Ok(())
     }
 
@@ -325,34 +346,6 @@ impl Python<'_> {
         let spread = Spread::of(runs).context("there were no runs")?;
         self.found.figure(measure, unit, spread);
         Ok(spread.median)
-    }
-
-    /// Judges a figure by a limit of the same unit.
-    fn limit(&mut self, case: &str, measure: &'static str, ours: f64, limit: f64) {
-        self.verdict(
-            case,
-            measure,
-            ours,
-            vec![("limit".into(), limit)],
-            Wanted::AtMost(1.0),
-        );
-    }
-
-    fn verdict(
-        &mut self,
-        case: &str,
-        measure: &'static str,
-        ours: f64,
-        against: Vec<(String, f64)>,
-        wanted: Wanted,
-    ) {
-        self.found.verdicts.push(Verdict {
-            case: case.to_owned(),
-            measure,
-            ours,
-            against,
-            wanted,
-        });
     }
 }
 

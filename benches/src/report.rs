@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::spread::Spread;
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, Wanted};
 
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,6 +83,29 @@ impl Comparison {
             unit,
             spread,
         });
+    }
+
+    /// Judges a figure by others of the same kind.
+    pub fn verdict(
+        &mut self,
+        case: &str,
+        measure: &'static str,
+        ours: f64,
+        against: Vec<(String, f64)>,
+        wanted: Wanted,
+    ) {
+        self.verdicts.push(Verdict {
+            case: case.to_owned(),
+            measure,
+            ours,
+            against,
+            wanted,
+        });
+    }
+
+    /// Judges a figure by a limit of the same unit.
+    pub fn limit(&mut self, case: &str, measure: &'static str, ours: f64, limit: f64, wanted: Wanted) {
+        self.verdict(case, measure, ours, vec![("limit".into(), limit)], wanted);
     }
 
     /// Adds a fact, unless one of that name is there.

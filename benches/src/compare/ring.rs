@@ -9,7 +9,7 @@ use super::input::{Input, Shape, WHOLE};
 use crate::generate::Asks;
 use crate::report::Comparison;
 use crate::spread::Spread;
-use crate::verdict::{Verdict, Wanted};
+use crate::verdict::Wanted;
 
 /// Two threads each, whatever the rest was measured with.
 const METHOD: &str = "\
@@ -146,13 +146,7 @@ impl<'a> Ring<'a> {
         wanted: Wanted,
     ) {
         if !against.is_empty() {
-            self.found.verdicts.push(Verdict {
-                case: case.to_owned(),
-                measure,
-                ours,
-                against,
-                wanted,
-            });
+            self.found.verdict(case, measure, ours, against, wanted);
         }
     }
 
