@@ -11,8 +11,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ._asof import __version__
 from ._definitions import Entity, Feature, Service, Source, View
 from ._errors import (
@@ -45,6 +43,8 @@ from ._results import (
 )
 from ._store import Dataset, Run, Store, connect, open
 
+# `typing` and `decimal` are not imported where nothing runs them: importing asof takes little memory.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import aio
 

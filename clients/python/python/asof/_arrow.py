@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Union
 
 from . import _asof
 from ._errors import InvalidArgumentError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     import pandas
     import polars
     import pyarrow
-
-#: Rows as they can be given: see :func:`rows_of`.
-RowsLike = Union[str, "os.PathLike[str]", Mapping[str, Any], "list[dict[str, Any]]", Any]
 
 
 def is_path(rows: object) -> bool:
@@ -23,7 +22,7 @@ def is_path(rows: object) -> bool:
     return isinstance(rows, (str, os.PathLike))
 
 
-def rows_of(rows: RowsLike, what: str) -> Any:
+def rows_of(rows: Any, what: str) -> Any:
     """Something with Arrow's C stream for what a caller gives as rows.
 
     Taken are pandas and polars data frames, pyarrow tables, batches and readers, DuckDB relations and whatever else has

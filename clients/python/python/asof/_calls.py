@@ -6,12 +6,18 @@ import datetime as dt
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from . import _arrow, _asof, _time
-from ._definitions import Definitions, files_of
+from ._definitions import files_of
 from ._errors import InvalidArgumentError
 from ._results import keys_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._definitions import Definitions
+
 
 def argument(message: str) -> InvalidArgumentError:
     return InvalidArgumentError(message, "INVALID_ARGUMENT")

@@ -5,15 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Union
 
 from . import _asof
 from ._errors import InvalidArgumentError
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_BARE = r"[A-Za-z0-9_-]+"
 
 
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
@@ -23,14 +21,15 @@ def _text(value: str) -> str:
     """A string of TOML on one line, with what a terminal might obey as its number."""
 
     def escaped(char: str) -> str:
-        obeyed = unicodedata.category(char) == "Cc" or "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"
+        control = char < " " or "\x7f" <= char <= "\x9f"
+        obeyed = control or "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"
         return _SHORT.get(char) or (f"\\u{ord(char):04X}" if obeyed else char)
 
     return '"' + "".join(map(escaped, value)) + '"'
 
 
 def _key(name: str) -> str:
-    return name if _BARE.fullmatch(name) else _text(name)
+    return name if re.fullmatch(_BARE, name) else _text(name)
 
 
 def _inline(values: Mapping[str, str]) -> str:
@@ -298,9 +297,13 @@ class Service:
         return _lines("service", [("name", _text(self.name)), ("features", features), *_notes(self)])
 
 
-Definition = Union[Entity, Source, View, Service]
-#: What can be planned: definitions, and directories of projects or files with definitions.
-Definitions = Union[str, "os.PathLike[str]", Definition, Iterable[Union[Definition, str, "os.PathLike[str]"]]]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Union
+
+    Definition = Union[Entity, Source, View, Service]
+    #: What can be planned: definitions, and directories of projects or files with definitions.
+    Definitions = Union[str, os.PathLike[str], Definition, Iterable[Union[Definition, str, os.PathLike[str]]]]
 
 
 def _name(of: str | Entity | Source) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 
 #: What a message advises stands behind its last colon or semicolon, and says what to do.
-_ADVICE = re.compile(
-    r"[:;] ((?:run|give|write|declare|use|wait|start|stop|name the|push|try|close|leave|see|end it|install|plan|apply|"
-    r"extract|read them|resume|open|call|convert|did you mean|is it|add|remove|rename|cast|drop|say|take)\b.*)$",
-    re.DOTALL,
+_ADVICE = (
+    r"(?s)[:;] ((?:run|give|write|declare|use|wait|start|stop|name the|push|try|close|leave|see|end it|install|plan|apply|"
+    r"extract|read them|resume|open|call|convert|did you mean|is it|add|remove|rename|cast|drop|say|take)\b.*)$"
 )
-_NEAREST = re.compile(r"(did you mean .*\?)$", re.DOTALL)
+_NEAREST = r"(?s)(did you mean .*\?)$"
 
 
 class AsofError(Exception):
@@ -26,7 +25,7 @@ class AsofError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
-        found = _ADVICE.search(message) or _NEAREST.search(message)
+        found = re.search(_ADVICE, message) or re.search(_NEAREST, message)
         self.suggestion: str | None = found.group(1).strip() if found else None
 
     def __reduce__(self) -> tuple[type[AsofError], tuple[str, str]]:
@@ -101,28 +100,28 @@ _BY_KIND: dict[str, type[AsofError]] = {
 
 
 #: What messages say of the command, as it is written here.
-_HERE: list[tuple[re.Pattern[str], str]] = [
-    (re.compile(r"`asof materialize ([^` ]+)[^`]*`"), r'`store.materialize("\1")`'),
-    (re.compile(r"`asof materialize`"), "`store.materialize()`"),
-    (re.compile(r"`asof apply[^`]*`"), "`store.apply()`"),
-    (re.compile(r"--allow-breaking"), "allow_breaking=True"),
-    (re.compile(r"--as-corrected"), "as_corrected=True"),
-    (re.compile(r"--overwrite"), "overwrite=True"),
-    (re.compile(r"--full"), "full=True"),
-    (re.compile(r"--as-of "), "as_of="),
-    (re.compile(r"--now "), "now="),
-    (re.compile(r"--time-column"), "time_column="),
-    (re.compile(r"--timezone"), "timezone="),
-    (re.compile(r"another --out"), "another path"),
-    (re.compile(r"--(from|to|every)\b"), r"\1"),
-    (re.compile(r"`asof runs`"), "`store.runs()`"),
-    (re.compile(r", or name a project with --project DIR"), ""),
+_HERE: list[tuple[str, str]] = [
+    (r"`asof materialize ([^` ]+)[^`]*`", r'`store.materialize("\1")`'),
+    (r"`asof materialize`", "`store.materialize()`"),
+    (r"`asof apply[^`]*`", "`store.apply()`"),
+    (r"--allow-breaking", "allow_breaking=True"),
+    (r"--as-corrected", "as_corrected=True"),
+    (r"--overwrite", "overwrite=True"),
+    (r"--full", "full=True"),
+    (r"--as-of ", "as_of="),
+    (r"--now ", "now="),
+    (r"--time-column", "time_column="),
+    (r"--timezone", "timezone="),
+    (r"another --out", "another path"),
+    (r"--(from|to|every)\b", r"\1"),
+    (r"`asof runs`", "`store.runs()`"),
+    (r", or name a project with --project DIR", ""),
 ]
 
 
 def of_native(code: str, kind: str, message: str) -> AsofError:
     """The exception of a failure that the native half tells."""
     for written, here in _HERE:
-        message = written.sub(here, message)
+        message = re.sub(written, here, message)
     of = _BY_KIND.get(kind) or _BY_CODE.get(code, AsofError)
     return of(message, code)

@@ -6,16 +6,22 @@ import datetime as dt
 import json
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from . import _arrow, _asof, _time
 from ._errors import ConflictError, InvalidArgumentError, NotFoundError, of_native
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     import numpy
     import pandas
     import polars
     import pyarrow
+
+    Values = dict[str, Any]
+else:
+    Values = dict
 
 
 def escaped(text: str) -> str:
@@ -321,7 +327,7 @@ class Status:
         return table_html(*self._table())
 
 
-class Summary(dict[str, Any]):
+class Summary(Values):
     """What an extract found: ``rows``, and counts for each of ``features`` and ``views``. Print it to read it."""
 
     def _rows(self) -> list[list[str]]:

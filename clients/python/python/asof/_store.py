@@ -8,11 +8,9 @@ import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
 from . import _arrow, _asof, _time
 from ._calls import Calls, argument
-from ._definitions import Definitions as DefinitionsLike
 from ._errors import DeadlineError
 from ._progress import Progress
 from ._results import (
@@ -33,10 +31,15 @@ from ._results import (
     escaped,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     import pandas
     import polars
     import pyarrow
+
+    from ._definitions import Definitions as DefinitionsLike
 
 #: Stores of this process that are open: what was pushed to them goes to its tables before the process ends.
 _open_stores: weakref.WeakSet[Store] = weakref.WeakSet()

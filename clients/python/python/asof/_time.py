@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import decimal as dec
-from typing import Any
+import sys
 
 from ._errors import InvalidArgumentError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import decimal as dec
+    from typing import Any
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 _LOCAL_EPOCH = dt.datetime(1970, 1, 1)
@@ -20,7 +24,9 @@ def kind(value: Any) -> str | None:
         return "local" if value.tzinfo is None else "instant"
     if isinstance(value, dt.date):
         return "day"
-    if isinstance(value, dec.Decimal):
+    # Whoever has such a number has imported its module, which is not small.
+    decimals = sys.modules.get("decimal")
+    if decimals is not None and isinstance(value, decimals.Decimal):
         return "decimal"
     return None
 

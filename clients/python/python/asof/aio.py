@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from . import _arrow, _asof, _time
 from ._calls import Calls
-from ._definitions import Definitions as DefinitionsLike
 from ._results import (
     Applied,
     DatasetState,
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
     import pandas
     import polars
     import pyarrow
+
+    from ._definitions import Definitions as DefinitionsLike
 
 __all__ = ["Dataset", "Run", "Store", "connect", "open"]
 
