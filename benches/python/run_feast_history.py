@@ -47,7 +47,8 @@ def main() -> None:
         seconds = time.perf_counter() - start
     answer({"seconds": seconds, "rows": len(frame), "version": get_version()})
     columns = [(f"{view}__{name}", f"{view}__{name}", kind) for view, _ in job["views"] for name, kind in job["features"]]
-    write(frame, job["spine"], columns, job["out"])
+    # Feast gives the rows in an order of its own.
+    write(frame.sort_values("row_id", ignore_index=True), job["spine"], columns, job["out"])
 
 
 if __name__ == "__main__":

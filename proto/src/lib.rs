@@ -3,6 +3,7 @@
 
 pub mod convert;
 pub mod response;
+pub mod upload;
 
 /// Messages, clients and servers of the package `asof.v1`.
 #[allow(

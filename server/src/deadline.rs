@@ -12,7 +12,7 @@ use crate::http::{is_grpc, refusal};
 const HEADER: &str = "grpc-timeout";
 
 /// Calls that wait for work of any length, as long as their caller wants to: only its own deadline ends them.
-const UNLIMITED: [&str; 1] = ["/asof.v1.JobService/Materialize"];
+const UNLIMITED: [&str; 2] = ["/asof.v1.JobService/Materialize", "/asof.v1.JobService/GetStatus"];
 
 /// Answers with DEADLINE_EXCEEDED, and drops the work, where the time is over.
 pub(crate) async fn enforce(State(longest): State<Duration>, request: Request, next: Next) -> Response {

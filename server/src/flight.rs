@@ -26,9 +26,13 @@ use asof_core::registry::RegistryStore;
 use asof_offline::Grid;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::service::{LayerExt, Layered};
 use tonic::{Code, Request, Response, Status, Streaming};
+use tower::util::{MapRequest, MapRequestLayer};
 
 use crate::app::App;
 use crate::deadline;
@@ -44,15 +48,25 @@ use upload::{Refused, Upload};
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// The service.
-pub(crate) fn service<S, R, J>(app: Arc<App<S, R, J>>) -> FlightServiceServer<Flight<S, R, J>>
+pub(crate) fn service<S, R, J>(app: Arc<App<S, R, J>>) -> WholeUploads<FlightServiceServer<Flight<S, R, J>>>
 where
     S: OnlineStore + 'static,
     R: RegistryStore + 'static,
     J: Jobs,
 {
-    FlightServiceServer::new(Flight(app))
+    let service = FlightServiceServer::new(Flight(app))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let told: fn(http::Request<Body>) -> http::Request<Body> = told_of_cancels;
+    MapRequestLayer::new(told).named_layer(service)
+}
+
+type WholeUploads<S> = Layered<MapRequest<S, fn(http::Request<Body>) -> http::Request<Body>>, S>;
+
+/// A call whose messages do not seem to end where its caller cancels it, as tonic has it of such an error.
+fn told_of_cancels(request: http::Request<Body>) -> http::Request<Body> {
+    let cut = |error| Status::unavailable(format!("the call was cut: {error}"));
+    request.map(|body| Body::new(body.map_err(cut)))
 }
 
 pub(crate) struct Flight<S, R, J>(Arc<App<S, R, J>>);
@@ -121,12 +135,12 @@ where
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Messages>, Status> {
         let deadline = deadline::asked(request.metadata().as_ref());
-        let (app, messages) = (Arc::clone(&self.0), request.into_inner());
+        let app = Arc::clone(&self.0);
         self.answer(
             "arrow.flight.protocol.FlightService/DoExchange",
             deadline,
             |outlet| async move {
-                let upload = Upload::begin(messages).await?;
+                let upload = Upload::begin(request).await?;
                 let command: ExtractCommand = of_descriptor(upload.descriptor())?;
                 extract::exchange(app, command, upload, outlet).await
             },
@@ -167,13 +181,13 @@ where
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoPutStream>, Status> {
-        let (app, messages) = (Arc::clone(&self.0), request.into_inner());
+        let app = Arc::clone(&self.0);
         let (told, results) = mpsc::channel(16);
         // What was begun is brought to its end, whether the caller waits for it or not.
         tokio::spawn(async move {
             let timing = app.metrics.start("arrow.flight.protocol.FlightService/DoPut");
             let work = async {
-                let upload = Upload::begin(messages).await?;
+                let upload = Upload::begin(request).await?;
                 let command: PutCommand = of_descriptor(upload.descriptor())?;
                 put::put(&app, command, upload, &told).await
             };

@@ -13,7 +13,7 @@ use super::project::{Project, now};
 use crate::child::{self, Done};
 use crate::compare::input::TTL_DAYS;
 use crate::generate::{SERVICE, typed_features};
-use crate::stage::calls::{Calls, Place};
+use crate::stage::calls::{Answers, Calls, Place};
 
 pub(super) struct Scripts {
     package: Package,
@@ -38,6 +38,7 @@ pub(super) struct Extracted {
 /// Calls for features.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Read {
+    pub(super) answers: Answers,
     pub(super) call_micros: f64,
     pub(super) dicts_micros: f64,
 }

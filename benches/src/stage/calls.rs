@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use anyhow::{Context, Result, bail};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use asof_client::{Client, Features, Selection};
 use asof_core::time::{FixedClock, Timestamp};
 use asof_server::ServeParts;
@@ -46,9 +47,14 @@ pub enum Place {
 /// What came of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Called {
+    /// What was answered to each key, the first time.
+    pub answers: Answers,
     /// The median time of a call in microseconds.
     pub call_micros: f64,
 }
+
+/// The values of a row for each key, its own among them; of numbers with a point their bits.
+pub type Answers = Vec<Vec<Option<i64>>>;
 
 /// Asks.
 ///
@@ -102,8 +108,9 @@ async fn median<'k, F>(
 where
     F: Future<Output = Result<Features>>,
 {
+    let mut answers = Vec::new();
     for key in keys {
-        black_box(call(key).await?);
+        answers.push(values(&call(key).await?)?);
     }
     let mut taken = Vec::new();
     let begun = Instant::now();
@@ -116,6 +123,27 @@ where
     }
     let spread = Spread::of(taken).context("nothing was asked")?;
     Ok(Called {
+        answers,
         call_micros: spread.median,
     })
+}
+
+/// The values of the first row.
+fn values(features: &Features) -> Result<Vec<Option<i64>>> {
+    let row = features.to_record_batch()?;
+    let values = row.columns().iter().map(|column| {
+        if column.is_null(0) {
+            return Ok(None);
+        }
+        Ok(Some(match column.data_type() {
+            DataType::Float64 => column
+                .as_primitive::<Float64Type>()
+                .value(0)
+                .to_bits()
+                .cast_signed(),
+            DataType::Int64 => column.as_primitive::<Int64Type>().value(0),
+            other => bail!("the generated features have no {other}"),
+        }))
+    });
+    values.collect()
 }

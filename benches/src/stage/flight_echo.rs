@@ -20,11 +20,15 @@ use asof_server::{Limits, Listening, serve_routes};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 /// What is said behind the last row, as our server does.
 const LAST: &str = "{\"manifest\":{}}";
+
+/// Messages that are encoded ahead.
+const AHEAD: usize = 4;
 
 /// Batches, kept for the server that sends them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -78,15 +82,27 @@ impl FlightService for Same {
     type DoExchangeStream = Never<FlightData>;
 
     async fn do_get(&self, _: Request<Ticket>) -> Answer<Self::DoGetStream> {
-        let batches = FlightDataEncoderBuilder::new()
+        let mut batches = FlightDataEncoderBuilder::new()
             .with_schema(self.schema.clone())
             .with_max_flight_data_size(usize::MAX)
             .build(stream::iter(self.batches.clone()).map(Ok));
+        let (sender, encoded) = mpsc::channel(AHEAD);
+        tokio::spawn(async move {
+            while let Some(message) = batches.next().await {
+                if sender.send(message).await.is_err() {
+                    return;
+                }
+            }
+        });
         let last = FlightData {
             app_metadata: LAST.into(),
             ..FlightData::default()
         };
-        let messages = batches.map_err(Status::from).chain(stream::iter([Ok(last)]));
+        let encoded = stream::unfold(encoded, |mut encoded| async move {
+            let message = encoded.recv().await?;
+            Some((message, encoded))
+        });
+        let messages = encoded.map_err(Status::from).chain(stream::iter([Ok(last)]));
         Ok(Response::new(messages.boxed()))
     }
 

@@ -173,7 +173,9 @@ impl From<asof_client::Error> for Failure {
             asof_client::Error::Status(status) => (*status).into(),
             asof_client::Error::Url(_) => Self::usage(error.to_string()),
             asof_client::Error::Unreachable { .. } => Self::unavailable(error.to_string()),
-            asof_client::Error::Rows(reason) => Self::new(Exit::Data, reason),
+            asof_client::Error::Rows(reason) | asof_client::Error::Unfit(reason) => {
+                Self::new(Exit::Data, reason)
+            }
             asof_client::Error::Cut(reason) => Self::broken(&reason),
         }
     }

@@ -30,7 +30,7 @@ pub(crate) struct NativeDataset {
     /// The file that its spine was read from.
     spine: Option<PathBuf>,
     /// Keeps its store open, and ends the sending of its spine with it.
-    _keeps: Keeps,
+    keeps: Keeps,
     aio: bool,
 }
 
@@ -40,9 +40,15 @@ impl NativeDataset {
             schema: Arc::clone(dataset.schema()),
             incoming: Arc::new(Mutex::new(dataset)),
             spine,
-            _keeps: keeps,
+            keeps,
             aio,
         }
+    }
+
+    /// What comes, to the process that asked for it.
+    fn incoming(&self) -> Result<Arc<Mutex<Dataset>>, Failure> {
+        self.keeps.0.check_process()?;
+        Ok(Arc::clone(&self.incoming))
     }
 }
 
@@ -59,7 +65,7 @@ impl NativeDataset {
 
     /// The next rows, or nothing behind the last ones.
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let incoming = Arc::clone(&self.incoming);
+        let incoming = self.incoming()?;
         give(py, self.aio, async move {
             let batch = incoming.lock().await.next().await?;
             Ok(batch.map(|batch| Table::new(batch.schema(), vec![batch])))
@@ -79,7 +85,7 @@ impl NativeDataset {
         overwrite: bool,
         kept: Option<Table>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (incoming, spine) = (Arc::clone(&self.incoming), self.spine.clone());
+        let (incoming, spine) = (self.incoming()?, self.spine.clone());
         give(py, self.aio, async move {
             let mut incoming = incoming.lock().await;
             let target = Target {
@@ -114,7 +120,7 @@ impl NativeDataset {
 
     /// What was said behind the last row, once it was taken.
     fn told<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let incoming = Arc::clone(&self.incoming);
+        let incoming = self.incoming()?;
         give(py, self.aio, async move {
             let told = incoming.lock().await.told();
             Ok(told.map(|told| {

@@ -69,7 +69,7 @@ impl From<Error> for Failure {
         match error {
             Error::Status(status) => (*status).into(),
             Error::Url(_) => Self::argument(error.to_string()),
-            Error::Rows(reason) => Self::data(reason),
+            Error::Rows(reason) | Error::Unfit(reason) => Self::data(reason),
             Error::Unreachable { .. } | Error::Cut(_) => Self::unavailable(error.to_string()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use pyo3::IntoPyObjectExt;
@@ -16,6 +16,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// The threads of a process. One that was forked has none of its parent's.
 static RUNTIME: Mutex<Option<(u32, &'static Runtime)>> = Mutex::new(None);
+
+/// Whose threads awaitables run on, which Python knows once and for all.
+static AWAITED: OnceLock<u32> = OnceLock::new();
 
 /// The threads of this process, which are started when they are needed first.
 pub(crate) fn runtime() -> Result<&'static Runtime, Failure> {
@@ -31,8 +34,10 @@ pub(crate) fn runtime() -> Result<&'static Runtime, Failure> {
     let runtime =
         runtime.map_err(|error| Failure::unavailable(format!("threads cannot be started: {error}")))?;
     let runtime: &'static Runtime = Box::leak(Box::new(runtime));
-    // A process that was forked keeps its parent's here: its awaitables are refused by the objects that it inherited.
-    let _ = pyo3_async_runtimes::tokio::init_with_runtime(runtime);
+    // A process that was forked has its parent's here, and is refused awaitables.
+    if pyo3_async_runtimes::tokio::init_with_runtime(runtime).is_ok() {
+        let _ = AWAITED.set(process);
+    }
     *known = Some((process, runtime));
     Ok(runtime)
 }
@@ -48,6 +53,11 @@ where
 {
     if aio {
         runtime()?;
+        if AWAITED.get() != Some(&std::process::id()) {
+            let told = "asof was used before this process was forked, and asof.aio cannot be used in both: use asof.open \
+                        or asof.connect here, or start the process anew (multiprocessing's \"spawn\")";
+            return Err(Failure::argument(told).into());
+        }
         return pyo3_async_runtimes::tokio::future_into_py(py, async move { Ok(call.await?) });
     }
     let value = wait(py, call)?;

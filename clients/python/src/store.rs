@@ -170,12 +170,18 @@ pub(crate) fn definition_files(path: PathBuf) -> PyResult<Vec<(String, Vec<u8>)>
 }
 
 impl Inner {
-    fn open(&self) -> Result<Open, Failure> {
-        if std::process::id() != self.process {
-            return Err(Failure::argument(
-                "the store was opened before this process was forked: open or connect in the process that uses it",
-            ));
+    /// Refuses a process that was forked, which has none of the threads.
+    pub(crate) fn check_process(&self) -> Result<(), Failure> {
+        if std::process::id() == self.process {
+            return Ok(());
         }
+        Err(Failure::argument(
+            "the store was opened before this process was forked: open or connect in the process that uses it",
+        ))
+    }
+
+    fn open(&self) -> Result<Open, Failure> {
+        self.check_process()?;
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         open.clone()
             .ok_or_else(|| Failure::argument("the store is closed"))

@@ -3,17 +3,19 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use asof_proto::upload::HEADER;
 use asof_proto::v1::ingest_service_client::IngestServiceClient;
 use asof_proto::v1::job_service_client::JobServiceClient;
 use asof_proto::v1::online_service_client::OnlineServiceClient;
 use asof_proto::v1::registry_service_client::RegistryServiceClient;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use crate::{Client, Error};
 
 /// How long a call may take with all its attempts, where the client has no deadline of its own.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 /// How long to wait before the second attempt; twice as long before each further one, up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -39,12 +41,14 @@ impl Client {
         M: Clone,
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        self.repeated_within(DEADLINE, message, call).await
+        self.repeated_for(DEADLINE, DEADLINE, message, call).await
     }
 
-    /// The same, for so long where the client has no deadline of its own.
-    pub(crate) async fn repeated_within<M, T, F>(
+    /// Makes a call again for so long as it is not answered; an attempt may take `usual`, where the client has no
+    /// deadline of its own. With no time to make it again it is made once.
+    pub(crate) async fn repeated_for<M, T, F>(
         &self,
+        again_for: Duration,
         usual: Duration,
         message: &M,
         call: impl Fn(Clients, Request<M>) -> F,
@@ -54,7 +58,8 @@ impl Client {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let deadline = self.deadline.unwrap_or(usual);
-        let end = Instant::now() + deadline;
+        let begun = Instant::now();
+        let end = begun + deadline;
         let mut wait = FIRST_WAIT;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -67,7 +72,7 @@ impl Client {
                 Err(_) => return Err(Status::deadline_exceeded(out_of_time(deadline)).into()),
             };
             let again = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted);
-            if !again || Instant::now() + wait >= end {
+            if !again || Instant::now() + wait >= end.min(begun + again_for) {
                 return Err(status.into());
             }
             tokio::time::sleep(wait).await;
@@ -84,6 +89,25 @@ impl Client {
         request
     }
 
+    /// A request whose rows say where they end.
+    pub(crate) fn request_with_end<T>(&self, messages: T) -> Request<T> {
+        let mut request = self.request(messages);
+        let promised = AsciiMetadataValue::from_static("1");
+        request.metadata_mut().insert(HEADER, promised);
+        request
+    }
+
+    /// What a call gives that is over within the client's deadline, if it has one.
+    pub(crate) async fn in_time<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        match self.deadline {
+            None => call.await,
+            Some(deadline) => match tokio::time::timeout(deadline, call).await {
+                Ok(result) => result,
+                Err(_) => Err(Status::deadline_exceeded(out_of_time(deadline)).into()),
+            },
+        }
+    }
+
     pub(crate) fn clients(&self) -> Clients {
         Clients {
             online: OnlineServiceClient::new(self.channel.clone())
@@ -97,6 +121,6 @@ impl Client {
     }
 }
 
-fn out_of_time(deadline: Duration) -> String {
+pub(crate) fn out_of_time(deadline: Duration) -> String {
     format!("the server did not answer within {deadline:?}")
 }

@@ -10,9 +10,11 @@ use arrow_schema::{Schema, SchemaRef};
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::Value;
-use tonic::Streaming;
+use tokio::time::{Duration, Instant};
+use tonic::{Status, Streaming};
 
 use crate::Error;
+use crate::call::out_of_time;
 
 /// A dataset that a server makes while its rows are taken. Dropped, it ends the server's work.
 pub struct Dataset {
@@ -22,7 +24,25 @@ pub struct Dataset {
     last: Arc<Mutex<Option<Value>>>,
     /// Why the spine broke off, where it did.
     failed: Arc<OnceLock<String>>,
+    /// When its rows have to be there.
+    end: Option<End>,
     ended: bool,
+}
+
+/// When a call is over, which had so long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    at: Instant,
+    deadline: Duration,
+}
+
+impl End {
+    pub(crate) fn after(deadline: Duration) -> Self {
+        Self {
+            at: Instant::now() + deadline,
+            deadline,
+        }
+    }
 }
 
 /// What a server says of a dataset behind its last row.
@@ -40,6 +60,7 @@ impl Dataset {
     pub(crate) async fn begin(
         answer: Streaming<FlightData>,
         failed: Arc<OnceLock<String>>,
+        end: Option<End>,
     ) -> Result<Self, Error> {
         let last = Arc::new(Mutex::new(None));
         let seen = Arc::clone(&last);
@@ -61,6 +82,7 @@ impl Dataset {
             messages: FlightDataDecoder::new(messages),
             last,
             failed,
+            end,
             ended: false,
         };
         match dataset.payload().await? {
@@ -108,7 +130,12 @@ impl Dataset {
     }
 
     async fn payload(&mut self) -> Result<Option<DecodedPayload>, Error> {
-        let next = self.messages.next().await;
+        let next = match self.end {
+            None => self.messages.next().await,
+            Some(End { at, deadline }) => tokio::time::timeout_at(at, self.messages.next())
+                .await
+                .map_err(|_| Status::deadline_exceeded(out_of_time(deadline)))?,
+        };
         if let Some(error) = self.failed.get() {
             return Err(Error::Rows(error.clone()));
         }

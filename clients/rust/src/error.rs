@@ -1,6 +1,6 @@
 //! Why a call failed.
 
-use tonic::{Code, Status, TimeoutExpired};
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -8,7 +8,7 @@ pub enum Error {
     /// What was given is no URL.
     #[error("the server's URL cannot be read: {0}; write it as grpc://127.0.0.1:2763")]
     Url(String),
-    /// Nobody answers there.
+    /// Nobody listens there, or no longer.
     #[error("the server cannot be reached: {reason}")]
     Unreachable {
         /// What the system said.
@@ -20,18 +20,21 @@ pub enum Error {
     /// The rows that were to be sent could not be made.
     #[error("the rows to send cannot be read: {0}")]
     Rows(String),
+    /// The features that came do not fit what they were to be read into.
+    #[error("the features cannot be read: {0}")]
+    Unfit(String),
     /// The answer ended before its end.
     #[error("the answer of the server ended early: {0}")]
     Cut(String),
 }
 
 impl Error {
-    /// The gRPC code, where a server gave one.
+    /// The gRPC code: the server's, and `Unavailable` where none came from it.
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Status(status) => Some(status.code()),
             Self::Unreachable { .. } | Self::Cut(_) => Some(Code::Unavailable),
-            Self::Url(_) | Self::Rows(_) => None,
+            Self::Url(_) | Self::Rows(_) | Self::Unfit(_) => None,
         }
     }
 }
@@ -43,6 +46,9 @@ impl From<Status> for Error {
             Some(cause) if deepest_of(cause).is::<TimeoutExpired>() => Self::Status(Box::new(
                 Status::deadline_exceeded("the server did not answer in time"),
             )),
+            Some(cause) if causes(cause).any(|cause| cause.is::<ConnectError>()) => Self::Unreachable {
+                reason: deepest(cause),
+            },
             Some(cause) => Self::Cut(deepest(cause)),
             None => Self::Status(Box::new(status)),
         }
@@ -55,9 +61,12 @@ pub(crate) fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn deepest_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
-    let mut deepest = error;
-    while let Some(cause) = deepest.source() {
-        deepest = cause;
-    }
-    deepest
+    causes(error).last().unwrap_or(error)
+}
+
+/// An error, and what caused it, one after the other.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
 }

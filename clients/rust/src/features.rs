@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_json::LineDelimitedWriter;
 use arrow_schema::{DataType as ArrowType, Field, Schema, TimeUnit};
@@ -159,13 +161,19 @@ impl Features {
     }
 
     /// Each row as a value of its own: a struct with fields named as keys and features are, of which those that may
-    /// be absent are options.
+    /// be absent are options. Instants and dates are read as text (RFC 3339), bytes as hexadecimal text, a struct as a
+    /// map.
     ///
     /// # Errors
     ///
-    /// [`Error::Rows`] where a row does not fit `T`.
+    /// [`Error::Unfit`] where a row does not fit `T`, or a number is NaN or infinite, for which rows have no form:
+    /// [`Self::values`] has them.
     pub fn rows<T: DeserializeOwned>(&self) -> Result<Vec<T>, Error> {
-        let unfit = |error: &dyn std::fmt::Display| Error::Rows(error.to_string());
+        let unfit = |error: &dyn std::fmt::Display| Error::Unfit(error.to_string());
+        let endless = self.features.iter().find(|feature| has_endless(&feature.array));
+        if let Some(Feature { name, .. }) = endless {
+            return Err(unfit(&format!("{name:?} has a number that is NaN or infinite")));
+        }
         let mut lines = LineDelimitedWriter::new(Vec::new());
         lines
             .write(&self.to_record_batch()?)
@@ -178,6 +186,31 @@ impl Features {
 
     fn feature(&self, name: &str) -> Option<&Feature> {
         self.features.iter().find(|feature| feature.name == name)
+    }
+}
+
+/// Whether a number of an array, or within its lists and structs, is NaN or infinite.
+fn has_endless(array: &dyn Array) -> bool {
+    match array.data_type() {
+        ArrowType::Float32 => array
+            .as_primitive::<Float32Type>()
+            .iter()
+            .flatten()
+            .any(|n| !n.is_finite()),
+        ArrowType::Float64 => array
+            .as_primitive::<Float64Type>()
+            .iter()
+            .flatten()
+            .any(|n| !n.is_finite()),
+        ArrowType::List(_) => has_endless(array.as_list::<i32>().values()),
+        ArrowType::FixedSizeList(..) => has_endless(array.as_fixed_size_list().values()),
+        ArrowType::Struct(_) => array
+            .as_struct()
+            .columns()
+            .iter()
+            .any(|column| has_endless(column)),
+        ArrowType::Map(..) => has_endless(array.as_map().values()),
+        _ => false,
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use asof_proto::v1;
 
+use crate::call::DEADLINE;
 use crate::{Client, Error};
 
 /// How long rows may be counted: all of them are read.
@@ -38,7 +39,7 @@ impl Client {
     /// What is served of each view, and how far behind it is.
     pub async fn status(&self) -> Result<v1::GetStatusResponse, Error> {
         let request = v1::GetStatusRequest {};
-        self.repeated_within(COUNTING, &request, |mut clients, request| async move {
+        self.repeated_for(DEADLINE, COUNTING, &request, |mut clients, request| async move {
             clients.jobs.get_status(request).await
         })
         .await

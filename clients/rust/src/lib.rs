@@ -42,13 +42,19 @@ pub use push::Pushed;
 pub use put::{Ingested, PushedPart, RejectedRow};
 pub use upload::batches;
 
+pub use asof_core::status::Status;
+pub use asof_core::time::Timestamp;
 pub use asof_proto::v1;
+pub use tonic::Code;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How often a server that works on a call is asked whether it is still there, and how long it has to say so.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The longest deadline: what is longer cannot be counted everywhere.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 /// A connection to a server; clones share it.
 #[derive(Debug, Clone)]
@@ -58,13 +64,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to a URL such as `grpc://127.0.0.1:2763`.
+    /// Connects to a URL such as `grpc://127.0.0.1:2763`, or `http://…`. Whether who listens there is a server of ours is
+    /// seen by the first call.
     ///
     /// # Errors
     ///
     /// [`Error::Url`], and [`Error::Unreachable`] where nobody listens there.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         let url = url.replacen("grpc://", "http://", 1);
+        if !url.starts_with("http://") {
+            return Err(Error::Url(format!(
+                "{url:?} does not begin with grpc:// or http://"
+            )));
+        }
         let endpoint = Endpoint::from_shared(url.clone()).map_err(|error| Error::Url(error.to_string()))?;
         let endpoint = endpoint
             .connect_timeout(CONNECT)
@@ -85,11 +97,11 @@ impl Client {
         }
     }
 
-    /// The same with a time that each call may take, its answer included.
+    /// The same with a time that each call may take, its answer with all rows included; 366 days at most.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
         Self {
-            deadline: Some(deadline),
+            deadline: Some(deadline.min(LONGEST)),
             ..self
         }
     }

@@ -1,10 +1,13 @@
 //! Rows that are pushed to a managed source.
 
+use std::time::Duration;
+
 use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 use asof_proto::v1;
 
+use crate::call::DEADLINE;
 use crate::{Client, Error};
 
 /// What became of rows that were pushed.
@@ -20,12 +23,13 @@ pub struct Pushed {
 
 impl Client {
     /// Pushes up to 10,000 rows, which are served when the call returns. `request_id` tells this push from others:
-    /// within 7 days, the same id has no further effect, so that a call of which no answer came is made again.
+    /// within 7 days, the same id has no further effect, so that a call of which no answer came is made again. With an
+    /// empty one the call is made once.
     ///
     /// # Errors
     ///
-    /// What the server refuses: no row was accepted then. After [`Error::Cut`] or a deadline that is over it is not
-    /// known whether they were: push the same rows under the same id.
+    /// With `InvalidArgument`, `NotFound` and `FailedPrecondition` the server refused the rows. After anything else it is
+    /// not known whether they were accepted: push the same rows under the same id.
     pub async fn push(&self, source: &str, rows: &RecordBatch, request_id: &str) -> Result<Pushed, Error> {
         let request = v1::PushRequest {
             source: source.to_owned(),
@@ -50,7 +54,12 @@ impl Client {
     ///
     /// As of [`Self::push`].
     pub async fn push_request(&self, request: &v1::PushRequest) -> Result<v1::PushResponse, Error> {
-        self.repeated(request, |mut clients, request| async move {
+        // Without an id every attempt is a push of its own.
+        let again_for = match request.request_id.is_empty() {
+            true => Duration::ZERO,
+            false => DEADLINE,
+        };
+        self.repeated_for(again_for, DEADLINE, request, |mut clients, request| async move {
             clients.ingest.push(request).await
         })
         .await

@@ -54,7 +54,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// What the server refuses. The parts before are accepted then: call again with the same rows and id.
+    /// What the server refuses, and rows that broke off ([`Error::Rows`]). The parts before are accepted then: call
+    /// again with the same rows and id.
     pub async fn push_table<S>(
         &self,
         source: &str,
@@ -74,7 +75,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// What the server refuses; nothing was appended then.
+    /// What the server refuses, and rows that broke off ([`Error::Rows`]): nothing was appended then. After
+    /// [`Error::Cut`] or a deadline that is over it is not known whether they were: call again with the same rows and id.
     pub async fn ingest<S>(
         &self,
         source: &str,
@@ -104,14 +106,14 @@ impl Client {
         S: Stream<Item = Result<RecordBatch, String>> + Send + 'static,
     {
         let (messages, failed) = upload::messages(command.to_string(), schema, rows);
-        let answer = self.flight().do_put(self.request(messages)).await;
-        let told = async {
-            let results = answer?.into_inner().map_err(Error::from);
+        let told = self.in_time(async {
+            let answer = self.flight().do_put(self.request_with_end(messages)).await?;
+            let results = answer.into_inner().map_err(Error::from);
             let told = results.and_then(async |result| {
                 serde_json::from_slice(&result.app_metadata).map_err(|error| Error::Cut(error.to_string()))
             });
             told.try_collect().await
-        };
+        });
         let told = told.await;
         match failed.get() {
             Some(error) => Err(Error::Rows(error.clone())),

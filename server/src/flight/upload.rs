@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::{Array, RecordBatch};
 use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
@@ -10,9 +11,10 @@ use arrow_flight::error::FlightError;
 use arrow_flight::{FlightData, FlightDescriptor};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use asof_offline::{OfflineError, Output};
+use asof_proto::upload::{END, HEADER};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use tempfile::TempDir;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 use crate::error::ServerError;
 
@@ -24,6 +26,10 @@ pub(super) struct Upload {
     descriptor: FlightDescriptor,
     batches: FlightDataDecoder,
     schema: SchemaRef,
+    /// Whether the sender says where its rows end.
+    has_end: bool,
+    /// Whether that came.
+    ended: Arc<AtomicBool>,
 }
 
 /// Rows in a file of ours, which goes with this.
@@ -35,7 +41,9 @@ pub(super) struct Spooled {
 
 impl Upload {
     /// Waits for the first message, which has the descriptor, and for the schema.
-    pub(super) async fn begin(mut messages: Streaming<FlightData>) -> Result<Self, Refused> {
+    pub(super) async fn begin(request: Request<Streaming<FlightData>>) -> Result<Self, Refused> {
+        let has_end = request.metadata().contains_key(HEADER);
+        let mut messages = request.into_inner();
         let nothing = || ServerError::argument("rows", "nothing was sent: send a descriptor and a schema");
         let first = messages
             .message()
@@ -47,15 +55,22 @@ impl Upload {
         let messages = stream::iter([Ok(first)])
             .chain(messages)
             .map_err(FlightError::from);
+        let ended = Arc::new(AtomicBool::new(false));
+        let ending = Arc::clone(&ended);
         // A message may have a descriptor and nothing else.
-        let messages = messages.try_filter(|message| {
+        let messages = messages.try_filter(move |message| {
             let has_more = !message.data_header.is_empty();
+            if !has_more && message.app_metadata == END {
+                ending.store(true, Ordering::Relaxed);
+            }
             futures::future::ready(has_more)
         });
         let mut upload = Self {
             descriptor,
             batches: FlightDataDecoder::new(messages),
             schema: Arc::new(Schema::empty()),
+            has_end,
+            ended,
         };
         match upload.payload().await? {
             Some(DecodedPayload::Schema(schema)) => upload.schema = plain_schema(&schema),
@@ -85,6 +100,10 @@ impl Upload {
         let next = AssertUnwindSafe(self.batches.next()).catch_unwind().await;
         let next = next.map_err(|_| malformed("the Arrow data is damaged: its decoder gave up"))?;
         match next.transpose() {
+            Ok(None) if self.has_end && !self.ended.load(Ordering::Relaxed) => {
+                let cut = Status::cancelled("the rows broke off before their end");
+                Err(Refused::Cut(Box::new(cut)))
+            }
             Ok(next) => Ok(next.map(|data| data.payload)),
             Err(FlightError::Tonic(status)) => Err(Refused::Cut(status)),
             Err(FlightError::ProtocolError(problem)) => Err(malformed(&problem).into()),

@@ -109,7 +109,7 @@ async fn get(server: &Server, ticket: &Value) -> Result<(RecordBatch, Value), St
     table(answer.into_inner()).await
 }
 
-async fn put(server: &Server, command: &Value, batch: RecordBatch) -> Result<Vec<Value>, Status> {
+pub(crate) async fn put(server: &Server, command: &Value, batch: RecordBatch) -> Result<Vec<Value>, Status> {
     let told = client(server)
         .await
         .do_put(messages(command, vec![batch]))
@@ -273,7 +273,7 @@ async fn the_features_of_all_keys_or_of_some() {
     assert_eq!(last, json!({ "as_of": "1970-01-01T00:00:00.000050Z", "rows": 2 }));
 }
 
-fn clicks(origins: Vec<Option<&str>>, at: i64) -> RecordBatch {
+pub(crate) fn clicks(origins: Vec<Option<&str>>, at: i64) -> RecordBatch {
     let rows = origins.len() as i64;
     let columns: [(&str, ArrayRef); 3] = [
         ("origin", Arc::new(StringArray::from(origins))),

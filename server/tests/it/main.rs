@@ -13,6 +13,7 @@
 mod abuse;
 mod errors;
 mod flight;
+mod flight_cancel;
 mod flight_damage;
 mod harness;
 mod json;

@@ -20,7 +20,7 @@ fn times(micros: Vec<i64>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("UTC"))
 }
 
-fn payments(now: i64) -> RecordBatch {
+pub(crate) fn payments(now: i64) -> RecordBatch {
     let columns: [(&str, ArrayRef); 4] = [
         ("card", Arc::new(Int64Array::from(vec![1, 1, 2]))),
         ("at", times(vec![now - 3 * HOUR, now - HOUR, now - 2 * HOUR])),
@@ -31,6 +31,16 @@ fn payments(now: i64) -> RecordBatch {
         ("place", Arc::new(StringArray::from(vec!["Rome", "Oslo", "Bern"]))),
     ];
     RecordBatch::try_from_iter(columns).unwrap()
+}
+
+/// A spine of cards, an hour from now.
+pub(crate) fn spine_of(cards: &[i64], now: i64) -> RecordBatch {
+    spine_at(cards, vec![now + HOUR; cards.len()])
+}
+
+fn spine_at(cards: &[i64], at: Vec<i64>) -> RecordBatch {
+    let cards: ArrayRef = Arc::new(Int64Array::from(cards.to_vec()));
+    RecordBatch::try_from_iter([("card", cards), ("event_timestamp", times(at))]).unwrap()
 }
 
 fn cards(cards: Vec<i32>) -> RecordBatch {
@@ -105,14 +115,7 @@ async fn datasets_come_as_streams() {
     let server = Server::start().await;
     let (client, now) = (&server.client, SystemClock.now().micros());
     client.push("payments", &payments(now), "first").await.unwrap();
-    let columns: [(&str, ArrayRef); 2] = [
-        ("card", Arc::new(Int64Array::from(vec![1, 2, 1]))),
-        (
-            "event_timestamp",
-            times(vec![now + HOUR, now + HOUR, now - 4 * HOUR]),
-        ),
-    ];
-    let spine = RecordBatch::try_from_iter(columns).unwrap();
+    let spine = spine_at(&[1, 2, 1], vec![now + HOUR, now + HOUR, now - 4 * HOUR]);
     let extract = Extract::of_service("fraud_v1").as_corrected(true);
     let batches = stream::iter([Ok(spine.slice(0, 1)), Ok(spine.slice(1, 2))]);
     let mut dataset = client.extract(&extract, spine.schema(), batches).await.unwrap();
@@ -169,6 +172,38 @@ async fn what_is_no_server_is_told_of() {
         .await
         .unwrap_err();
     assert!(matches!(nobody, Error::Unreachable { .. }), "{nobody:?}");
-    let wrong = asof_client::Client::connect("not a url").await.unwrap_err();
-    assert!(matches!(wrong, Error::Url(_)), "{wrong:?}");
+    for wrong in ["not a url", "127.0.0.1:2763", "https://127.0.0.1:2763"] {
+        let wrong = asof_client::Client::connect(wrong).await.unwrap_err();
+        assert!(matches!(wrong, Error::Url(_)), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn rows_have_no_form_for_numbers_without_end() {
+    let server = Server::start().await;
+    let (client, now) = (&server.client, SystemClock.now().micros());
+    let columns: [(&str, ArrayRef); 4] = [
+        ("card", Arc::new(Int64Array::from(vec![1]))),
+        ("at", times(vec![now - HOUR])),
+        ("amount", Arc::new(Float64Array::from(vec![f64::NAN]))),
+        ("place", Arc::new(StringArray::from(vec!["Rome"]))),
+    ];
+    let rows = RecordBatch::try_from_iter(columns).unwrap();
+    client.push("payments", &rows, "first").await.unwrap();
+    let features = client
+        .get_features(&Selection::Service("fraud_v1".into()), &cards(vec![1]))
+        .await
+        .unwrap();
+    assert_eq!(
+        features.statuses("last_payment__amount"),
+        Some([Status::Present].as_slice())
+    );
+    let error = features.rows::<Payment>().unwrap_err();
+    assert!(matches!(error, Error::Unfit(_)), "{error:?}");
+    assert!(
+        error
+            .to_string()
+            .contains("\"last_payment__amount\" has a number that is NaN"),
+        "{error}"
+    );
 }

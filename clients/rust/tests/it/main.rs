@@ -12,3 +12,4 @@ mod calls;
 mod examples;
 mod harness;
 mod retries;
+mod uploads;

@@ -5,11 +5,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use arrow_schema::Schema;
 use asof_client::{Client, Selection};
 use asof_proto::response::GetFeaturesResponse;
 use asof_proto::v1;
+use asof_proto::v1::ingest_service_server::{IngestService, IngestServiceServer};
 use asof_proto::v1::online_service_server::{OnlineService, OnlineServiceServer};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tonic::transport::Server;
+use tonic::transport::server::{Router, TcpIncoming};
 use tonic::{Code, Request, Response, Status};
 
 struct Busy {
@@ -33,6 +38,16 @@ impl OnlineService for Busy {
     }
 }
 
+/// A client of a server.
+async fn client_of(server: Router, deadline: Duration) -> (Client, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("grpc://{}", listener.local_addr().unwrap());
+    let incoming = TcpIncoming::from(listener);
+    let serving = tokio::spawn(async move { server.serve_with_incoming(incoming).await.unwrap() });
+    let client = Client::connect(&url).await.unwrap().with_deadline(deadline);
+    (client, serving)
+}
+
 /// How a call ends, and how many attempts it took.
 async fn tried(times: u32, code: Code, deadline: Duration) -> (Option<Code>, u32) {
     let calls = Arc::new(AtomicU32::new(0));
@@ -41,12 +56,8 @@ async fn tried(times: u32, code: Code, deadline: Duration) -> (Option<Code>, u32
         times,
         code,
     };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("grpc://{}", listener.local_addr().unwrap());
-    let incoming = tonic::transport::server::TcpIncoming::from(listener);
-    let server = tonic::transport::Server::builder().add_service(OnlineServiceServer::new(busy));
-    let serving = tokio::spawn(server.serve_with_incoming(incoming));
-    let client = Client::connect(&url).await.unwrap().with_deadline(deadline);
+    let server = Server::builder().add_service(OnlineServiceServer::new(busy));
+    let (client, serving) = client_of(server, deadline).await;
     let keys: ArrayRef = Arc::new(Int64Array::from(vec![1]));
     let keys = RecordBatch::try_from_iter([("card", keys)]).unwrap();
     let answer = client.get_features(&Selection::Service("s".into()), &keys).await;
@@ -55,6 +66,38 @@ async fn tried(times: u32, code: Code, deadline: Duration) -> (Option<Code>, u32
         answer.err().and_then(|error| error.code()),
         calls.load(Ordering::SeqCst),
     )
+}
+
+#[tonic::async_trait]
+impl IngestService for Busy {
+    async fn push(&self, _: Request<v1::PushRequest>) -> Result<Response<v1::PushResponse>, Status> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        Err(Status::new(self.code, "come again"))
+    }
+
+    async fn flush(&self, _: Request<v1::FlushRequest>) -> Result<Response<v1::FlushResponse>, Status> {
+        Err(Status::unimplemented("nothing to flush"))
+    }
+}
+
+#[tokio::test]
+async fn a_push_without_an_id_is_made_once() {
+    let deadline = Duration::from_millis(300);
+    for (id, once) in [("", true), ("a", false)] {
+        let calls = Arc::new(AtomicU32::new(0));
+        let busy = Busy {
+            calls: Arc::clone(&calls),
+            times: u32::MAX,
+            code: Code::Unavailable,
+        };
+        let server = Server::builder().add_service(IngestServiceServer::new(busy));
+        let (client, serving) = client_of(server, deadline).await;
+        let rows = RecordBatch::new_empty(Arc::new(Schema::empty()));
+        let error = client.push("payments", &rows, id).await.unwrap_err();
+        serving.abort();
+        assert_eq!(error.code(), Some(Code::Unavailable));
+        assert_eq!(calls.load(Ordering::SeqCst) == 1, once, "id {id:?}");
+    }
 }
 
 #[tokio::test]
