@@ -107,6 +107,34 @@ def test_a_forked_process_opens_its_own(shop: Path) -> None:
         assert len(store.views()) == 1
 
 
+def test_what_a_process_began_is_refused_to_one_that_it_forked(shop: Path) -> None:
+    script = f"""
+import asyncio, os, signal
+import asof, asof.aio
+async def views(path):
+    async with asof.aio.open(path) as store:
+        return await store.views()
+asyncio.run(views({str(shop)!r}))
+with asof.open({str(shop)!r}) as store:
+    store.apply()
+    spine = {{"card": [1], "event_timestamp": ["2026-01-01T00:00:00Z"]}}
+    dataset = store.extract("fraud_v1", spine=spine)
+    if os.fork() == 0:
+        signal.alarm(20)
+        for call in (dataset.to_dicts, lambda: asyncio.run(views("elsewhere"))):
+            try:
+                call()
+            except asof.InvalidArgumentError as error:
+                assert "forked" in str(error), error
+            else:
+                os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+    assert len(dataset.to_dicts()) == 1
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
 def test_there_is_no_project_or_server(tmp_path: Path) -> None:
     with pytest.raises(asof.NotFoundError, match="asof.toml"):
         asof.open(tmp_path)

@@ -6,6 +6,7 @@ import datetime as dt
 import decimal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +258,24 @@ time.sleep(0.5)
     for _ in range(3):
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
+
+
+def test_rows_that_break_off_are_not_ingested(store: asof.Store) -> None:
+    whole = pa.table(
+        {
+            "card": [1, 2],
+            "at": pa.array([dt.datetime(2026, 1, 1, tzinfo=UTC)] * 2, pa.timestamp("us", "UTC")),
+            "amount": [1.0, 2.0],
+            "place": ["x", "y"],
+        }
+    )
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield whole.to_batches()[0]
+        raise RuntimeError("the disk is gone")
+
+    reader = pa.RecordBatchReader.from_batches(whole.schema, batches())
+    with pytest.raises(asof.DataError, match="the disk is gone"):
+        store.ingest("payments", reader, id="monday")
+    ingested = store.ingest("payments", whole, id="monday")
+    assert (ingested.accepted, ingested.already_accepted) == (2, False)
