@@ -1,6 +1,7 @@
 //! The meaning of Asof, without any IO: names, types, definitions, keys, time, the point-in-time
 //! rule, row codecs, and the ports that stores implement.
 
+pub mod aggregate;
 pub mod data_type;
 pub mod definition;
 pub mod duration;
@@ -14,3 +15,4 @@ pub mod row;
 pub mod service;
 pub mod status;
 pub mod time;
+pub mod window;

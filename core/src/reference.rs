@@ -8,6 +8,7 @@ use crate::key::KeyValue;
 use crate::order::RowOrder;
 use crate::status::{Verdict, Winner};
 use crate::time::Timestamp;
+use crate::window::Window;
 
 /// One row of a source's history; `V` is whatever its features are.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +78,24 @@ pub fn as_of<'a, V>(
         winner: known.map(|(_, row)| row),
         held_back_winner: corrected.map(|(order, _)| order) != known.map(|(order, _)| order),
     }
+}
+
+/// The events of `keys` that a window covers at `at`, each with its place in the total order: those that happened and, unless
+/// the rules say otherwise, were known by then. Rows that say "deleted" are no events.
+pub fn in_window<'a, V>(
+    history: &'a [HistoryRow<V>],
+    keys: &[Option<KeyValue>],
+    at: Timestamp,
+    window: Window,
+    as_corrected: bool,
+) -> Vec<(RowOrder, &'a HistoryRow<V>)> {
+    history
+        .iter()
+        .filter(|row| keys.iter().all(Option::is_some) && row.keys == keys && !row.deleted)
+        .filter_map(|row| Some((order_of(row)?, row)))
+        .filter(|(order, _)| window.covers(order.event_time, at))
+        .filter(|(order, _)| as_corrected || order.created_time <= at)
+        .collect()
 }
 
 /// The row's place in the total order, or `None` for a row that no question can find.
