@@ -13,6 +13,7 @@ mod read;
 mod saved;
 mod upload;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ use arrow_flight::{
 use asof_core::online::OnlineStore;
 use asof_core::registry::RegistryStore;
 use asof_offline::Grid;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -102,7 +103,7 @@ where
             let work = work(outlet);
             async move {
                 let timing = app.metrics.start(method);
-                let result = work.await;
+                let result = told_of_panics(work).await;
                 timing.ended(result.as_ref().err().map_or(Code::Ok, Refused::code));
                 result
             }
@@ -113,6 +114,13 @@ where
             work,
         )))
     }
+}
+
+/// Work whose panic is an error, to the caller as well: its messages would seem to end.
+async fn told_of_panics(work: impl Future<Output = Result<(), Refused>>) -> Result<(), Refused> {
+    let result = AssertUnwindSafe(work).catch_unwind().await;
+    let panicked = || ServerError::Bug("the work of the call panicked".into());
+    result.unwrap_or_else(|_| Err(panicked().into()))
 }
 
 #[tonic::async_trait]
@@ -191,7 +199,7 @@ where
                 let command: PutCommand = of_descriptor(upload.descriptor())?;
                 put::put(&app, command, upload, &told).await
             };
-            let result = work.await;
+            let result = told_of_panics(work).await;
             timing.ended(result.as_ref().err().map_or(Code::Ok, Refused::code));
             if let Err(refused) = result {
                 let _ = told.send(Err(status_of(refused))).await;
