@@ -162,15 +162,18 @@ mod tests {
         /// A tile lies wholly within a window's tail or wholly before it.
         #[test]
         fn tails_lie_between_tiles(
-            event in -3 * DAY..3 * DAY,
+            edge in -20..20_i64,
+            beside in -1..=1_i64,
             at in -3 * DAY..3 * DAY,
-            length in 1..2 * DAY,
             hop in 1..2 * DAY,
+            longer in 0..2 * DAY,
         ) {
-            prop_assume!(hop <= length);
-            let (event, at) = (Timestamp::from_micros(event), Timestamp::from_micros(at));
+            // An event on the edge of a tile, or a microsecond from it.
+            let event = Timestamp::from_micros(edge * hop + beside);
+            let at = Timestamp::from_micros(at);
+            let length = Duration::from_micros(hop + longer).unwrap();
             let hop = Duration::from_micros(hop).unwrap();
-            let window = Window::last(Duration::from_micros(length).unwrap(), Some(hop)).unwrap();
+            let window = Window::last(length, Some(hop)).unwrap();
             let after = window.after(at).unwrap();
             prop_assert_eq!(after.micros().rem_euclid(hop.micros()), 0);
             let first = after.micros().div_euclid(hop.micros());
