@@ -162,6 +162,16 @@ impl ServerError {
         }
     }
 
+    /// Whether there is no room, on disk or in memory, which somebody has to make.
+    fn is_of_room(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(StoreError::Full { .. })
+                | Self::Intake(IntakeError::Store(StoreError::Full { .. }))
+                | Self::Offline(OfflineError::NoSpace { .. } | OfflineError::Memory(_))
+        )
+    }
+
     /// The gRPC code.
     pub fn code(&self) -> Code {
         match self {
@@ -195,6 +205,9 @@ pub const KIND_DATA: &str = "data";
 /// A definition does not fit.
 pub const KIND_DEFINITION: &str = "definition";
 
+/// How gRPC says when a call may be made again; a time before now says that it is of no use.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
 impl From<ServerError> for tonic::Status {
     fn from(error: ServerError) -> Self {
         let kind = match &error {
@@ -209,6 +222,10 @@ impl From<ServerError> for tonic::Status {
             status
                 .metadata_mut()
                 .insert(KIND, MetadataValue::from_static(kind));
+        }
+        if error.is_of_room() {
+            let never = MetadataValue::from_static("-1");
+            status.metadata_mut().insert(PUSHBACK, never);
         }
         status
     }
@@ -280,5 +297,31 @@ pub(crate) fn job_code(error: &JobError) -> Code {
         JobError::Data(_) => Code::DataLoss,
         JobError::Unavailable(_) => Code::Unavailable,
         JobError::Bug(_) => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_not_tried_again() {
+        let full = || StoreError::Full {
+            place: "online".into(),
+            reason: "no space left on device".into(),
+        };
+        let pushback = |error: ServerError| {
+            let status = tonic::Status::from(error);
+            assert_eq!(status.code(), Code::ResourceExhausted);
+            status
+                .metadata()
+                .get(PUSHBACK)
+                .map(|wait| wait.to_str().unwrap().to_owned())
+        };
+        let never = Some("-1".to_owned());
+        assert_eq!(pushback(full().into()), never);
+        assert_eq!(pushback(IntakeError::Store(full()).into()), never);
+        assert_eq!(pushback(ServerError::Overloaded("busy".into())), None);
+        assert_eq!(pushback(IntakeError::Overloaded("busy".into()).into()), None);
     }
 }

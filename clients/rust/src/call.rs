@@ -71,7 +71,8 @@ impl Client {
                 Ok(Err(status)) => status,
                 Err(_) => return Err(Status::deadline_exceeded(out_of_time(deadline)).into()),
             };
-            let again = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted);
+            let again = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
+                && !is_pushed_back(&status);
             if !again || Instant::now() + wait >= end.min(begun + again_for) {
                 return Err(status.into());
             }
@@ -119,6 +120,12 @@ impl Client {
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
         }
     }
+}
+
+/// Whether a server says that it is of no use to make the call again, as where its disk is full.
+fn is_pushed_back(status: &Status) -> bool {
+    let pushback = status.metadata().get("grpc-retry-pushback-ms");
+    pushback.is_some_and(|wait| wait.as_bytes().starts_with(b"-"))
 }
 
 pub(crate) fn out_of_time(deadline: Duration) -> String {

@@ -21,7 +21,7 @@ struct Busy {
     calls: Arc<AtomicU32>,
     /// How often it says so.
     times: u32,
-    code: Code,
+    status: Status,
 }
 
 #[tonic::async_trait]
@@ -32,7 +32,7 @@ impl OnlineService for Busy {
     ) -> Result<Response<GetFeaturesResponse>, Status> {
         assert!(request.metadata().contains_key("grpc-timeout"));
         if self.calls.fetch_add(1, Ordering::SeqCst) < self.times {
-            return Err(Status::new(self.code, "come again"));
+            return Err(self.status.clone());
         }
         Ok(Response::new(GetFeaturesResponse::default()))
     }
@@ -50,11 +50,15 @@ async fn client_of(server: Router, deadline: Duration) -> (Client, JoinHandle<()
 
 /// How a call ends, and how many attempts it took.
 async fn tried(times: u32, code: Code, deadline: Duration) -> (Option<Code>, u32) {
+    tried_with(times, Status::new(code, "come again"), deadline).await
+}
+
+async fn tried_with(times: u32, status: Status, deadline: Duration) -> (Option<Code>, u32) {
     let calls = Arc::new(AtomicU32::new(0));
     let busy = Busy {
         calls: Arc::clone(&calls),
         times,
-        code,
+        status,
     };
     let server = Server::builder().add_service(OnlineServiceServer::new(busy));
     let (client, serving) = client_of(server, deadline).await;
@@ -72,7 +76,7 @@ async fn tried(times: u32, code: Code, deadline: Duration) -> (Option<Code>, u32
 impl IngestService for Busy {
     async fn push(&self, _: Request<v1::PushRequest>) -> Result<Response<v1::PushResponse>, Status> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        Err(Status::new(self.code, "come again"))
+        Err(self.status.clone())
     }
 
     async fn flush(&self, _: Request<v1::FlushRequest>) -> Result<Response<v1::FlushResponse>, Status> {
@@ -88,7 +92,7 @@ async fn a_push_without_an_id_is_made_once() {
         let busy = Busy {
             calls: Arc::clone(&calls),
             times: u32::MAX,
-            code: Code::Unavailable,
+            status: Status::unavailable("come again"),
         };
         let server = Server::builder().add_service(IngestServiceServer::new(busy));
         let (client, serving) = client_of(server, deadline).await;
@@ -105,6 +109,11 @@ async fn a_call_is_made_again_within_its_deadline() {
     let long = Duration::from_secs(20);
     assert_eq!(tried(3, Code::Unavailable, long).await, (None, 4));
     assert_eq!(tried(1, Code::ResourceExhausted, long).await, (None, 2));
+    let mut full = Status::resource_exhausted("the disk is full");
+    full.metadata_mut()
+        .insert("grpc-retry-pushback-ms", "-1".parse().unwrap());
+    let exhausted = Some(Code::ResourceExhausted);
+    assert_eq!(tried_with(u32::MAX, full, long).await, (exhausted, 1));
     // What is wrong stays wrong.
     assert_eq!(tried(1, Code::NotFound, long).await, (Some(Code::NotFound), 1));
     let started = Instant::now();
