@@ -7,13 +7,14 @@
 //!   known; both as batches, in memory that does not grow with the rows.
 //! - [`Client::plan`] and [`Client::apply`] change what is defined, [`Client::materialize`] what is served.
 //!
-//! A prediction service, which is `examples/serve.rs`:
+//! A prediction service, which is `examples/serve.rs`, and works with a server (`asof serve`) of a project whose
+//! definitions (`asof apply`) are `examples/payments.toml`:
 //!
 //! ```no_run
 #![doc = include_str!("../examples/serve.rs")]
 //! ```
 //!
-//! A training pipeline, which is `examples/train.rs`:
+//! A training pipeline, which is `examples/train.rs`, and works with the same:
 //!
 //! ```no_run
 #![doc = include_str!("../examples/train.rs")]

@@ -16,29 +16,8 @@ use asof_server::materialize::Materializer;
 use asof_server::{Limits, Listening, ServeParts, serve};
 use tonic::transport::Channel;
 
-const DEFINITIONS: &str = r#"
-[[entity]]
-name = "card"
-keys = { card = "int64" }
-
-[[source]]
-name = "payments"
-schema = { card = "int64", at = "timestamp", amount = "float64", place = "string" }
-event_time = "at"
-
-[[view]]
-name = "last_payment"
-entity = "card"
-source = "payments"
-owner = "ops@example.com"
-[view.features]
-amount = "float64"
-place = "string"
-
-[[service]]
-name = "fraud_v1"
-features = ["last_payment:*"]
-"#;
+/// What the examples are written for.
+const DEFINITIONS: &str = include_str!("../../examples/payments.toml");
 
 /// A server that serves until it is dropped.
 pub(crate) struct Server {
