@@ -4,7 +4,11 @@
 //! tail moves in hops. Hops count from the Unix epoch in UTC, `floor` goes towards minus infinity, and tile `k` of a hop
 //! covers `(k·hop, (k+1)·hop]`, so that a window's tail always lies between two tiles.
 
+mod tiling;
+
 use std::fmt;
+
+pub use tiling::{Tiles, Tiling};
 
 use crate::duration::Duration;
 use crate::time::Timestamp;
