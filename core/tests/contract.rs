@@ -22,13 +22,15 @@
     reason = "tests fail by panicking"
 )]
 
+mod script;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
 use asof_core::duration::Duration;
-use asof_core::key::KeyValue;
 use asof_core::reference::{HistoryRow, Rules, as_of};
-use asof_core::time::{Rounding, Timestamp};
+use asof_core::time::Rounding;
+use script::{key, lines, time};
 
 struct Script {
     rules: Rules,
@@ -106,20 +108,6 @@ fn parse(input: &str) -> Script {
     script
 }
 
-fn key(text: &str) -> Vec<Option<KeyValue>> {
-    text.split('+')
-        .map(|part| match part {
-            "null" => None,
-            "''" => Some(KeyValue::String(String::new())),
-            part => Some(KeyValue::String(part.into())),
-        })
-        .collect()
-}
-
-fn time(text: &str, rounding: Rounding) -> Option<Timestamp> {
-    (text != "null").then(|| Timestamp::parse_rounded(&format!("2013-06-01T{text}Z"), rounding).unwrap())
-}
-
 fn answers(script: &Script) -> Vec<String> {
     let features = script.rows.first().map_or(1, |row| row.values.len());
     script
@@ -150,12 +138,5 @@ fn answers(script: &Script) -> Vec<String> {
             }
             line
         })
-        .collect()
-}
-
-fn lines(text: &str) -> Vec<String> {
-    text.lines()
-        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect()
 }

@@ -21,6 +21,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod script;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -28,11 +30,11 @@ use std::path::Path;
 use asof_core::aggregate::{Aggregation, Function, Partial, Value};
 use asof_core::data_type::DataType;
 use asof_core::duration::Duration;
-use asof_core::key::KeyValue;
 use asof_core::order::RowOrder;
 use asof_core::reference::{HistoryRow, in_window};
-use asof_core::time::{Rounding, Timestamp};
+use asof_core::time::Rounding;
 use asof_core::window::{Window, tile_of};
+use script::{key, lines, time};
 
 struct Script {
     window: Window,
@@ -98,15 +100,6 @@ fn parse(input: &str) -> Script {
         }
     }
     script
-}
-
-fn key(text: &str) -> Vec<Option<KeyValue>> {
-    vec![(text != "null").then(|| KeyValue::String(text.into()))]
-}
-
-fn time(text: &str, rounding: Rounding) -> Option<Timestamp> {
-    let (day, time) = text.split_once('T').unwrap_or(("1", text));
-    (text != "null").then(|| Timestamp::parse_rounded(&format!("2013-06-0{day}T{time}Z"), rounding).unwrap())
 }
 
 fn function(name: &str) -> Aggregation {
@@ -225,11 +218,4 @@ fn text_of(aggregation: &Aggregation, partial: &Partial) -> String {
         }
         other => panic!("{other}"),
     }
-}
-
-fn lines(text: &str) -> Vec<String> {
-    text.lines()
-        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect()
 }

@@ -33,76 +33,57 @@ pub(super) struct ExactSum {
     downs: u64,
 }
 
+/// Which way a number goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    In,
+    /// Out again, after it came in.
+    Out,
+}
+
 impl ExactSum {
-    pub(super) fn add(&mut self, number: f64) {
-        self.add_number(number, false);
-    }
-
-    /// Takes a number out again that was added before.
-    pub(super) fn subtract(&mut self, number: f64) {
-        self.add_number(number, true);
-    }
-
-    fn add_number(&mut self, number: f64, takes_out: bool) {
+    /// Adds a number, or takes it out.
+    pub(super) fn number(&mut self, number: f64, way: Way) {
         let Some((mantissa, exponent)) = parts_of(number) else {
             let count = match number {
                 _ if number.is_nan() => &mut self.nans,
                 _ if number > 0.0 => &mut self.ups,
                 _ => &mut self.downs,
             };
-            *count = match takes_out {
-                true => count.saturating_sub(1),
-                false => *count + 1,
+            *count = match way {
+                Way::In => *count + 1,
+                Way::Out => count.saturating_sub(1),
             };
             return;
         };
-        self.add_scaled(
-            u128::from(mantissa),
-            exponent,
-            number.is_sign_negative() != takes_out,
-        );
+        let negative = number.is_sign_negative() != (way == Way::Out);
+        self.add_scaled(u128::from(mantissa), exponent, negative);
     }
 
-    /// Adds the square of a number.
-    pub(super) fn add_square(&mut self, number: f64) {
-        self.add_number_squared(number, false);
-    }
-
-    /// Takes the square of a number out again that was added before.
-    pub(super) fn subtract_square(&mut self, number: f64) {
-        self.add_number_squared(number, true);
-    }
-
-    fn add_number_squared(&mut self, number: f64, takes_out: bool) {
+    /// The same of its square.
+    pub(super) fn square(&mut self, number: f64, way: Way) {
         match parts_of(number) {
             Some((mantissa, exponent)) => {
                 let mantissa = u128::from(mantissa);
-                self.add_scaled(mantissa * mantissa, 2 * exponent, takes_out);
+                self.add_scaled(mantissa * mantissa, 2 * exponent, way == Way::Out);
             }
-            None => self.add_number(number.abs(), takes_out),
+            None => self.number(number.abs(), way),
         }
     }
 
-    /// Adds a whole number.
-    pub(super) fn add_whole(&mut self, number: i64) {
-        self.add_scaled(u128::from(number.unsigned_abs()), 0, number < 0);
+    /// Adds a whole number, or takes it out.
+    pub(super) fn whole(&mut self, number: i64, way: Way) {
+        self.add_scaled(
+            u128::from(number.unsigned_abs()),
+            0,
+            (number < 0) != (way == Way::Out),
+        );
     }
 
-    /// Takes a whole number out again.
-    pub(super) fn subtract_whole(&mut self, number: i64) {
-        self.add_scaled(u128::from(number.unsigned_abs()), 0, number >= 0);
-    }
-
-    /// Adds the square of a whole number.
-    pub(super) fn add_whole_square(&mut self, number: i64) {
+    /// The same of its square.
+    pub(super) fn whole_square(&mut self, number: i64, way: Way) {
         let magnitude = u128::from(number.unsigned_abs());
-        self.add_scaled(magnitude * magnitude, 0, false);
-    }
-
-    /// Takes the square of a whole number out again.
-    pub(super) fn subtract_whole_square(&mut self, number: i64) {
-        let magnitude = u128::from(number.unsigned_abs());
-        self.add_scaled(magnitude * magnitude, 0, true);
+        self.add_scaled(magnitude * magnitude, 0, way == Way::Out);
     }
 
     /// Adds `magnitude · 2^exponent`, or takes it away.
@@ -384,7 +365,7 @@ mod tests {
 
     fn sum_of(numbers: &[f64]) -> ExactSum {
         let mut sum = ExactSum::default();
-        numbers.iter().for_each(|number| sum.add(*number));
+        numbers.iter().for_each(|number| sum.number(*number, Way::In));
         sum
     }
 
@@ -425,8 +406,8 @@ mod tests {
         assert!(sum_of(&[infinite, -infinite]).rounded().is_nan());
         assert!(sum_of(&[f64::NAN, infinite]).rounded().is_nan());
         let mut sum = sum_of(&[2.0, f64::NAN, infinite]);
-        sum.subtract(f64::NAN);
-        sum.subtract(infinite);
+        sum.number(f64::NAN, Way::Out);
+        sum.number(infinite, Way::Out);
         assert_eq!(sum.rounded(), 2.0);
     }
 
@@ -434,9 +415,9 @@ mod tests {
     fn carries_have_room() {
         let mut sum = ExactSum::default();
         for _ in 0..5 {
-            sum.add(f64::MAX);
+            sum.number(f64::MAX, Way::In);
             sum.additions = ROOM - 1;
-            sum.add(-f64::MAX);
+            sum.number(-f64::MAX, Way::In);
         }
         assert_eq!(sum.rounded(), 0.0);
         assert_eq!(bytes_of(&sum), bytes_of(&ExactSum::default()));
@@ -463,7 +444,7 @@ mod tests {
         #[test]
         fn whole_numbers_add_up(numbers in prop::collection::vec(any::<i64>(), 0..50)) {
             let mut sum = ExactSum::default();
-            numbers.iter().for_each(|number| sum.add_whole(*number));
+            numbers.iter().for_each(|number| sum.whole(*number, Way::In));
             let expected: i128 = numbers.iter().map(|number| i128::from(*number)).sum();
             prop_assert_eq!(sum.rounded(), expected as f64);
         }
@@ -483,8 +464,8 @@ mod tests {
             let mut merged = sum_of(right);
             merged.merge(&sum_of(left));
             prop_assert_eq!(bytes_of(&merged), bytes_of(&whole));
-            passing.iter().for_each(|number| merged.add(*number));
-            passing.iter().rev().for_each(|number| merged.subtract(*number));
+            passing.iter().for_each(|number| merged.number(*number, Way::In));
+            passing.iter().rev().for_each(|number| merged.number(*number, Way::Out));
             prop_assert_eq!(bytes_of(&merged), bytes_of(&whole));
             let bytes = bytes_of(&whole);
             let mut rest = bytes.as_slice();
@@ -499,8 +480,8 @@ mod tests {
         fn variances_are_exact(numbers in prop::collection::vec(-1_000_000_i32..1_000_000, 2..30)) {
             let (mut sum, mut squares) = (ExactSum::default(), ExactSum::default());
             for number in &numbers {
-                sum.add(f64::from(*number));
-                squares.add_square(f64::from(*number));
+                sum.number(f64::from(*number), Way::In);
+                squares.square(f64::from(*number), Way::In);
             }
             let count = numbers.len() as i128;
             let total: i128 = numbers.iter().map(|number| i128::from(*number)).sum();

@@ -5,7 +5,7 @@ use arrow_buffer::i256;
 use super::bytes::{Corrupt, put_count, take, take_byte, take_count};
 use super::distinct::Distinct;
 use super::edge::Edge;
-use super::exact::ExactSum;
+use super::exact::{ExactSum, Way};
 use super::extreme::{Extreme, order, plain};
 use super::quantiles::Quantiles;
 use super::{Aggregation, Function, Kept, State, Value};
@@ -109,30 +109,8 @@ impl Partial {
     /// Adds the value of an event, which is no null; of a [`Function::Count`] without an input any value.
     pub fn add(&mut self, value: Value<'_>, at: RowOrder) {
         match &mut self.0 {
-            Kind::Count(count) => *count += 1,
-            Kind::Whole { count, sum } => {
-                *count += 1;
-                *sum = sum.wrapping_add(whole(value));
-            }
-            Kind::Sum { count, sum } => {
-                *count += 1;
-                match value {
-                    Value::Int(value) => sum.add_whole(value),
-                    value => sum.add(float(value)),
-                }
-            }
-            Kind::Squares { count, sum, squares } => {
-                *count += 1;
-                match value {
-                    Value::Int(value) => {
-                        sum.add_whole(value);
-                        squares.add_whole_square(value);
-                    }
-                    value => {
-                        sum.add(float(value));
-                        squares.add_square(float(value));
-                    }
-                }
+            Kind::Count(_) | Kind::Whole { .. } | Kind::Sum { .. } | Kind::Squares { .. } => {
+                self.count(value, Way::In);
             }
             Kind::Least(least) => {
                 if least
@@ -169,29 +147,41 @@ impl Partial {
 
     /// Takes a value out again that was added, where its [`State::is_reversible`].
     pub fn remove(&mut self, value: Value<'_>) {
+        self.count(value, Way::Out);
+    }
+
+    /// Adds a value to what it can be taken out of again, or takes it out.
+    fn count(&mut self, value: Value<'_>, way: Way) {
+        let counted = |count: u64| match way {
+            Way::In => count + 1,
+            Way::Out => count.saturating_sub(1),
+        };
         match &mut self.0 {
-            Kind::Count(count) => *count -= 1,
+            Kind::Count(count) => *count = counted(*count),
             Kind::Whole { count, sum } => {
-                *count -= 1;
-                *sum = sum.wrapping_sub(whole(value));
+                *count = counted(*count);
+                *sum = match way {
+                    Way::In => sum.wrapping_add(whole(value)),
+                    Way::Out => sum.wrapping_sub(whole(value)),
+                };
             }
             Kind::Sum { count, sum } => {
-                *count -= 1;
+                *count = counted(*count);
                 match value {
-                    Value::Int(value) => sum.subtract_whole(value),
-                    value => sum.subtract(float(value)),
+                    Value::Int(value) => sum.whole(value, way),
+                    value => sum.number(float(value), way),
                 }
             }
             Kind::Squares { count, sum, squares } => {
-                *count -= 1;
+                *count = counted(*count);
                 match value {
                     Value::Int(value) => {
-                        sum.subtract_whole(value);
-                        squares.subtract_whole_square(value);
+                        sum.whole(value, way);
+                        squares.whole_square(value, way);
                     }
                     value => {
-                        sum.subtract(float(value));
-                        squares.subtract_square(float(value));
+                        sum.number(float(value), way);
+                        squares.square(float(value), way);
                     }
                 }
             }
