@@ -85,7 +85,7 @@ impl Comparison {
         });
     }
 
-    /// Judges a figure by others of the same kind.
+    /// Judges a figure by others of the same kind, where there are any.
     pub fn verdict(
         &mut self,
         case: &str,
@@ -94,6 +94,9 @@ impl Comparison {
         against: Vec<(String, f64)>,
         wanted: Wanted,
     ) {
+        if against.is_empty() {
+            return;
+        }
         self.verdicts.push(Verdict {
             case: case.to_owned(),
             measure,

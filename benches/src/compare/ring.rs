@@ -94,7 +94,7 @@ impl<'a> Ring<'a> {
                 .get(at)
                 .and_then(|runs| Spread::of(runs.peaks.iter().copied()));
             if let Some(ours) = ours {
-                self.verdict(
+                self.found.verdict(
                     &label,
                     MEMORY,
                     ours.median,
@@ -134,20 +134,8 @@ impl<'a> Ring<'a> {
 
     /// Judges a median in seconds by its ratio to the least of others.
     pub(super) fn time(&mut self, case: &str, ours: f64, against: Vec<(String, f64)>, most: f64) {
-        self.verdict(case, TIME, ours, against, Wanted::AtMost(most));
-    }
-
-    fn verdict(
-        &mut self,
-        case: &str,
-        measure: &'static str,
-        ours: f64,
-        against: Vec<(String, f64)>,
-        wanted: Wanted,
-    ) {
-        if !against.is_empty() {
-            self.found.verdict(case, measure, ours, against, wanted);
-        }
+        self.found
+            .verdict(case, TIME, ours, against, Wanted::AtMost(most));
     }
 
     pub(super) fn figure(&mut self, measure: &str, unit: &'static str, runs: impl IntoIterator<Item = f64>) {
