@@ -15,7 +15,7 @@ use tonic::{Code, Request, Response, Status};
 use crate::{Client, Error};
 
 /// How long a call may take with all its attempts, where the client has no deadline of its own.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(10);
 /// How long to wait before the second attempt; twice as long before each further one, up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ impl Client {
         M: Clone,
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        self.repeated_for(DEADLINE, DEADLINE, message, call).await
+        self.repeated_for(self.again(), DEADLINE, message, call).await
     }
 
     /// Makes a call again for so long as it is not answered; an attempt may take `usual`, where the client has no
@@ -98,15 +98,16 @@ impl Client {
         request
     }
 
-    /// What a call gives that is over within the client's deadline, if it has one.
-    pub(crate) async fn in_time<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        match self.deadline {
-            None => call.await,
-            Some(deadline) => match tokio::time::timeout(deadline, call).await {
-                Ok(result) => result,
-                Err(_) => Err(Status::deadline_exceeded(out_of_time(deadline)).into()),
-            },
-        }
+    /// How long calls are made again.
+    pub(crate) fn again(&self) -> Duration {
+        self.deadline.unwrap_or(DEADLINE)
+    }
+
+    /// When a call is over that begins now.
+    pub(crate) fn end(&self) -> End {
+        End(self
+            .deadline
+            .map(|deadline| (Instant::now() + deadline, deadline)))
     }
 
     pub(crate) fn clients(&self) -> Clients {
@@ -122,12 +123,28 @@ impl Client {
     }
 }
 
+/// When a call is over, its answer included, and how long it had; nothing where its client gives it all the time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End(Option<(Instant, Duration)>);
+
+impl End {
+    /// What comes by then.
+    pub(crate) async fn in_time<T>(self, what: impl Future<Output = T>) -> Result<T, Error> {
+        match self.0 {
+            None => Ok(what.await),
+            Some((at, deadline)) => tokio::time::timeout_at(at.into(), what)
+                .await
+                .map_err(|_| Status::deadline_exceeded(out_of_time(deadline)).into()),
+        }
+    }
+}
+
 /// Whether a server says that it is of no use to make the call again, as where its disk is full.
 fn is_pushed_back(status: &Status) -> bool {
     let pushback = status.metadata().get("grpc-retry-pushback-ms");
     pushback.is_some_and(|wait| wait.as_bytes().starts_with(b"-"))
 }
 
-pub(crate) fn out_of_time(deadline: Duration) -> String {
+fn out_of_time(deadline: Duration) -> String {
     format!("the server did not answer within {deadline:?}")
 }

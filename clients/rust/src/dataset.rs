@@ -10,11 +10,10 @@ use arrow_schema::{Schema, SchemaRef};
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::{Duration, Instant};
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 
 use crate::Error;
-use crate::call::out_of_time;
+use crate::call::End;
 
 /// A dataset that a server makes while its rows are taken. Dropped, it ends the server's work.
 pub struct Dataset {
@@ -25,24 +24,8 @@ pub struct Dataset {
     /// Why the spine broke off, where it did.
     failed: Arc<OnceLock<String>>,
     /// When its rows have to be there.
-    end: Option<End>,
+    end: End,
     ended: bool,
-}
-
-/// When a call is over, which had so long.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct End {
-    at: Instant,
-    deadline: Duration,
-}
-
-impl End {
-    pub(crate) fn after(deadline: Duration) -> Self {
-        Self {
-            at: Instant::now() + deadline,
-            deadline,
-        }
-    }
 }
 
 /// What a server says of a dataset behind its last row.
@@ -60,7 +43,7 @@ impl Dataset {
     pub(crate) async fn begin(
         answer: Streaming<FlightData>,
         failed: Arc<OnceLock<String>>,
-        end: Option<End>,
+        end: End,
     ) -> Result<Self, Error> {
         let last = Arc::new(Mutex::new(None));
         let seen = Arc::clone(&last);
@@ -130,12 +113,7 @@ impl Dataset {
     }
 
     async fn payload(&mut self) -> Result<Option<DecodedPayload>, Error> {
-        let next = match self.end {
-            None => self.messages.next().await,
-            Some(End { at, deadline }) => tokio::time::timeout_at(at, self.messages.next())
-                .await
-                .map_err(|_| Status::deadline_exceeded(out_of_time(deadline)))?,
-        };
+        let next = self.end.in_time(self.messages.next()).await?;
         if let Some(error) = self.failed.get() {
             return Err(Error::Rows(error.clone()));
         }

@@ -9,7 +9,6 @@ use arrow_schema::SchemaRef;
 use futures::Stream;
 use serde::Serialize;
 
-use crate::dataset::End;
 use crate::{Client, Dataset, Error, upload};
 
 /// The most bytes of one message.
@@ -165,12 +164,14 @@ impl Client {
         // The dataset of rows that broke off is never given.
         let (messages, failed) = upload::messages(json(extract)?, schema, spine);
         let end = self.end();
-        let answer = async { Ok(self.flight().do_exchange(self.request_with_end(messages)).await?) };
-        let answer = self.in_time(answer).await;
+        let mut flight = self.flight();
+        let answer = end
+            .in_time(flight.do_exchange(self.request_with_end(messages)))
+            .await;
         if let Some(error) = failed.get() {
             return Err(Error::Rows(error.clone()));
         }
-        Dataset::begin(answer?.into_inner(), failed, end).await
+        Dataset::begin(answer??.into_inner(), failed, end).await
     }
 
     /// The features of every key that is known, sorted by key, then time.
@@ -194,12 +195,8 @@ impl Client {
     async fn get(&self, ticket: String) -> Result<Dataset, Error> {
         let ticket = Ticket::new(ticket);
         let end = self.end();
-        let answer = self.in_time(async { Ok(self.flight().do_get(self.request(ticket)).await?) });
-        Dataset::begin(answer.await?.into_inner(), Arc::default(), end).await
-    }
-
-    fn end(&self) -> Option<End> {
-        self.deadline.map(End::after)
+        let answer = end.in_time(self.flight().do_get(self.request(ticket))).await??;
+        Dataset::begin(answer.into_inner(), Arc::default(), end).await
     }
 
     pub(crate) fn flight(&self) -> FlightServiceClient<tonic::transport::Channel> {

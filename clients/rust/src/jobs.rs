@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use asof_proto::v1;
 
-use crate::call::DEADLINE;
 use crate::{Client, Error};
 
 /// How long rows may be counted: all of them are read.
@@ -39,9 +38,12 @@ impl Client {
     /// What is served of each view, and how far behind it is.
     pub async fn status(&self) -> Result<v1::GetStatusResponse, Error> {
         let request = v1::GetStatusRequest {};
-        self.repeated_for(DEADLINE, COUNTING, &request, |mut clients, request| async move {
-            clients.jobs.get_status(request).await
-        })
+        self.repeated_for(
+            self.again(),
+            COUNTING,
+            &request,
+            |mut clients, request| async move { clients.jobs.get_status(request).await },
+        )
         .await
     }
 }

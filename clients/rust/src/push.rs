@@ -7,7 +7,6 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 use asof_proto::v1;
 
-use crate::call::DEADLINE;
 use crate::{Client, Error};
 
 /// What became of rows that were pushed.
@@ -57,11 +56,14 @@ impl Client {
         // Without an id every attempt is a push of its own.
         let again_for = match request.request_id.is_empty() {
             true => Duration::ZERO,
-            false => DEADLINE,
+            false => self.again(),
         };
-        self.repeated_for(again_for, DEADLINE, request, |mut clients, request| async move {
-            clients.ingest.push(request).await
-        })
+        self.repeated_for(
+            again_for,
+            self.again(),
+            request,
+            |mut clients, request| async move { clients.ingest.push(request).await },
+        )
         .await
     }
 

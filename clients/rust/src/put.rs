@@ -106,7 +106,7 @@ impl Client {
         S: Stream<Item = Result<RecordBatch, String>> + Send + 'static,
     {
         let (messages, failed) = upload::messages(command.to_string(), schema, rows);
-        let told = self.in_time(async {
+        let told = self.end().in_time(async {
             let answer = self.flight().do_put(self.request_with_end(messages)).await?;
             let results = answer.into_inner().map_err(Error::from);
             let told = results.and_then(async |result| {
@@ -114,7 +114,7 @@ impl Client {
             });
             told.try_collect().await
         });
-        let told = told.await;
+        let told = told.await.flatten();
         match failed.get() {
             Some(error) => Err(Error::Rows(error.clone())),
             None => told,
