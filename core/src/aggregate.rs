@@ -15,6 +15,7 @@ mod extreme;
 mod partial;
 mod quantiles;
 mod sweep;
+mod values;
 
 use std::fmt;
 
@@ -22,6 +23,7 @@ pub use bytes::Corrupt;
 pub use distinct::MOST_EXACT;
 pub use partial::Partial;
 pub use sweep::{Events, Place, Wanted, sweep};
+pub use values::Values;
 
 use crate::data_type::DataType;
 use edge::End;
@@ -60,6 +62,22 @@ pub enum Function {
 }
 
 impl Function {
+    /// The words of all functions in definitions.
+    pub const WORDS: [&str; 12] = [
+        "count",
+        "sum",
+        "mean",
+        "min",
+        "max",
+        "variance",
+        "stddev",
+        "first",
+        "last",
+        "last_n",
+        "count_distinct",
+        "approx_quantile",
+    ];
+
     /// The word for it in definitions.
     pub const fn as_str(self) -> &'static str {
         match self {

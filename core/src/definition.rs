@@ -3,7 +3,11 @@
 //! These are the meanings; the shapes in which files, the registry and the wire write them are
 //! kept apart, in `asof-registry` and `asof-proto`.
 
+mod aggregates;
+
 use std::collections::BTreeMap;
+
+pub use aggregates::{Aggregate, AggregateError, Aggregates, Input, InputText, NamedWindow, Windowed};
 
 use crate::data_type::{DataType, KeyType};
 use crate::duration::Duration;
@@ -99,6 +103,11 @@ impl Feature {
     pub fn source_column(&self) -> &str {
         self.column.as_deref().unwrap_or(self.name.as_str())
     }
+
+    /// All on which its stored values depend, as text.
+    fn shape(&self) -> String {
+        format!("{} {} {:?}", self.name, self.data_type, self.source_column())
+    }
 }
 
 /// What the features of a view are computed from.
@@ -107,6 +116,8 @@ impl Feature {
 pub enum ViewKind {
     /// Columns of the row that wins (whole rows, as they are).
     Features(Vec<Feature>),
+    /// What is computed of the events of windows.
+    Aggregates(Aggregates),
 }
 
 /// A named set of features of one entity.
@@ -131,7 +142,34 @@ impl View {
     pub fn features(&self) -> &[Feature] {
         match &self.kind {
             ViewKind::Features(features) => features,
+            ViewKind::Aggregates(aggregates) => aggregates.features(),
         }
+    }
+
+    /// What is read of each row of the source: the features, or the values that aggregates are computed of.
+    pub fn stored(&self) -> &[Feature] {
+        match &self.kind {
+            ViewKind::Features(features) => features,
+            ViewKind::Aggregates(aggregates) => aggregates.stored(),
+        }
+    }
+
+    /// Its aggregates, where it has such.
+    pub fn aggregates(&self) -> Option<&Aggregates> {
+        match &self.kind {
+            ViewKind::Features(_) => None,
+            ViewKind::Aggregates(aggregates) => Some(aggregates),
+        }
+    }
+
+    /// The view with some of its features only, in the given order.
+    #[must_use]
+    pub fn narrowed(&self, features: &[Feature]) -> Self {
+        let kind = match &self.kind {
+            ViewKind::Features(_) => ViewKind::Features(features.to_vec()),
+            ViewKind::Aggregates(aggregates) => ViewKind::Aggregates(aggregates.narrowed(features)),
+        };
+        Self { kind, ..self.clone() }
     }
 
     /// The feature of that name.
@@ -264,19 +302,10 @@ impl BoundView {
             source.deleted,
             source.sql,
         ));
-        let features = self
-            .view
-            .features()
-            .iter()
-            .map(|feature| {
-                format!(
-                    "{} {} {:?}",
-                    feature.name,
-                    feature.data_type,
-                    feature.source_column()
-                )
-            })
-            .collect();
+        let features = match &self.view.kind {
+            ViewKind::Features(features) => features.iter().map(Feature::shape).collect(),
+            ViewKind::Aggregates(aggregates) => aggregates.shapes().collect(),
+        };
         StoredShape { rows, features }
     }
 }

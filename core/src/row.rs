@@ -20,9 +20,12 @@ mod read;
 mod take;
 mod write;
 
+pub use column::ColumnBuilder;
 pub use packed::{Lane, Layout, Packed, PackedMismatch, Packer, Slot};
 pub use read::{RowDecoder, SchemaMismatch};
+pub use take::fields_of;
 pub use write::RowEncoder;
+pub(crate) use write::Writer;
 
 use crate::data_type::DataType;
 use crate::order::{ORDER_LEN, RowOrder};

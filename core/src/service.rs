@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::data_type::KeyType;
-use crate::definition::{
-    BoundView, Definitions, Feature, FrozenEntry, Select, ServiceEntry, View, ViewKind, column_name,
-};
+use crate::definition::{BoundView, Definitions, Feature, FrozenEntry, Select, ServiceEntry, column_name};
 use crate::name::{FeatureName, Prefix, ViewName};
 
 /// One view, read once per row under one set of the caller's columns.
@@ -33,12 +31,8 @@ impl ViewRead {
 
     /// The view with only the features that are returned.
     pub fn narrowed(&self) -> BoundView {
-        let view = View {
-            kind: ViewKind::Features(self.features.clone()),
-            ..self.bound.view.clone()
-        };
         BoundView {
-            view,
+            view: self.bound.view.narrowed(&self.features),
             ..self.bound.clone()
         }
     }

@@ -17,7 +17,7 @@ use crate::data_type::DataType;
 
 /// A column under construction, of the Arrow type of its [`DataType`].
 #[derive(Debug)]
-pub(super) struct ColumnBuilder(Kind);
+pub struct ColumnBuilder(Kind);
 
 #[derive(Debug)]
 enum Kind {
@@ -62,7 +62,7 @@ struct MapBuilder {
 
 impl ColumnBuilder {
     /// An empty column of values of `data_type`.
-    pub(super) fn new(data_type: &DataType) -> Self {
+    pub fn new(data_type: &DataType) -> Self {
         let nulls = || NullBufferBuilder::new(0);
         Self(match (data_type, data_type.to_arrow()) {
             (DataType::Bool, _) => Kind::Bool(BooleanBuilder::new()),
@@ -111,7 +111,7 @@ impl ColumnBuilder {
     }
 
     /// Appends a null.
-    pub(super) fn push_null(&mut self) {
+    pub fn push_null(&mut self) {
         match &mut self.0 {
             Kind::Bool(builder) => builder.append_null(),
             Kind::Int32(builder) => builder.append_null(),
@@ -144,8 +144,12 @@ impl ColumnBuilder {
         }
     }
 
-    /// Appends the value at the start of `rest` and moves `rest` past it.
-    pub(super) fn push(&mut self, rest: &mut &[u8]) -> Result<(), RowCorrupt> {
+    /// Appends the value at the start of `rest`, as stored rows write it, and moves `rest` past it.
+    ///
+    /// # Errors
+    ///
+    /// Bytes that are no such value; the column is of no use then.
+    pub fn push(&mut self, rest: &mut &[u8]) -> Result<(), RowCorrupt> {
         match &mut self.0 {
             Kind::Bool(builder) => builder.append_value(take_bool(rest)?),
             Kind::Int32(builder) => push_number(builder, rest, i32::from_le_bytes)?,
@@ -210,7 +214,11 @@ impl ColumnBuilder {
     }
 
     /// The column as an array.
-    pub(super) fn finish(self) -> Result<ArrayRef, RowCorrupt> {
+    ///
+    /// # Errors
+    ///
+    /// Nested values that are more than an array holds.
+    pub fn finish(self) -> Result<ArrayRef, RowCorrupt> {
         Ok(match self.0 {
             Kind::Bool(mut builder) => Arc::new(builder.finish()),
             Kind::Int32(mut builder) => Arc::new(builder.finish()),

@@ -1,6 +1,6 @@
 //! Values off the front of stored bytes.
 
-use super::RowCorrupt;
+use super::{RowCorrupt, RowSchema};
 use crate::data_type::DataType;
 
 pub(super) fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8], RowCorrupt> {
@@ -75,4 +75,27 @@ fn skip_body(len: usize, item: &DataType, rest: &mut &[u8]) -> Result<(), RowCor
     (0..len)
         .filter(|at| !is_null(bitmap, *at))
         .try_for_each(|_| skip(item, rest))
+}
+
+/// The stored values of a row, out of its body, one a field; `None` for a null.
+///
+/// # Errors
+///
+/// A body that is not of the schema.
+pub fn fields_of<'a>(schema: &RowSchema, body: &'a [u8]) -> Result<Vec<Option<&'a [u8]>>, RowCorrupt> {
+    let mut rest = body;
+    let nulls = take(&mut rest, schema.fields.len().div_ceil(8))?;
+    let fields = schema.fields.iter().enumerate().map(|(at, field)| {
+        if is_null(nulls, at) {
+            return Ok(None);
+        }
+        let before = rest;
+        skip(&field.data_type, &mut rest)?;
+        Ok(before.get(..before.len() - rest.len()))
+    });
+    let fields = fields.collect::<Result<_, _>>()?;
+    match rest.is_empty() {
+        true => Ok(fields),
+        false => Err(RowCorrupt::Body),
+    }
 }

@@ -11,6 +11,7 @@ use arrow_array::{
 };
 
 use super::{CRC_LEN, DELETED, RowSchema};
+use crate::aggregate::Value;
 use crate::data_type::DataType;
 use crate::key::ColumnMismatch;
 use crate::order::RowOrder;
@@ -74,8 +75,9 @@ fn write_body<'a>(values: impl ExactSizeIterator<Item = (&'a Writer, usize)> + C
     }
 }
 
+/// A column whose values are written as stored rows have them.
 #[derive(Debug)]
-enum Writer {
+pub(crate) enum Writer {
     Bool(BooleanArray),
     Int32(PrimitiveArray<Int32Type>),
     Int64(PrimitiveArray<Int64Type>),
@@ -94,7 +96,7 @@ enum Writer {
 
 impl Writer {
     /// `None` where the array has not the Arrow type of `data_type`.
-    fn of(data_type: &DataType, array: &ArrayRef) -> Option<Self> {
+    pub(crate) fn of(data_type: &DataType, array: &ArrayRef) -> Option<Self> {
         if *array.data_type() != data_type.to_arrow() {
             return None;
         }
@@ -134,7 +136,7 @@ impl Writer {
         })
     }
 
-    fn is_null(&self, at: usize) -> bool {
+    pub(crate) fn is_null(&self, at: usize) -> bool {
         match self {
             Self::Bool(array) => array.is_null(at),
             Self::Int32(array) => array.is_null(at),
@@ -153,7 +155,24 @@ impl Writer {
         }
     }
 
-    fn write(&self, at: usize, bytes: &mut Vec<u8>) {
+    /// A value as aggregates take it; `None` for types that have no such form.
+    pub(crate) fn value(&self, at: usize) -> Option<Value<'_>> {
+        Some(match self {
+            Self::Bool(array) => Value::Bool(array.value(at)),
+            Self::Int32(array) => Value::Int(array.value(at).into()),
+            Self::Date(array) => Value::Int(array.value(at).into()),
+            Self::Int64(array) => Value::Int(array.value(at)),
+            Self::Timestamp(array) => Value::Int(array.value(at)),
+            Self::Float32(array) => Value::Float(array.value(at).into()),
+            Self::Float64(array) => Value::Float(array.value(at)),
+            Self::Decimal(array) => Value::Decimal(array.value(at)),
+            Self::String(array) => Value::Bytes(array.value(at).as_bytes()),
+            Self::Bytes(array) => Value::Bytes(array.value(at)),
+            Self::Embedding(..) | Self::List(..) | Self::Struct(..) | Self::Map(..) => return None,
+        })
+    }
+
+    pub(crate) fn write(&self, at: usize, bytes: &mut Vec<u8>) {
         match self {
             Self::Bool(array) => bytes.push(u8::from(array.value(at))),
             Self::Int32(array) => bytes.extend_from_slice(&array.value(at).to_le_bytes()),

@@ -1,0 +1,531 @@
+//! What a view computes of the events of windows.
+
+use std::fmt;
+
+use super::Feature;
+use crate::aggregate::{Aggregation, Function, InputMismatch, State};
+use crate::data_type::DataType;
+use crate::duration::Duration;
+use crate::name::{FeatureName, NameError};
+use crate::window::{HopTooLong, Window};
+
+/// The aggregates of a view, and the features that they give.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aggregates {
+    hop: Option<Duration>,
+    list: Vec<Aggregate>,
+    features: Vec<Feature>,
+    windowed: Vec<Windowed>,
+    inputs: Vec<Input>,
+    stored: Vec<Feature>,
+    states: Vec<(usize, State)>,
+}
+
+/// What is computed of a column or an expression, over some windows, as its definition says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aggregate {
+    /// What the names of its features begin with, where that is not the input and the function.
+    pub name: Option<String>,
+    /// What it is computed of; nothing where events are counted.
+    pub input: Option<InputText>,
+    /// As which type the input is read; where events or values are counted that does not matter.
+    pub input_type: DataType,
+    /// The function, or several quantiles.
+    pub functions: Vec<Function>,
+    /// The windows, in the order in which they are listed.
+    pub windows: Vec<NamedWindow>,
+    /// A row-wise condition: other events do not count.
+    pub filter: Option<String>,
+    /// What it is, in a sentence.
+    pub description: Option<String>,
+}
+
+/// Where the values of an aggregate come from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InputText {
+    /// A column of the source.
+    Column(String),
+    /// A row-wise expression over its columns.
+    Expression(String),
+}
+
+/// A window as it is written, which the names of its features end with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedWindow {
+    /// A duration as it was written, or `all`.
+    text: String,
+    /// `None` for all events.
+    length: Option<Duration>,
+}
+
+/// One feature of a view of aggregates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Windowed {
+    /// What is computed.
+    pub aggregation: Aggregation,
+    /// Of which events.
+    pub window: Window,
+    /// From which of [`Aggregates::states`].
+    pub state: usize,
+}
+
+/// Values that aggregates are computed of, one an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// Where they come from; every event has one where that is nothing.
+    pub of: Option<InputText>,
+    /// Other events have none.
+    pub filter: Option<String>,
+    /// Whether only that there is a value counts: it is `true` then.
+    pub is_counted: bool,
+    /// The type as which values are given.
+    pub data_type: DataType,
+}
+
+/// Why aggregates cannot be computed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AggregateError {
+    /// A name that a feature would have.
+    #[error("a feature would be named {name:?}: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: NameError,
+    },
+    /// Two features of one name.
+    #[error("two features would be named {0:?}: give one of the aggregates another name")]
+    Duplicate(FeatureName),
+    /// The function does not take such values.
+    #[error(transparent)]
+    Input(#[from] InputMismatch),
+    /// The hop is longer than a window.
+    #[error(transparent)]
+    Hop(#[from] HopTooLong),
+    /// Only `count` takes no input.
+    #[error("{0} has no input: name a column with input, or write an expression")]
+    NoInput(Function),
+    /// An expression is no name.
+    #[error("it has an expression and no name")]
+    NoName,
+}
+
+impl NamedWindow {
+    /// Reads a duration, or `all`; `None` where it is neither.
+    pub fn parse(text: &str) -> Option<Self> {
+        let length = match text {
+            "all" => None,
+            text => Some(Duration::parse(text).ok()?),
+        };
+        Some(Self {
+            text: text.to_owned(),
+            length,
+        })
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether both are the same however they are written.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.length == other.length
+    }
+
+    fn window(&self, hop: Option<Duration>) -> Result<Window, HopTooLong> {
+        self.length
+            .map_or(Ok(Window::All), |length| Window::last(length, hop))
+    }
+}
+
+impl InputText {
+    /// The text of either.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Column(text) | Self::Expression(text) => text,
+        }
+    }
+}
+
+impl Input {
+    /// All on which its values depend, as text.
+    fn shape(&self) -> String {
+        let of = match &self.of {
+            None => "events".to_owned(),
+            Some(InputText::Column(column)) => format!("column {column:?}"),
+            Some(InputText::Expression(expression)) => format!("expression {expression:?}"),
+        };
+        let filter = self.filter.as_deref();
+        format!(
+            "{of} where {:?} as {}",
+            filter.unwrap_or_default(),
+            self.data_type
+        )
+    }
+}
+
+impl fmt::Display for Input {
+    /// As messages call it: `amount where amount > 0`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.of.as_ref().map_or("events", InputText::as_str))?;
+        match &self.filter {
+            Some(filter) => write!(f, " where {filter}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Aggregate {
+    /// The features with what each is computed of, where the view sets a hop or not.
+    ///
+    /// # Errors
+    ///
+    /// What it cannot compute, and names that features cannot have.
+    pub fn features(
+        &self,
+        hop: Option<Duration>,
+    ) -> Result<Vec<(Feature, Input, Aggregation, Window)>, AggregateError> {
+        let mut features = Vec::new();
+        for function in &self.functions {
+            let input = self.input_of(*function)?;
+            let aggregation = Aggregation::new(*function, self.input_type_of(*function))?;
+            for window in &self.windows {
+                let name = self.feature_name(*function, window)?;
+                let feature = Feature {
+                    name: FeatureName::parse(&name)
+                        .map_err(|reason| AggregateError::Name { name, reason })?,
+                    data_type: aggregation.output(),
+                    column: None,
+                    description: self.description.clone(),
+                };
+                features.push((feature, input.clone(), aggregation.clone(), window.window(hop)?));
+            }
+        }
+        Ok(features)
+    }
+
+    /// What the names of its features begin with.
+    ///
+    /// # Errors
+    ///
+    /// There is an expression, and no name.
+    pub fn stem(&self, function: Function) -> Result<String, AggregateError> {
+        match (&self.name, &self.input) {
+            (Some(name), _) => Ok(name.clone()),
+            (None, Some(InputText::Column(column))) => Ok(format!("{column}_{function}")),
+            (None, None) => Ok(function.as_str().to_owned()),
+            (None, Some(InputText::Expression(_))) => Err(AggregateError::NoName),
+        }
+    }
+
+    fn feature_name(&self, function: Function, window: &NamedWindow) -> Result<String, AggregateError> {
+        let quantile = match function {
+            Function::ApproxQuantile(millionths) => format!("_p{}", percent(millionths)),
+            _ => String::new(),
+        };
+        Ok(format!("{}_{}{quantile}", self.stem(function)?, window.as_str()))
+    }
+
+    fn input_type_of(&self, function: Function) -> DataType {
+        match function {
+            Function::Count => DataType::Bool,
+            _ => self.input_type.clone(),
+        }
+    }
+
+    fn input_of(&self, function: Function) -> Result<Input, AggregateError> {
+        let is_counted = function == Function::Count;
+        if self.input.is_none() && !is_counted {
+            return Err(AggregateError::NoInput(function));
+        }
+        let aggregation = Aggregation::new(function, self.input_type_of(function))?;
+        Ok(Input {
+            of: self.input.clone(),
+            filter: self.filter.clone(),
+            is_counted,
+            data_type: aggregation.values(),
+        })
+    }
+}
+
+/// Millionths as per cent, such as `50` or `99_9`.
+fn percent(millionths: u32) -> String {
+    let (whole, rest) = (millionths / 10_000, millionths % 10_000);
+    if rest == 0 {
+        return whole.to_string();
+    }
+    let rest = format!("{rest:04}");
+    format!("{whole}_{}", rest.trim_end_matches('0'))
+}
+
+impl Aggregates {
+    /// The aggregates of a view that sets a hop for its windows or not.
+    ///
+    /// # Errors
+    ///
+    /// What one of them cannot compute, and two features of one name.
+    pub fn new(hop: Option<Duration>, list: Vec<Aggregate>) -> Result<Self, AggregateError> {
+        let mut aggregates = Self {
+            hop,
+            list: Vec::new(),
+            features: Vec::new(),
+            windowed: Vec::new(),
+            inputs: Vec::new(),
+            stored: Vec::new(),
+            states: Vec::new(),
+        };
+        for aggregate in &list {
+            for (feature, input, aggregation, window) in aggregate.features(hop)? {
+                if aggregates.features.iter().any(|known| known.name == feature.name) {
+                    return Err(AggregateError::Duplicate(feature.name));
+                }
+                aggregates.push(feature, &input, aggregation, window);
+            }
+        }
+        aggregates.list = list;
+        Ok(aggregates)
+    }
+
+    fn push(&mut self, feature: Feature, input: &Input, aggregation: Aggregation, window: Window) {
+        let input = match self.inputs.iter().position(|known| known == input) {
+            Some(known) => known,
+            None => {
+                self.stored.push(Feature {
+                    // That of the first feature that is computed of it.
+                    name: feature.name.clone(),
+                    data_type: input.data_type.clone(),
+                    column: Some(input.to_string()),
+                    description: None,
+                });
+                self.inputs.push(input.clone());
+                self.inputs.len() - 1
+            }
+        };
+        let state = (input, aggregation.state());
+        let state = self
+            .states
+            .iter()
+            .position(|known| *known == state)
+            .unwrap_or_else(|| {
+                self.states.push(state);
+                self.states.len() - 1
+            });
+        self.features.push(feature);
+        self.windowed.push(Windowed {
+            aggregation,
+            window,
+            state,
+        });
+    }
+
+    /// The same with some of its features only, in the given order, and what these need.
+    #[must_use]
+    pub fn narrowed(&self, features: &[Feature]) -> Self {
+        let mut narrowed = Self {
+            hop: self.hop,
+            list: self.list.clone(),
+            features: Vec::new(),
+            windowed: Vec::new(),
+            inputs: Vec::new(),
+            stored: Vec::new(),
+            states: Vec::new(),
+        };
+        for feature in features {
+            let mut all = self.features.iter().zip(&self.windowed);
+            let Some((_, windowed)) = all.find(|(known, _)| known.name == feature.name) else {
+                continue;
+            };
+            if let Some(input) = self.input_of(windowed) {
+                let aggregation = windowed.aggregation.clone();
+                narrowed.push(feature.clone(), input, aggregation, windowed.window);
+            }
+        }
+        narrowed
+    }
+
+    /// The input of a feature.
+    pub fn input_of(&self, windowed: &Windowed) -> Option<&Input> {
+        let (input, _) = self.states.get(windowed.state)?;
+        self.inputs.get(*input)
+    }
+
+    /// All on which the values of each feature depend, as text.
+    pub(super) fn shapes(&self) -> impl Iterator<Item = String> {
+        let features = self.features.iter().zip(&self.windowed);
+        features.map(|(feature, windowed)| {
+            let aggregation = &windowed.aggregation;
+            let parameter = match aggregation.function() {
+                Function::LastN(most) => most.into(),
+                Function::ApproxQuantile(millionths) => millionths,
+                _ => 0,
+            };
+            let window = match windowed.window {
+                Window::Last { length, hop } => format!("{} by {}", length.micros(), hop.micros()),
+                Window::All => "all".to_owned(),
+            };
+            format!(
+                "{} {} {} {parameter} of {} over {window}",
+                feature.name,
+                feature.data_type,
+                aggregation.function(),
+                self.input_of(windowed).map_or_else(String::new, Input::shape),
+            )
+        })
+    }
+
+    /// The hop that the view sets.
+    pub fn hop(&self) -> Option<Duration> {
+        self.hop
+    }
+
+    /// The aggregates as their definition lists them.
+    pub fn list(&self) -> &[Aggregate] {
+        &self.list
+    }
+
+    /// The features, in the order of the aggregates, their functions and their windows.
+    pub fn features(&self) -> &[Feature] {
+        &self.features
+    }
+
+    /// What each of the features is.
+    pub fn windowed(&self) -> &[Windowed] {
+        &self.windowed
+    }
+
+    /// The values that are read of each event, each once.
+    pub fn inputs(&self) -> &[Input] {
+        &self.inputs
+    }
+
+    /// The same as columns.
+    pub fn stored(&self) -> &[Feature] {
+        &self.stored
+    }
+
+    /// What is kept of which of the inputs, each once.
+    pub fn states(&self) -> &[(usize, State)] {
+        &self.states
+    }
+
+    /// The windows of a state, each once, in the order of the features.
+    pub fn windows_of(&self, state: usize) -> Vec<Window> {
+        let mut windows = Vec::new();
+        for windowed in self.windowed.iter().filter(|windowed| windowed.state == state) {
+            if !windows.contains(&windowed.window) {
+                windows.push(windowed.window);
+            }
+        }
+        windows
+    }
+
+    /// All windows, each once.
+    pub fn windows(&self) -> Vec<Window> {
+        let mut windows: Vec<Window> = self.windowed.iter().map(|windowed| windowed.window).collect();
+        windows.sort_unstable();
+        windows.dedup();
+        windows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn aggregate(input: Option<&str>, functions: &[Function], windows: &[&str]) -> Aggregate {
+        Aggregate {
+            name: None,
+            input: input.map(|input| InputText::Column(input.into())),
+            input_type: DataType::Float64,
+            functions: functions.to_vec(),
+            windows: windows
+                .iter()
+                .map(|text| NamedWindow::parse(text).unwrap())
+                .collect(),
+            filter: None,
+            description: None,
+        }
+    }
+
+    fn names(aggregates: &Aggregates) -> Vec<&str> {
+        aggregates
+            .features()
+            .iter()
+            .map(|feature| feature.name.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn features_are_named_by_input_function_and_window() {
+        let quantiles = [
+            Function::ApproxQuantile(500_000),
+            Function::ApproxQuantile(999_000),
+        ];
+        let aggregates = Aggregates::new(
+            None,
+            vec![
+                aggregate(Some("delay"), &[Function::Mean], &["1h", "7d", "all"]),
+                aggregate(None, &[Function::Count], &["1h"]),
+                aggregate(Some("delay"), &quantiles, &["1d"]),
+                Aggregate {
+                    name: Some("worst".into()),
+                    ..aggregate(Some("delay"), &[Function::Max], &["60m"])
+                },
+            ],
+        )
+        .unwrap();
+        assert_eq!(
+            names(&aggregates),
+            [
+                "delay_mean_1h",
+                "delay_mean_7d",
+                "delay_mean_all",
+                "count_1h",
+                "delay_approx_quantile_1d_p50",
+                "delay_approx_quantile_1d_p99_9",
+                "worst_60m",
+            ]
+        );
+        assert_eq!(aggregates.inputs().len(), 2);
+        assert_eq!(aggregates.states().len(), 4);
+        assert_eq!(aggregates.windows_of(0).len(), 3);
+        let some: Vec<Feature> = [5, 3].map(|at| aggregates.features()[at].clone()).into();
+        let narrowed = aggregates.narrowed(&some);
+        assert_eq!(names(&narrowed), ["delay_approx_quantile_1d_p99_9", "count_1h"]);
+        assert_eq!(
+            narrowed.states(),
+            [(0, aggregates.states()[2].1), (1, aggregates.states()[1].1)]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_computed_is_refused() {
+        let refused = |aggregate: Aggregate| Aggregates::new(None, vec![aggregate]).unwrap_err().to_string();
+        assert_eq!(
+            refused(aggregate(None, &[Function::Sum], &["1h"])),
+            "sum has no input: name a column with input, or write an expression"
+        );
+        assert_eq!(
+            refused(Aggregate {
+                input_type: DataType::String,
+                ..aggregate(Some("text"), &[Function::Mean], &["1h"])
+            }),
+            "mean takes numbers, not string"
+        );
+        assert!(
+            refused(aggregate(Some("a b"), &[Function::Sum], &["1h"]))
+                .starts_with("a feature would be named")
+        );
+        assert_eq!(
+            refused(aggregate(Some("x"), &[Function::Sum], &["1h", "1h"])),
+            "two features would be named \"x_sum_1h\": give one of the aggregates another name"
+        );
+        let hop = Duration::parse("2h").unwrap();
+        let long = Aggregates::new(Some(hop), vec![aggregate(Some("x"), &[Function::Sum], &["1h"])]);
+        assert_eq!(
+            long.unwrap_err().to_string(),
+            "a hop of 2h is longer than the window of 1h"
+        );
+    }
+}
