@@ -15,6 +15,7 @@ mod extreme;
 mod partial;
 mod quantiles;
 mod sweep;
+pub mod tiles;
 mod values;
 
 use std::fmt;
@@ -77,6 +78,25 @@ impl Function {
         "count_distinct",
         "approx_quantile",
     ];
+
+    /// The function of a word and, where it takes one, a parameter: how many values, or millionths.
+    pub fn from_word(word: &str, parameter: u32) -> Option<Self> {
+        Some(match word {
+            "count" => Self::Count,
+            "sum" => Self::Sum,
+            "mean" => Self::Mean,
+            "min" => Self::Min,
+            "max" => Self::Max,
+            "variance" => Self::Variance,
+            "stddev" => Self::Stddev,
+            "first" => Self::First,
+            "last" => Self::Last,
+            "last_n" => Self::LastN(u16::try_from(parameter).ok()?),
+            "count_distinct" => Self::CountDistinct,
+            "approx_quantile" => Self::ApproxQuantile(parameter),
+            _ => return None,
+        })
+    }
 
     /// The word for it in definitions.
     pub const fn as_str(self) -> &'static str {
