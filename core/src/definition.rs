@@ -6,9 +6,11 @@
 mod aggregates;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use aggregates::{Aggregate, AggregateError, Aggregates, Input, InputText, NamedWindow, Windowed};
 
+use crate::aggregate::tiles::TileLayout;
 use crate::data_type::{DataType, KeyType};
 use crate::duration::Duration;
 use crate::name::{EntityName, FeatureName, Prefix, ProjectName, ServiceName, SourceName, ViewName};
@@ -306,7 +308,14 @@ impl BoundView {
             ViewKind::Features(features) => features.iter().map(Feature::shape).collect(),
             ViewKind::Aggregates(aggregates) => aggregates.shapes().collect(),
         };
-        StoredShape { rows, features }
+        StoredShape {
+            rows,
+            features,
+            tiles: self
+                .view
+                .aggregates()
+                .map(|aggregates| Arc::new(TileLayout::of(aggregates))),
+        }
     }
 }
 
@@ -317,9 +326,17 @@ pub struct StoredShape {
     pub rows: String,
     /// What decides the value of each feature.
     pub features: Vec<String>,
+    /// What rows are folded into, where they are events that are aggregated; of others the newest stays.
+    pub tiles: Option<Arc<TileLayout>>,
 }
 
 impl StoredShape {
+    /// Whether rows of a view of shape `wanted` can be written beside those stored under `self`, where these serve it:
+    /// tiles are merged with tiles of the very same kind only.
+    pub fn takes(&self, wanted: &Self) -> bool {
+        self.serves(wanted) && self.tiles == wanted.tiles
+    }
+
     /// Whether rows stored under `self` can serve a view of shape `wanted`: the same rows, and every
     /// wanted feature among the stored ones.
     pub fn serves(&self, wanted: &Self) -> bool {

@@ -9,6 +9,10 @@
 //! - **Newest wins**: within a generation, for one key, the row with the greatest
 //!   [`RowOrder`](crate::order::RowOrder) stays, whatever the order and concurrency of the writes.
 //!   Writing a row twice changes nothing.
+//! - A generation with [tiles](StoredShape::tiles) has no newest row: its rows are **events**, which are folded into the
+//!   tiles of their key, each as often as it is written. What makes an event count once is that it is written together
+//!   with what says so: see [`OnlineStore::stage_events`] and [`IntakeRows::note`](intake::IntakeRows::note). Reads get
+//!   what the windows have at their instant. Rows that say "deleted" are no events.
 //! - **Pending rows** are due ([`RowOrder::due`](crate::order::RowOrder::due)) after the instant at
 //!   which they are written. They are kept beside the row, become visible when due, and are merged by
 //!   [`OnlineStore::apply_due`].
@@ -22,7 +26,8 @@
 //!   written meanwhile, and reads go on.
 //! - What is **pushed** is kept in a log of its own, too: see [`intake`].
 //! - A store may **reclaim** rows, pending ones excepted, that have an event time before the
-//!   [`reclaimed`](GenerationState::reclaimed) instant of their generation: a read finds nothing then.
+//!   [`reclaimed`](GenerationState::reclaimed) instant of their generation: a read finds nothing then. Of tiles it may
+//!   reclaim those that no window needs at that instant or later.
 //! - Damage is an error that names the place, for the calls that need what is damaged: never "nothing
 //!   there", and never for other calls.
 
@@ -36,6 +41,7 @@ mod staged;
 use std::cmp::Ordering;
 use std::sync::atomic::{AtomicU64, Ordering as MemoryOrdering};
 
+use crate::aggregate::tiles::FoldedEvents;
 use crate::data_type::KeyType;
 use crate::definition::{BoundView, StoredShape};
 use crate::duration::Duration;
@@ -107,7 +113,7 @@ pub struct GenerationState {
     /// How far the writer has come, in bytes that only the writer reads.
     pub progress: Vec<u8>,
     /// Rows with an event time before it may be gone: they expired long ago, and the store may give their room
-    /// back. `None` where no row expires.
+    /// back. `None` where no row expires. Of tiles, those that no window needs from this instant on may be gone.
     pub reclaimed: Option<Timestamp>,
 }
 
@@ -115,8 +121,19 @@ impl GenerationState {
     /// Whether it has every row that is fresh at an instant by a ttl: with a longer one than it was written
     /// under, rows may be gone that would be fresh.
     pub fn has_fresh(&self, ttl: Option<Duration>, at: Timestamp) -> bool {
-        self.reclaimed
-            .is_none_or(|reclaimed| reclaimed <= fresh_from(ttl, at))
+        let needed = match self.shape.tiles {
+            Some(_) => at,
+            None => fresh_from(ttl, at),
+        };
+        self.reclaimed.is_none_or(|reclaimed| reclaimed <= needed)
+    }
+
+    /// The schemas of what reads find, by the version that a row names.
+    pub fn answers(&self) -> Vec<RowSchema> {
+        match &self.shape.tiles {
+            Some(tiles) => vec![tiles.outputs()],
+            None => self.schemas.clone(),
+        }
     }
 }
 
@@ -202,6 +219,17 @@ pub struct Found<'a> {
     pub winner: Option<StoredRow<'a>>,
     /// Whether some row, due or not, has happened.
     pub held_back: bool,
+    /// What the windows have, of a generation with tiles: there is no winner then.
+    pub windows: Option<FoundWindows<'a>>,
+}
+
+/// What the windows of a key have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoundWindows<'a> {
+    /// The features, as the body of a stored row of the first of [`GenerationState::answers`].
+    pub body: &'a [u8],
+    /// The latest instant at which an event became due that is in tiles which were read.
+    pub latest: Timestamp,
 }
 
 impl Found<'_> {
@@ -416,6 +444,17 @@ pub trait OnlineStore: IntakeLog {
         progress: &[u8],
     ) -> Result<Staged, StoreError>;
 
+    /// The same of events for a generation with tiles: those that are due, folded, and those that are pending. They are
+    /// taken in with the progress in one atomic step, all of them or none.
+    fn stage_events(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        events: &FoldedEvents,
+        pending: &[OnlineRow],
+        progress: &[u8],
+    ) -> Result<Staged, StoreError>;
+
     /// Takes in what this store made ready, rows and progress in one atomic step; the progress takes the place of
     /// that of the load before.
     fn take_in(&self, staged: Staged) -> Result<(), StoreError>;
@@ -501,12 +540,12 @@ pub trait OnlineStore: IntakeLog {
     }
 }
 
-/// The schema in which rows of a view are stored today.
+/// The schema in which rows of a view are stored today: of a view of aggregates, its events.
 pub fn row_schema(bound: &BoundView) -> RowSchema {
     RowSchema {
         fields: bound
             .view
-            .features()
+            .stored()
             .iter()
             .map(|feature| RowField {
                 name: feature.name.to_string(),

@@ -132,6 +132,13 @@ pub fn reclaimable_before(ttl: Duration, at: Timestamp) -> Timestamp {
     Timestamp::from_micros(before.saturating_sub(ttl.micros().max(LEAST)))
 }
 
+/// The instant from which windows may still be asked for, as of `at`: a week before it, so that a clock that went forward
+/// and comes back finds what it had. A store may give back the room of tiles that no window needs from then on.
+pub fn tiles_needed_from(at: Timestamp) -> Timestamp {
+    const WEEK: i64 = 7 * 24 * 3_600 * 1_000_000;
+    Timestamp::from_micros(at.micros().saturating_sub(WEEK))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

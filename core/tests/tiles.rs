@@ -158,7 +158,7 @@ proptest! {
         parts in prop::collection::vec(0..4_usize, 80),
         ats in prop::collection::vec((0..500_000_i64, 0..2_i64), 1..4),
     ) {
-        let layout = layout(&lengths, hop);
+        let layout = Arc::new(layout(&lengths, hop));
         // Some events in tiles, of several folds whose chunks are merged two by two, and some in none yet.
         let mut folds: [FoldedEvents; 3] = Default::default();
         let mut loose = Vec::new();
@@ -185,16 +185,16 @@ proptest! {
             let at = Timestamp::from_micros(seconds * 1_000_000 + micros);
             // As at an instant at which nothing later is known.
             let known = |event: &&Event| event.order.event_time <= at;
-            let mut later = FoldedEvents::default();
-            if events.iter().any(|event| !known(&event)) {
-                later = FoldedEvents::default();
-                for event in events.iter().filter(known).filter(|event| !loose.iter().any(|loose| loose.order == event.order)) {
-                    later.add(&layout, b"k", &StoredRow::parse(&event.bytes()).unwrap()).unwrap();
-                }
-            }
-            let then: BTreeMap<ChunkId, Vec<u8>> = match events.iter().all(|event| known(&event)) {
+            let then = match events.iter().all(|event| known(&event)) {
                 true => chunks.clone(),
-                false => later.chunks(&layout).map(|chunk| (chunk.id, chunk.bytes)).collect(),
+                false => {
+                    let mut fold = FoldedEvents::default();
+                    let is_loose = |event: &Event| loose.iter().any(|loose| loose.order == event.order);
+                    for event in events.iter().filter(known).filter(|event| !is_loose(event)) {
+                        fold.add(&layout, b"k", &StoredRow::parse(&event.bytes()).unwrap()).unwrap();
+                    }
+                    fold.chunks(&layout).map(|chunk| (chunk.id, chunk.bytes)).collect()
+                }
             };
             let reading = layout.at(at);
             let mut sums = reading.begin();
@@ -223,7 +223,7 @@ proptest! {
 
     #[test]
     fn bytes_that_are_no_chunk_are_refused(events in events(), flip in any::<(u16, u8)>(), cut in any::<u16>()) {
-        let layout = layout(&["1h", "all"], None);
+        let layout = Arc::new(layout(&["1h", "all"], None));
         let mut fold = FoldedEvents::default();
         for event in &events {
             fold.add(&layout, b"k", &StoredRow::parse(&event.bytes()).unwrap()).unwrap();

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use asof_core::aggregate::tiles::TileLayout;
 use asof_core::online::Generation;
 use asof_core::row::StoredRow;
 use asof_core::time::Timestamp;
@@ -20,9 +21,18 @@ use crate::keys::RowKey;
 /// The name of the factory and of its filters; RocksDB only logs it.
 const NAME: &CStr = c"asof.expiry";
 
-type Instants = HashMap<(u32, Generation), Timestamp>;
+type Instants = HashMap<(u32, Generation), Reclaimed>;
 
-/// The instant of each generation that serves before which its rows are reclaimed.
+/// What of a generation may go.
+#[derive(Debug, Clone)]
+enum Reclaimed {
+    /// Rows from before an instant.
+    Rows(Timestamp),
+    /// Tiles that no window needs from an instant on.
+    Tiles(Arc<TileLayout>, Timestamp),
+}
+
+/// What of each generation that serves may go.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expiry(Arc<RwLock<Arc<Instants>>>);
 
@@ -31,7 +41,12 @@ impl Expiry {
     pub(crate) fn set(&self, catalogue: &Catalogue) {
         let serving = catalogue.views.values().filter_map(|view| {
             let serving = view.state.serving.as_ref()?;
-            Some(((view.slot.view, serving.generation), serving.reclaimed?))
+            let reclaimed = serving.reclaimed?;
+            let reclaimed = match &serving.shape.tiles {
+                Some(tiles) => Reclaimed::Tiles(Arc::clone(tiles), reclaimed),
+                None => Reclaimed::Rows(reclaimed),
+            };
+            Some(((view.slot.view, serving.generation), reclaimed))
         });
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(serving.collect());
     }
@@ -53,15 +68,21 @@ impl CompactionFilterFactory for Expiry {
 pub(crate) struct Filter(Arc<Instants>);
 
 impl Filter {
-    /// Whether a stored value is a whole row that may go; never a pending one, nor one that says "deleted",
-    /// without which an older row that comes late would be seen.
+    /// Whether a stored value is a whole row that may go, or tiles that may; never a pending row, nor one that says
+    /// "deleted", without which an older row that comes late would be seen.
     fn is_reclaimed(&self, key: &[u8], value: &[u8]) -> bool {
-        let Some(RowKey::Row(cell)) = RowKey::parse(key) else {
+        let Some(row_key) = RowKey::parse(key) else {
             return false;
         };
-        let before = self.0.get(&(cell.view, cell.generation));
-        let is_gone = |row: StoredRow<'_>, before: Timestamp| row.order.event_time < before && !row.deleted;
-        before.is_some_and(|before| StoredRow::parse(value).is_ok_and(|row| is_gone(row, *before)))
+        let cell = row_key.cell();
+        match (row_key, self.0.get(&(cell.view, cell.generation))) {
+            (RowKey::Row(_), Some(Reclaimed::Rows(before))) => {
+                let is_gone = |row: StoredRow<'_>| row.order.event_time < *before && !row.deleted;
+                StoredRow::parse(value).is_ok_and(is_gone)
+            }
+            (RowKey::Tiles(_, chunk), Some(Reclaimed::Tiles(tiles, from))) => tiles.is_past(chunk, *from),
+            _ => false,
+        }
     }
 }
 

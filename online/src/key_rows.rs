@@ -1,34 +1,56 @@
 //! All that there is of one entity key, copied out of the store in one pass.
 
-use asof_core::online::{Found, Generation, newer_row};
+use asof_core::aggregate::tiles::{ChunkId, TileLayout, TilesAt};
+use asof_core::online::{Found, FoundWindows, Generation, newer_row};
 use asof_core::order::RowOrder;
 use asof_core::row::{RowCorrupt, StoredRow};
 use asof_core::time::Timestamp;
 
 use crate::keys::RowKey;
+use crate::tiles;
 
 /// The rows of one key in all views and generations, in the order of their stored keys.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct KeyRows {
     entries: Vec<Entry>,
     bytes: Vec<u8>,
     /// The least event time of the pending rows that were left out, because they had not happened.
     left_out: Option<Timestamp>,
+    /// The instant as at which they were read: what is needed of tiles goes by it.
+    at: Timestamp,
 }
 
 #[derive(Debug)]
 struct Entry {
     view: u32,
     generation: Generation,
-    /// Of a pending row, as its key says.
-    pending: Option<RowOrder>,
+    kind: Kind,
     start: usize,
     end: usize,
     /// What is wrong with the row: an error for those who need it, and for nobody else.
     corrupt: Option<RowCorrupt>,
 }
 
+/// What is stored under a key.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Row,
+    /// As its key says.
+    Pending(RowOrder),
+    Tiles(ChunkId),
+}
+
 impl KeyRows {
+    /// Nothing yet, as at an instant.
+    pub(crate) fn at(at: Timestamp) -> Self {
+        Self {
+            entries: Vec::new(),
+            bytes: Vec::new(),
+            left_out: None,
+            at,
+        }
+    }
+
     /// Adds the row that is stored under a key, which is greater than those before.
     pub(crate) fn push(&mut self, key: &RowKey<'_>, row: &[u8]) {
         let cell = key.cell();
@@ -37,13 +59,18 @@ impl KeyRows {
         self.entries.push(Entry {
             view: cell.view,
             generation: cell.generation,
-            pending: match key {
-                RowKey::Pending(_, order) => Some(*order),
-                RowKey::Row(_) => None,
+            kind: match key {
+                RowKey::Row(_) => Kind::Row,
+                RowKey::Pending(_, order) => Kind::Pending(*order),
+                RowKey::Tiles(_, chunk) => Kind::Tiles(*chunk),
             },
             start,
             end: self.bytes.len(),
-            corrupt: StoredRow::parse(row).err(),
+            corrupt: match key {
+                RowKey::Row(_) | RowKey::Pending(..) => StoredRow::parse(row).err(),
+                // They are checked where they are added up.
+                RowKey::Tiles(..) => None,
+            },
         });
     }
 
@@ -52,9 +79,11 @@ impl KeyRows {
         self.left_out = Some(self.left_out.map_or(from, |left_out| left_out.min(from)));
     }
 
-    /// Whether what was left out has not happened yet at an instant, so that this answers for it.
-    pub(crate) fn answers(&self, at: Timestamp) -> bool {
+    /// Whether what was left out has not happened yet at an instant, nor is needed by any of some tiles, so that this
+    /// answers for it.
+    pub(crate) fn answers<'t>(&self, at: Timestamp, mut tiled: impl Iterator<Item = &'t TileLayout>) -> bool {
         self.left_out.is_none_or(|left_out| at < left_out)
+            && tiled.all(|layout| tiles::has_all(layout, self.at, at))
     }
 
     /// Bytes of memory that it takes.
@@ -102,9 +131,13 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let row = self.rows.bytes.get(entry.start..entry.end).unwrap_or_default();
-            if let Some(order) = entry.pending.filter(|order| order.due() > self.at) {
-                held_back |= order.event_time <= self.at;
-                continue;
+            match entry.kind {
+                Kind::Pending(order) if order.due() > self.at => {
+                    held_back |= order.event_time <= self.at;
+                    continue;
+                }
+                Kind::Row | Kind::Pending(_) => {}
+                Kind::Tiles(_) => continue,
             }
             if let Some(corrupt) = entry.corrupt {
                 return Err(corrupt);
@@ -115,6 +148,46 @@ impl<'a> Walk<'a> {
         Ok(Found {
             winner,
             held_back: held_back || winner.is_some(),
+            windows: None,
+        })
+    }
+
+    /// What the windows of a view have, greater than those before; the features are written to `body`.
+    pub(crate) fn find_windows<'b>(
+        &mut self,
+        view: u32,
+        generation: Generation,
+        tiles: &TilesAt,
+        body: &'b mut Vec<u8>,
+    ) -> Result<Found<'b>, RowCorrupt> {
+        let mut sums = tiles.begin();
+        while let Some((entry, rest)) = self.entries.split_first() {
+            let here = (entry.view, entry.generation);
+            if here > (view, generation) {
+                break;
+            }
+            self.entries = rest;
+            if here != (view, generation) {
+                continue;
+            }
+            let bytes = self.rows.bytes.get(entry.start..entry.end).unwrap_or_default();
+            match entry.kind {
+                Kind::Tiles(chunk) => tiles.add_chunk(&mut sums, chunk, bytes)?,
+                Kind::Pending(order) if order.due() <= self.at => {
+                    entry.corrupt.map_or(Ok(()), Err)?;
+                    tiles.add_event(&mut sums, &StoredRow::parse_checked(bytes)?)?;
+                }
+                Kind::Row | Kind::Pending(_) => {}
+            }
+        }
+        body.clear();
+        tiles.finish(&sums, body)?;
+        Ok(Found {
+            windows: Some(FoundWindows {
+                body,
+                latest: sums.latest(),
+            }),
+            ..Found::default()
         })
     }
 }

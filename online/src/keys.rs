@@ -3,6 +3,7 @@
 //! Numbers are big-endian, so that keys sort as their parts do; times have their sign flipped for the same
 //! reason. The column families' names, the tags and the layouts are stable: what is retired stays reserved.
 
+use asof_core::aggregate::tiles::ChunkId;
 use asof_core::online::{Generation, ViewSlot};
 use asof_core::order::{ORDER_LEN, RowOrder};
 use asof_core::time::Timestamp;
@@ -60,6 +61,14 @@ pub(crate) enum RowKey<'a> {
     /// Value: a stored row. The order begins with the event time, so that a read may stop at the first one
     /// that has not happened.
     Pending(Cell<'a>, RowOrder),
+    /// Tiles of a generation of aggregates.
+    ///
+    /// | bytes | 4 | … | 4 | 4 | 1 | 1 | 8 | 1 |
+    /// |---|---|---|---|---|---|---|---|---|
+    /// | key | entity | entity key | view | generation | `02` | level | chunk | `02` |
+    ///
+    /// Value: a chunk; written as merge operands, which are added up.
+    Tiles(Cell<'a>, ChunkId),
 }
 
 /// Where the rows of one entity key in one generation of one view are.
@@ -82,6 +91,19 @@ pub(crate) struct Cell<'a> {
 /// Value: the loader's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LoadKey {
+    pub(crate) slot: ViewSlot,
+    pub(crate) generation: Generation,
+}
+
+/// A key of [`Family::Rows`] before those of all rows: what was noted of a generation with the rows that were pushed to it.
+///
+/// | bytes | 4 | 4 | 4 | 4 | 1 |
+/// |---|---|---|---|---|---|
+/// | key | 0 | entity | view | generation | `01` |
+///
+/// Value: the caller's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoteKey {
     pub(crate) slot: ViewSlot,
     pub(crate) generation: Generation,
 }
@@ -149,6 +171,9 @@ impl Removal {
 
 const ROW: u8 = 0;
 const PENDING: u8 = 1;
+const TILES: u8 = 2;
+
+const NOTE: u8 = 1;
 
 const COUNTERS: u8 = 0;
 const ENTITY: u8 = 1;
@@ -158,7 +183,7 @@ const REMOVAL: u8 = 3;
 impl<'a> RowKey<'a> {
     pub(crate) fn cell(&self) -> &Cell<'a> {
         match self {
-            Self::Row(cell) | Self::Pending(cell, _) => cell,
+            Self::Row(cell) | Self::Pending(cell, _) | Self::Tiles(cell, _) => cell,
         }
     }
 
@@ -179,7 +204,17 @@ impl<'a> RowKey<'a> {
                 bytes.extend_from_slice(&order.to_bytes());
                 bytes.push(PENDING);
             }
+            Self::Tiles(_, ChunkId { level, number }) => {
+                bytes.extend_from_slice(&[TILES, level]);
+                bytes.extend_from_slice(&flip_number(number));
+                bytes.push(TILES);
+            }
         }
+    }
+
+    /// Whether what is stored under a key are tiles.
+    pub(crate) fn is_of_tiles(bytes: &[u8]) -> bool {
+        bytes.last() == Some(&TILES)
     }
 
     /// `None` where the bytes are not such a key.
@@ -193,12 +228,29 @@ impl<'a> RowKey<'a> {
                 let order = RowOrder::from_bytes(*order);
                 (*tag == PENDING).then_some(Self::Pending(Cell::parse(rest)?, order))
             }
+            TILES => {
+                let (rest, number) = rest.split_last_chunk::<8>()?;
+                let (rest, [tag, level]) = rest.split_last_chunk::<2>()?;
+                let number = (u64::from_be_bytes(*number) ^ (1 << 63)).cast_signed();
+                let chunk = ChunkId {
+                    level: *level,
+                    number,
+                };
+                (*tag == TILES).then_some(Self::Tiles(Cell::parse(rest)?, chunk))
+            }
             _ => None,
         }
     }
 }
 
 impl<'a> Cell<'a> {
+    /// The first key behind the pending rows of this place.
+    pub(crate) fn behind_pending(&self) -> Vec<u8> {
+        let mut start = self.start();
+        start.push(PENDING + 1);
+        start
+    }
+
     /// The first key behind all rows of this place.
     pub(crate) fn end(&self) -> Vec<u8> {
         successor(self.start())
@@ -234,6 +286,15 @@ impl LoadKey {
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let numbers = [0, self.slot.entity, self.slot.view, self.generation.0];
         numbers.map(u32::to_be_bytes).concat()
+    }
+}
+
+impl NoteKey {
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let Self { slot, generation } = self;
+        let mut bytes = LoadKey { slot, generation }.to_bytes();
+        bytes.push(NOTE);
+        bytes
     }
 }
 
@@ -348,7 +409,11 @@ pub(crate) fn successor(mut start: Vec<u8>) -> Vec<u8> {
 
 /// A time such that it sorts as bytes.
 pub(crate) fn flip(time: Timestamp) -> [u8; 8] {
-    (time.micros().cast_unsigned() ^ (1 << 63)).to_be_bytes()
+    flip_number(time.micros())
+}
+
+fn flip_number(number: i64) -> [u8; 8] {
+    (number.cast_unsigned() ^ (1 << 63)).to_be_bytes()
 }
 
 #[cfg(test)]
@@ -387,10 +452,12 @@ mod tests {
         #[test]
         fn keys_round_trip(
             key in entity_key(), entity in number(), view in number(), generation in number(), order in order(),
+            level in any::<u8>(),
         ) {
             let generation = Generation(generation);
             let cell = Cell { entity, key: key.as_bytes(), view, generation };
-            for row_key in [RowKey::Row(cell), RowKey::Pending(cell, order)] {
+            let chunk = ChunkId { level, number: order.event_time.micros() };
+            for row_key in [RowKey::Row(cell), RowKey::Pending(cell, order), RowKey::Tiles(cell, chunk)] {
                 let bytes = row_key.to_bytes();
                 prop_assert_eq!(RowKey::parse(&bytes), Some(row_key));
             }
@@ -416,8 +483,10 @@ mod tests {
             let (entity, key, view, generation, order) = &a;
             let generation = Generation(*generation);
             let cell = Cell { entity: *entity, key: key.as_bytes(), view: *view, generation };
-            for row_key in [RowKey::Row(cell), RowKey::Pending(cell, *order)] {
+            let chunk = ChunkId { level: 1, number: now };
+            for row_key in [RowKey::Row(cell), RowKey::Pending(cell, *order), RowKey::Tiles(cell, chunk)] {
                 let bytes = row_key.to_bytes();
+                prop_assert_eq!(bytes < cell.behind_pending(), !matches!(row_key, RowKey::Tiles(..)));
                 prop_assert_eq!(within(&bytes, &entity_range(b.0)), *entity == b.0);
                 let start = key_start(b.0, b.1.as_bytes());
                 prop_assert_eq!(within(&bytes, &range_of(start)), *entity == b.0 && *key == b.1);
@@ -466,6 +535,15 @@ mod tests {
         assert_eq!(
             LoadKey { slot, generation }.to_bytes(),
             b"\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0\x03"
+        );
+        assert_eq!(
+            NoteKey { slot, generation }.to_bytes(),
+            b"\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0\x03\x01"
+        );
+        let chunk = ChunkId { level: 4, number: -1 };
+        assert_eq!(
+            RowKey::Tiles(cell, chunk).to_bytes(),
+            b"\0\0\0\x01k\0\0\0\x02\0\0\0\x03\x02\x04\x7f\xff\xff\xff\xff\xff\xff\xff\x02"
         );
         assert_eq!(
             RowKey::Pending(cell, order).to_bytes(),

@@ -21,6 +21,7 @@ mod mark;
 mod merge;
 mod options;
 mod store;
+mod tiles;
 
 pub use options::{Durability, RocksOptions};
 pub use store::{Recovery, RocksStore, has_intake};

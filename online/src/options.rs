@@ -128,7 +128,7 @@ fn family_options(family: Family, options: &RocksOptions, cache: Option<&Cache>)
     set.set_compression_type(DBCompressionType::Lz4);
     set.set_bottommost_compression_type(DBCompressionType::Zstd);
     match family {
-        Family::Rows => set.set_merge_operator_associative(merge::NAME, merge::newest),
+        Family::Rows => set.set_merge_operator_associative(merge::NAME, merge::merge),
         Family::Due | Family::Catalogue | Family::Intake | Family::Events => {}
     }
     set

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use asof_core::aggregate::tiles::{FoldedEvents, TileLayout};
 use asof_core::definition::StoredShape;
 use asof_core::online::{
     Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows, Staged,
@@ -31,6 +32,7 @@ use crate::keys::{self, Cell, DueKey, Family, RowKey};
 use crate::manifest;
 use crate::mark::{self, Left, Mark};
 use crate::options::{self, Durability, RocksOptions};
+use crate::tiles::Tiled;
 
 pub use intake::has_intake;
 
@@ -52,6 +54,7 @@ pub struct RocksStore {
     published: AtomicU64,
     cache: KeyCache,
     expiry: Expiry,
+    tiled: Tiled,
     /// How many loads there were.
     loads: AtomicU64,
     /// Whether there is a note that the intake log may have entries; held alone while that changes.
@@ -89,6 +92,8 @@ impl RocksStore {
         load::remove_leftovers(path)?;
         let catalogue = load_catalogue(&db, path)?;
         expiry.set(&catalogue);
+        let tiled = Tiled::default();
+        tiled.set(&catalogue);
         let recovery = check_mark(&db, path, left, options.durability, &catalogue)?;
         let mark = Mark::start(path, db.latest_sequence_number())
             .map_err(|error| failure::of_io(&path.join(mark::NAME), &error))?;
@@ -104,6 +109,7 @@ impl RocksStore {
             published: AtomicU64::new(0),
             cache: KeyCache::new(options.row_cache_bytes),
             expiry,
+            tiled,
             loads: AtomicU64::new(0),
             noted: RwLock::new(has_intake(path)),
         };
@@ -165,6 +171,8 @@ impl RocksStore {
         rows: &[OnlineRow],
     ) -> Result<(), StoreError> {
         let (row_family, due_family) = (self.family(Family::Rows)?, self.family(Family::Due)?);
+        let tiles = self.tiled.get().get(&(slot.view, generation)).cloned();
+        let mut folded = FoldedEvents::default();
         for row in rows {
             let cell = Cell {
                 entity: slot.entity,
@@ -173,12 +181,52 @@ impl RocksStore {
                 generation,
             };
             if row.order.due() <= now {
-                batch.merge_cf(row_family, RowKey::Row(cell).to_bytes(), &row.bytes);
+                match &tiles {
+                    None => batch.merge_cf(row_family, RowKey::Row(cell).to_bytes(), &row.bytes),
+                    Some(tiles) => self.fold(tiles, &mut folded, &cell, &row.bytes)?,
+                }
             } else {
                 let order = row.order;
                 batch.put_cf(row_family, RowKey::Pending(cell, order).to_bytes(), &row.bytes);
                 batch.put_cf(due_family, DueKey { cell, order }.to_bytes(), []);
             }
+        }
+        match &tiles {
+            Some(tiles) => self.put_chunks(batch, slot, generation, tiles, &folded),
+            None => Ok(()),
+        }
+    }
+
+    /// Folds an event of a cell.
+    fn fold(
+        &self,
+        tiles: &TileLayout,
+        folded: &mut FoldedEvents,
+        cell: &Cell<'_>,
+        row: &[u8],
+    ) -> Result<(), StoreError> {
+        let added = folded.add(tiles, cell.key, &self.parse(cell, row)?);
+        added.map_err(|error| self.damaged(cell, &error.to_string()))
+    }
+
+    /// Puts events that were folded into a batch.
+    fn put_chunks(
+        &self,
+        batch: &mut WriteBatch,
+        slot: ViewSlot,
+        generation: Generation,
+        tiles: &TileLayout,
+        folded: &FoldedEvents,
+    ) -> Result<(), StoreError> {
+        let family = self.family(Family::Rows)?;
+        for chunk in folded.chunks(tiles) {
+            let cell = Cell {
+                entity: slot.entity,
+                key: &chunk.key,
+                view: slot.view,
+                generation,
+            };
+            batch.merge_cf(family, RowKey::Tiles(cell, chunk.id).to_bytes(), chunk.bytes);
         }
         Ok(())
     }
@@ -270,7 +318,19 @@ impl OnlineStore for RocksStore {
         rows: &SortedRows,
         progress: &[u8],
     ) -> Result<Staged, StoreError> {
-        Ok(Staged::new(self.write_files(slot, generation, rows, progress)?))
+        Ok(Staged::new(self.write_rows(slot, generation, rows, progress)?))
+    }
+
+    fn stage_events(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        events: &FoldedEvents,
+        pending: &[OnlineRow],
+        progress: &[u8],
+    ) -> Result<Staged, StoreError> {
+        let files = self.write_events(slot, generation, events, pending, progress)?;
+        Ok(Staged::new(files))
     }
 
     fn take_in(&self, staged: Staged) -> Result<(), StoreError> {

@@ -11,12 +11,14 @@ mod answer;
 mod error;
 mod events;
 mod flush;
+mod folded;
 mod group;
 mod targets;
 mod wire;
 
 pub use answer::PushAnswer;
 pub use error::IntakeError;
+pub(crate) use folded::Folded;
 pub use wire::{push_of, response_of};
 
 use std::collections::HashMap;
@@ -26,8 +28,8 @@ use std::time::Duration;
 
 use asof_core::definition::{BoundView, Definitions, Source};
 use asof_core::name::{ProjectName, SourceName};
-use asof_core::online::OnlineStore;
 use asof_core::online::intake::SourceAddress;
+use asof_core::online::{Generation, OnlineStore, ViewSlot};
 use asof_core::registry::Version;
 use asof_core::service::nearest;
 use asof_core::time::Timestamp;
@@ -122,6 +124,8 @@ struct Numbers {
     /// Behind the last seq that was ever reserved here.
     end: u64,
     targets: Option<Known>,
+    /// Which pushed rows generations with tiles have, as far as that was asked for since the targets were looked up.
+    folded: HashMap<(ViewSlot, Generation), Folded>,
     /// The index of the source's events, where it covers all rows that were accepted.
     index: Option<Index>,
 }

@@ -27,7 +27,7 @@ mod undefined;
 mod work;
 
 pub use error::MaterializeError;
-pub(crate) use progress::{NEVER, nothing_materialized};
+pub(crate) use progress::{NEVER, nothing_materialized, taken_before};
 pub use undefined::drop_undefined;
 
 use std::collections::HashSet;

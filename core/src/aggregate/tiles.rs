@@ -9,9 +9,11 @@ mod chunk;
 mod fold;
 mod read;
 
-pub use chunk::merge_chunks;
+pub use chunk::{check_chunk, merge_chunks};
 pub use fold::{FoldedChunk, FoldedEvents};
 pub use read::{Sums, TilesAt};
+
+use std::sync::Arc;
 
 use super::{Aggregation, Function, State};
 use crate::data_type::DataType;
@@ -196,8 +198,8 @@ impl TileLayout {
     }
 
     /// What windows are at an instant.
-    pub fn at(&self, at: Timestamp) -> TilesAt<'_> {
-        TilesAt::new(self, at)
+    pub fn at(self: &Arc<Self>, at: Timestamp) -> TilesAt {
+        TilesAt::new(Arc::clone(self), at)
     }
 }
 

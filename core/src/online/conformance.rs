@@ -18,8 +18,10 @@ mod reading;
 mod sample;
 mod serving;
 mod views;
+mod windows;
 
 pub use sample::{Answer, address, key, nonce, order, read_one, row, schema, shape, sorted};
+pub use windows::{tiled, tiles};
 
 use super::OnlineStore;
 
@@ -46,10 +48,15 @@ pub fn run<S: OnlineStore>(fresh: &dyn Fn() -> S, reopen: &dyn Fn(S) -> S) {
     intake::entries_come_in_order_until_they_are_trimmed(&fresh());
     intake::answers_are_remembered_until_they_are_forgotten(&fresh());
     intake::events_are_known_until_they_are_forgotten(&fresh());
+    windows::events_are_folded_however_they_come(&fresh());
+    windows::a_pending_event_is_folded_once(&fresh());
+    windows::what_is_staged_is_seen_with_its_progress_only(&fresh());
+    windows::notes_are_written_with_their_rows(&fresh());
     durability::rows_and_state_are_written_together(&fresh());
     views::changes_of_views_are_counted(&fresh());
     views::dropping_a_view_is_scoped(&fresh());
     reading::damage_is_named_where_it_is_needed(&fresh());
     durability::reopening_keeps_everything(fresh(), reopen);
     intake::reopening_keeps_what_was_accepted(fresh(), reopen);
+    windows::reopening_keeps_tiles(fresh(), reopen);
 }

@@ -77,6 +77,9 @@ pub struct IntakeRows {
     pub generation: Generation,
     /// The rows: those that are due when they are accepted compete, others become pending.
     pub rows: Vec<OnlineRow>,
+    /// What the generation is noted to have with them, in the place of what was noted before: bytes that only the caller
+    /// reads.
+    pub note: Option<Vec<u8>>,
 }
 
 /// Where pushed rows are kept; see the contract of this module.
@@ -87,6 +90,13 @@ pub trait IntakeLog: Send + Sync {
     ///
     /// [`StoreError::NoGeneration`] where a generation is not there any more, and then nothing is written.
     fn accept(&self, source: &SourceAddress, intake: Intake<'_>) -> Result<(), StoreError>;
+
+    /// What was noted with the last rows that were accepted for a generation; see [`IntakeRows::note`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoGeneration`] where it is not there any more.
+    fn noted(&self, slot: ViewSlot, generation: Generation) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// What was answered under an id.
     fn answered(&self, source: &SourceAddress, id: &str) -> Result<Option<Vec<u8>>, StoreError>;

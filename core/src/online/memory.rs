@@ -4,16 +4,17 @@ mod intake;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
-    Counts, Found, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows,
-    Staged, StoreError, Survey, ViewAddress, ViewSlot, ViewState, Visit, newer_row,
+    Counts, Found, FoundWindows, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet,
+    SortedRows, Staged, StoreError, Survey, ViewAddress, ViewSlot, ViewState, Visit, newer_row,
 };
+use crate::aggregate::tiles::{ChunkId, FoldedChunk, FoldedEvents, TileLayout, merge_chunks};
 use crate::definition::StoredShape;
 use crate::key::EntityKey;
 use crate::order::RowOrder;
-use crate::row::{RowSchema, StoredRow};
+use crate::row::{RowCorrupt, RowSchema, StoredRow};
 use crate::time::Timestamp;
 use intake::Intakes;
 
@@ -42,6 +43,8 @@ struct View {
     cells: BTreeMap<(Generation, EntityKey), Cell>,
     /// What the last load of a generation said of its progress.
     loaded: BTreeMap<Generation, Vec<u8>>,
+    /// What was noted of a generation with the last rows that were accepted.
+    noted: BTreeMap<Generation, Vec<u8>>,
 }
 
 /// What there is of one key in one generation.
@@ -49,6 +52,8 @@ struct View {
 struct Cell {
     row: Option<Vec<u8>>,
     pending: BTreeMap<RowOrder, Vec<u8>>,
+    /// Of a generation with tiles, in the place of the row.
+    chunks: BTreeMap<ChunkId, Vec<u8>>,
 }
 
 /// Rows that are ready to be taken in.
@@ -56,6 +61,8 @@ struct StagedRows {
     slot: ViewSlot,
     generation: Generation,
     rows: Vec<(EntityKey, Vec<u8>)>,
+    chunks: Vec<FoldedChunk>,
+    pending: Vec<OnlineRow>,
     progress: Vec<u8>,
 }
 
@@ -103,21 +110,36 @@ impl View {
             .map(|((_, key), cell)| (key, cell))
     }
 
-    /// Lets rows that are due compete, and others wait.
-    fn enter(&mut self, generation: Generation, now: Timestamp, rows: &[OnlineRow]) {
+    /// Lets rows that are due compete, or be folded, and others wait.
+    fn enter(
+        &mut self,
+        generation: Generation,
+        now: Timestamp,
+        rows: &[OnlineRow],
+    ) -> Result<(), StoreError> {
+        let tiles = self.tiles(generation);
         for row in rows {
             let cell = self.cells.entry((generation, row.key.clone())).or_default();
-            if row.order.due() <= now {
-                cell.compete(row.bytes.clone());
-            } else {
+            if row.order.due() > now {
                 cell.pending.insert(row.order, row.bytes.clone());
+                continue;
+            }
+            match &tiles {
+                None => cell.compete(row.bytes.clone()),
+                Some(tiles) => cell.fold(tiles, &row.bytes)?,
             }
         }
+        Ok(())
+    }
+
+    fn tiles(&self, generation: Generation) -> Option<Arc<TileLayout>> {
+        self.state.generation(generation)?.shape.tiles.clone()
     }
 
     fn remove(&mut self, generation: Generation) {
         self.cells.retain(|(of, _), _| *of != generation);
         self.loaded.remove(&generation);
+        self.noted.remove(&generation);
     }
 }
 
@@ -129,14 +151,48 @@ impl Cell {
         }
     }
 
-    fn apply_due(&mut self, now: Timestamp) -> u64 {
+    /// Folds an event into the tiles that it is in.
+    fn fold(&mut self, tiles: &TileLayout, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut folded = FoldedEvents::default();
+        folded.add(tiles, &[], &parse(bytes)?).map_err(damaged)?;
+        folded
+            .chunks(tiles)
+            .try_for_each(|chunk| self.merge(chunk.id, chunk.bytes))
+    }
+
+    fn merge(&mut self, id: ChunkId, bytes: Vec<u8>) -> Result<(), StoreError> {
+        let known = self.chunks.get(&id).map(Vec::as_slice);
+        let merged = merge_chunks(known.into_iter().chain([bytes.as_slice()])).map_err(damaged)?;
+        self.chunks.insert(id, merged);
+        Ok(())
+    }
+
+    fn apply_due(&mut self, tiles: Option<&Arc<TileLayout>>, now: Timestamp) -> Result<u64, StoreError> {
         let due = self.pending.extract_if(.., |order, _| order.due() <= now);
         let due: Vec<_> = due.map(|(_, bytes)| bytes).collect();
         let count = due.len() as u64;
         for bytes in due {
-            self.compete(bytes);
+            match tiles {
+                None => self.compete(bytes),
+                Some(tiles) => self.fold(tiles, &bytes)?,
+            }
         }
-        count
+        Ok(count)
+    }
+
+    /// What the windows have, as a body with the latest instant at which an event in tiles became due.
+    fn windows(&self, tiles: &Arc<TileLayout>, at: Timestamp) -> Result<(Vec<u8>, Timestamp), StoreError> {
+        let reading = tiles.at(at);
+        let mut sums = reading.begin();
+        for (id, bytes) in &self.chunks {
+            reading.add_chunk(&mut sums, *id, bytes).map_err(damaged)?;
+        }
+        for (_, bytes) in self.pending.iter().filter(|(order, _)| order.due() <= at) {
+            reading.add_event(&mut sums, &parse(bytes)?).map_err(damaged)?;
+        }
+        let mut body = Vec::new();
+        reading.finish(&sums, &mut body).map_err(damaged)?;
+        Ok((body, sums.latest()))
     }
 
     fn find(&self, at: Timestamp) -> Result<Found<'_>, StoreError> {
@@ -151,15 +207,20 @@ impl Cell {
         Ok(Found {
             winner,
             held_back: winner.is_some() || self.pending.keys().any(|order| order.event_time <= at),
+            windows: None,
         })
     }
 }
 
 fn parse(bytes: &[u8]) -> Result<StoredRow<'_>, StoreError> {
-    StoredRow::parse(bytes).map_err(|error| StoreError::Damaged {
+    StoredRow::parse(bytes).map_err(damaged)
+}
+
+fn damaged(error: RowCorrupt) -> StoreError {
+    StoreError::Damaged {
         place: PLACE.into(),
         reason: error.to_string(),
-    })
+    }
 }
 
 impl OnlineStore for MemoryStore {
@@ -187,6 +248,7 @@ impl OnlineStore for MemoryStore {
             state: ViewState::default(),
             cells: BTreeMap::new(),
             loaded: BTreeMap::new(),
+            noted: BTreeMap::new(),
         };
         views.views.insert(slot.view, view);
         self.changed();
@@ -244,8 +306,7 @@ impl OnlineStore for MemoryStore {
             view.state.update(generation, state)?;
             self.changed();
         }
-        view.enter(generation, now, rows);
-        Ok(())
+        view.enter(generation, now, rows)
     }
 
     fn stage(
@@ -261,6 +322,27 @@ impl OnlineStore for MemoryStore {
             slot,
             generation,
             rows: rows.iter().map(row).collect(),
+            chunks: Vec::new(),
+            pending: Vec::new(),
+            progress: progress.to_vec(),
+        }))
+    }
+
+    fn stage_events(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        events: &FoldedEvents,
+        pending: &[OnlineRow],
+        progress: &[u8],
+    ) -> Result<Staged, StoreError> {
+        let tiles = self.lock().live(slot, generation)?.tiles(generation);
+        Ok(Staged::new(StagedRows {
+            slot,
+            generation,
+            rows: Vec::new(),
+            chunks: tiles.map_or_else(Vec::new, |tiles| events.chunks(&tiles).collect()),
+            pending: pending.to_vec(),
             progress: progress.to_vec(),
         }))
     }
@@ -270,6 +352,8 @@ impl OnlineStore for MemoryStore {
             slot,
             generation,
             rows,
+            chunks,
+            pending,
             progress,
         } = staged.into_inner(PLACE)?;
         let mut views = self.lock();
@@ -277,6 +361,12 @@ impl OnlineStore for MemoryStore {
         for (key, row) in rows {
             view.cells.entry((generation, key)).or_default().compete(row);
         }
+        for chunk in chunks {
+            let key = EntityKey::from_encoded(&chunk.key);
+            let cell = view.cells.entry((generation, key)).or_default();
+            cell.merge(chunk.id, chunk.bytes)?;
+        }
+        view.enter(generation, Timestamp::MIN, &pending)?;
         view.loaded.insert(generation, progress);
         Ok(())
     }
@@ -318,10 +408,10 @@ impl OnlineStore for MemoryStore {
     fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError> {
         let mut views = self.lock();
         let view = views.live(slot, generation)?;
-        Ok(view
-            .cells_of(generation)
-            .map(|(_, cell)| cell.apply_due(now))
-            .sum())
+        let tiles = view.tiles(generation);
+        view.cells_of(generation)
+            .map(|(_, cell)| cell.apply_due(tiles.as_ref(), now))
+            .sum()
     }
 
     fn reader<'a>(
@@ -346,9 +436,14 @@ impl OnlineStore for MemoryStore {
                     parse(bytes)?;
                     counts.bytes += (key.as_bytes().len() + bytes.len()) as u64;
                 }
+                for chunk in cell.chunks.values() {
+                    counts.bytes += (key.as_bytes().len() + chunk.len()) as u64;
+                }
                 if let Some(winner) = cell.find(survey.at)?.winner {
                     counts.keys += 1;
                     counts.earlier += u64::from(winner.order.event_time < survey.from);
+                } else if !cell.chunks.is_empty() {
+                    counts.keys += 1;
                 }
                 let pending = cell.pending.keys().filter(|order| order.due() > survey.at);
                 counts.pending += pending.count() as u64;
@@ -394,11 +489,24 @@ impl OnlineReader for Reader<'_> {
         let key = EntityKey::from_encoded(key);
         for (place, (view, generation)) in self.set.views().iter().enumerate() {
             let view = store.live(slot(self.set, *view), *generation)?;
-            let found = match view.cells.get(&(*generation, key.clone())) {
-                Some(cell) => cell.find(self.at)?,
-                None => Found::default(),
-            };
-            visit(place, found)?;
+            let cell = view.cells.get(&(*generation, key.clone()));
+            if let Some(tiles) = view.tiles(*generation) {
+                let (body, latest) = match cell {
+                    Some(cell) => cell.windows(&tiles, self.at)?,
+                    None => Cell::default().windows(&tiles, self.at)?,
+                };
+                let windows = Some(FoundWindows { body: &body, latest });
+                let found = Found {
+                    windows,
+                    ..Found::default()
+                };
+                visit(place, found)?;
+                continue;
+            }
+            visit(
+                place,
+                cell.map_or(Ok(Found::default()), |cell| cell.find(self.at))?,
+            )?;
         }
         Ok(())
     }

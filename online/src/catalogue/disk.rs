@@ -3,6 +3,10 @@
 //! A field that is unknown is refused rather than lost; what changes a shape makes a new format number
 //! of the store.
 
+mod tiles;
+
+use std::sync::Arc;
+
 use asof_core::data_type::{DataType, KeyType};
 use asof_core::definition::StoredShape;
 use asof_core::name::{EntityName, ProjectName, ViewName};
@@ -11,6 +15,7 @@ use asof_core::row::{RowField, RowSchema};
 use asof_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use self::tiles::DiskTiles;
 use super::{Counters, Entity, View};
 
 #[derive(Serialize, Deserialize)]
@@ -51,6 +56,9 @@ struct DiskGeneration {
     /// Since format 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reclaimed_micros: Option<i64>,
+    /// Since format 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tiles: Option<DiskTiles>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -157,6 +165,7 @@ fn to_disk_generation(state: &GenerationState) -> DiskGeneration {
         as_of_micros: state.as_of.map(Timestamp::micros),
         progress: state.progress.clone(),
         reclaimed_micros: state.reclaimed.map(Timestamp::micros),
+        tiles: state.shape.tiles.as_deref().map(DiskTiles::of),
     }
 }
 
@@ -166,6 +175,7 @@ fn from_disk_generation(disk: DiskGeneration) -> Result<GenerationState, String>
         shape: StoredShape {
             rows: disk.rows,
             features: disk.features,
+            tiles: disk.tiles.map(DiskTiles::into_layout).transpose()?.map(Arc::new),
         },
         schemas: disk
             .schemas

@@ -203,6 +203,7 @@ impl RocksStore {
         let mut catalogue = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut catalogue);
         self.expiry.set(&catalogue);
+        self.tiled.set(&catalogue);
         self.published.fetch_add(1, Ordering::Release);
     }
 }

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use asof_core::key::EntityKey;
-use asof_core::online::StoreError;
 use asof_core::online::intake::{Intake, IntakeLog, SourceAddress};
+use asof_core::online::{Generation, StoreError, ViewSlot};
 use asof_core::time::Timestamp;
 use rocksdb::WriteBatch;
 
 use super::RocksStore;
 use crate::failure;
 use crate::intake_keys::{self, EventKey, IntakeKey};
-use crate::keys::{self, Family};
+use crate::keys::{self, Family, NoteKey};
 use crate::options;
 
 /// The file that is there as long as the log may have entries: it is there before the first one, and goes
@@ -49,6 +49,11 @@ impl IntakeLog for RocksStore {
         let mut starts = Vec::new();
         for rows in intake.rows {
             self.put_rows(&mut batch, rows.slot, rows.generation, intake.at, &rows.rows)?;
+            if let Some(note) = &rows.note {
+                let (slot, generation) = (rows.slot, rows.generation);
+                let key = NoteKey { slot, generation }.to_bytes();
+                batch.put_cf(self.family(Family::Rows)?, key, note);
+            }
             let entity = rows.slot.entity;
             starts.extend(
                 rows.rows
@@ -73,6 +78,13 @@ impl IntakeLog for RocksStore {
         self.note()?;
         *noted = true;
         self.commit(batch)
+    }
+
+    fn noted(&self, slot: ViewSlot, generation: Generation) -> Result<Option<Vec<u8>>, StoreError> {
+        self.catalogue().live(slot, generation)?;
+        let key = NoteKey { slot, generation }.to_bytes();
+        let value = self.db.get_cf(self.family(Family::Rows)?, key);
+        value.map_err(|error| failure::of(&self.path, error))
     }
 
     fn answered(&self, source: &SourceAddress, id: &str) -> Result<Option<Vec<u8>>, StoreError> {

@@ -4,17 +4,19 @@
 //! newest, and a plain value would hide rows that came while the files were written. How far the loading has
 //! come lies in the first file, under a key before all rows, so that one step takes in both.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use asof_core::online::{Generation, SortedRows, StoreError, ViewSlot};
-use rocksdb::{IngestExternalFileOptions, SstFileWriter};
+use asof_core::aggregate::tiles::FoldedEvents;
+use asof_core::online::{Generation, OnlineRow, SortedRows, StoreError, ViewSlot};
+use rocksdb::{IngestExternalFileOptions, SstFileWriter, WriteBatch};
 
 use super::RocksStore;
 use crate::failure;
-use crate::keys::{Cell, Family, LoadKey, RowKey};
+use crate::keys::{Cell, DueKey, Family, LoadKey, RowKey};
 use crate::{mark, options};
 
 /// The directory of files that are being written, in the store's.
@@ -25,11 +27,18 @@ const FILE_BYTES: usize = 64 << 20;
 impl RocksStore {
     /// Takes files in.
     pub(super) fn ingest(&self, files: Files) -> Result<(), StoreError> {
-        let Files { slot, generation, .. } = files;
+        let (slot, generation) = (files.slot, files.generation);
         let _shared = self.changes.read().unwrap_or_else(PoisonError::into_inner);
         let serves = self.catalogue().live(slot, generation)?.state.serves(generation);
         // What is being built is not cached, and does not begin to serve while `changes` is shared.
         let _held = serves.then(|| self.cache.hold_all());
+        if !files.due.is_empty() {
+            // Before the rows that they lead to: of one that leads nowhere nothing comes.
+            let mut batch = WriteBatch::default();
+            let family = self.family(Family::Due)?;
+            files.due.iter().for_each(|key| batch.put_cf(family, key, []));
+            self.commit(batch)?;
+        }
         // What is taken in outlives a power cut: so must all that it builds on, its generation first of all.
         self.db
             .flush_wal(true)
@@ -57,13 +66,58 @@ impl RocksStore {
             .map_err(|error| failure::of(&self.path, error))
     }
 
-    /// Writes files that are not part of the database yet. No lock is held meanwhile that a read or a write of rows
-    /// waits for.
-    pub(super) fn write_files(
+    /// Writes files of rows.
+    pub(super) fn write_rows(
         &self,
         slot: ViewSlot,
         generation: Generation,
         rows: &SortedRows,
+        progress: &[u8],
+    ) -> Result<Files, StoreError> {
+        let entries = rows.iter().map(|(key, row)| {
+            let cell = cell(slot, generation, key);
+            (RowKey::Row(cell).to_bytes(), Entry::Merged(row.into()))
+        });
+        self.write_files(slot, generation, entries, progress)
+    }
+
+    /// Writes files of events that were folded, and of those that are pending.
+    pub(super) fn write_events(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        events: &FoldedEvents,
+        pending: &[OnlineRow],
+        progress: &[u8],
+    ) -> Result<Files, StoreError> {
+        let tiles = self.tiled.get().get(&(slot.view, generation)).cloned();
+        let chunks = tiles.iter().flat_map(|tiles| events.chunks(tiles));
+        let chunks = chunks.map(|chunk| {
+            let cell = cell(slot, generation, &chunk.key);
+            let key = RowKey::Tiles(cell, chunk.id).to_bytes();
+            (key, Entry::Merged(chunk.bytes.into()))
+        });
+        let mut due = Vec::with_capacity(pending.len());
+        let rows = pending.iter().map(|row| {
+            let (cell, order) = (cell(slot, generation, row.key.as_bytes()), row.order);
+            due.push(DueKey { cell, order }.to_bytes());
+            (RowKey::Pending(cell, order).to_bytes(), Entry::Put(&row.bytes))
+        });
+        let mut entries: Vec<(Vec<u8>, Entry<'_>)> = rows.collect();
+        entries.extend(chunks);
+        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let mut files = self.write_files(slot, generation, entries.into_iter(), progress)?;
+        files.due = due;
+        Ok(files)
+    }
+
+    /// Writes files that are not part of the database yet, of entries in the order of their keys. No lock is held
+    /// meanwhile that a read or a write of rows waits for.
+    fn write_files<'a>(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        entries: impl Iterator<Item = (Vec<u8>, Entry<'a>)>,
         progress: &[u8],
     ) -> Result<Files, StoreError> {
         self.catalogue().live(slot, generation)?;
@@ -76,6 +130,7 @@ impl RocksStore {
             slot,
             generation,
             paths: Vec::new(),
+            due: Vec::new(),
         };
         let mut next = |writer: &SstFileWriter<'_>| {
             let path = directory.join(format!("{load}-{}.sst", files.paths.len()));
@@ -88,23 +143,17 @@ impl RocksStore {
         writer.put(key, progress).map_err(failed)?;
         // In a file of its own, so that those of rows reach no further than their keys.
         let mut written = usize::MAX;
-        let mut stored_key = Vec::new();
-        for (key, row) in rows.iter() {
+        for (key, entry) in entries {
             if written > FILE_BYTES {
                 writer.finish().map_err(failed)?;
                 next(&writer)?;
                 written = 0;
             }
-            stored_key.clear();
-            let cell = Cell {
-                entity: slot.entity,
-                key,
-                view: slot.view,
-                generation,
+            let length = match &entry {
+                Entry::Merged(value) => writer.merge(&key, value).map(|()| value.len()),
+                Entry::Put(value) => writer.put(&key, value).map(|()| value.len()),
             };
-            RowKey::Row(cell).write(&mut stored_key);
-            writer.merge(&stored_key, row).map_err(failed)?;
-            written += stored_key.len() + row.len();
+            written += key.len() + length.map_err(failed)?;
         }
         writer.finish().map_err(failed)?;
         Ok(files)
@@ -126,6 +175,23 @@ pub(super) struct Files {
     slot: ViewSlot,
     generation: Generation,
     paths: Vec<PathBuf>,
+    /// For the pending rows among them, the keys of [`Family::Due`].
+    due: Vec<Vec<u8>>,
+}
+
+/// What is written under a key.
+enum Entry<'a> {
+    Merged(Cow<'a, [u8]>),
+    Put(&'a [u8]),
+}
+
+fn cell(slot: ViewSlot, generation: Generation, key: &[u8]) -> Cell<'_> {
+    Cell {
+        entity: slot.entity,
+        key,
+        view: slot.view,
+        generation,
+    }
 }
 
 impl Drop for Files {

@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 
+use asof_core::aggregate::tiles::FoldedEvents;
 use asof_core::online::{Generation, StoreError, ViewSlot};
 use asof_core::time::Timestamp;
 use rocksdb::WriteBatch;
@@ -46,6 +47,8 @@ impl RocksStore {
         let _shared = self.changes.read().unwrap_or_else(PoisonError::into_inner);
         self.catalogue().live(slot, generation)?;
         let (row_family, due_family) = (self.family(Family::Rows)?, self.family(Family::Due)?);
+        let tiles = self.tiled.get().get(&(slot.view, generation)).cloned();
+        let mut folded = FoldedEvents::default();
         let mut batch = WriteBatch::default();
         let mut step = Step::default();
         let mut due = self.db.raw_iterator_cf_opt(due_family, options::scan(range));
@@ -65,8 +68,11 @@ impl RocksStore {
                 .map_err(|error| failure::of(&self.path, error))?;
             match row.as_deref().map(|row| self.parse(&cell, row).map(|_| row)) {
                 Some(Ok(row)) => {
+                    match &tiles {
+                        None => batch.merge_cf(row_family, RowKey::Row(cell).to_bytes(), row),
+                        Some(tiles) => self.fold(tiles, &mut folded, &cell, row)?,
+                    }
                     keys.push(keys::key_start(cell.entity, cell.key));
-                    batch.merge_cf(row_family, RowKey::Row(cell).to_bytes(), row);
                     batch.delete_cf(row_family, &pending);
                     batch.delete_cf(due_family, key);
                     step.merged += 1;
@@ -78,6 +84,9 @@ impl RocksStore {
             due.next();
         }
         due.status().map_err(|error| failure::of(&self.path, error))?;
+        if let Some(tiles) = &tiles {
+            self.put_chunks(&mut batch, slot, generation, tiles, &folded)?;
+        }
         if !batch.is_empty() {
             let _held = self.cache.hold(keys);
             self.commit(batch)?;

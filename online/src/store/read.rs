@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use asof_core::online::{OnlineReader, ReadSet, StoreError, ViewSlot, Visit};
+use asof_core::aggregate::tiles::{TileLayout, TilesAt};
+use asof_core::online::{Generation, OnlineReader, ReadSet, StoreError, ViewSlot, Visit};
 use asof_core::row::RowCorrupt;
 use asof_core::time::Timestamp;
 
@@ -11,6 +12,7 @@ use super::RocksStore;
 use crate::key_cache::Cached;
 use crate::key_rows::KeyRows;
 use crate::keys::{self, Family, RowKey};
+use crate::tiles::{self, Layouts, Step};
 use crate::{failure, options};
 
 impl RocksStore {
@@ -29,6 +31,11 @@ impl RocksStore {
             set.note((changes + 1) << 1 | u64::from(serving));
             serving
         };
+        let layouts = self.tiled.get();
+        let tiled = set.sorted().iter().filter_map(|(view, generation, _)| {
+            let layout = layouts.get(&(*view, *generation))?;
+            Some((*view, *generation, Arc::clone(layout), layout.at(at)))
+        });
         Ok(Reader {
             store: self,
             set,
@@ -36,6 +43,9 @@ impl RocksStore {
             changes,
             serving,
             start: Vec::new(),
+            tiled: tiled.collect(),
+            layouts,
+            body: Vec::new(),
         })
     }
 
@@ -65,6 +75,12 @@ pub(super) struct Reader<'a> {
     serving: bool,
     /// The start of all stored keys of the key that is read.
     start: Vec<u8>,
+    /// Of the set, the generations with tiles.
+    tiled: Vec<(u32, Generation, Arc<TileLayout>, TilesAt)>,
+    /// Those of all views.
+    layouts: Arc<Layouts>,
+    /// The features of windows.
+    body: Vec<u8>,
 }
 
 impl OnlineReader for Reader<'_> {
@@ -76,18 +92,27 @@ impl OnlineReader for Reader<'_> {
             Some(cached) => cached,
             None => self.fill()?,
         };
+        let mut body = std::mem::take(&mut self.body);
         let mut walk = cached.rows.walk(self.at);
         let sorted = self.set.sorted();
         for same in sorted.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
             let Some((view, generation, _)) = same.first() else {
                 continue;
             };
-            let found = walk.find(*view, *generation);
+            let tiles = self
+                .tiled
+                .iter()
+                .find(|tiled| (tiled.0, tiled.1) == (*view, *generation));
+            let found = match tiles {
+                Some((_, _, _, tiles)) => walk.find_windows(*view, *generation, tiles, &mut body),
+                None => walk.find(*view, *generation),
+            };
             let found = found.map_err(|corrupt| self.damaged(key, (*view, *generation), corrupt))?;
             for (_, _, place) in same {
                 visit(*place, found)?;
             }
         }
+        self.body = body;
         Ok(())
     }
 }
@@ -99,7 +124,8 @@ impl Reader<'_> {
             .cache
             .get(&self.start, self.changes)
             .filter(|_| self.serving)?;
-        cached.rows.answers(self.at).then_some(cached)
+        let layouts = self.tiled.iter().map(|(_, _, layout, _)| &**layout);
+        cached.rows.answers(self.at, layouts).then_some(cached)
     }
 
     /// Copies what there is of the key.
@@ -117,7 +143,7 @@ impl Reader<'_> {
         if store.published.load(Ordering::Acquire) != self.changes {
             store.look_at(self.set)?;
         }
-        let mut key_rows = KeyRows::default();
+        let mut key_rows = KeyRows::at(at);
         rows.seek_to_first();
         while let Some((key, row)) = rows.item() {
             let row_key = RowKey::parse(key).ok_or_else(|| store.damaged_key(key))?;
@@ -125,8 +151,25 @@ impl Reader<'_> {
                 // Neither this one has happened, nor those of its view behind it.
                 RowKey::Pending(cell, order) if order.event_time > at => {
                     key_rows.leave_out(order.event_time);
-                    let end = cell.end();
-                    rows.seek(end);
+                    let behind = cell.behind_pending();
+                    rows.seek(behind);
+                }
+                RowKey::Tiles(cell, chunk) => {
+                    let layout = self.layouts.get(&(cell.view, cell.generation));
+                    match layout.map_or(Step::End, |layout| tiles::step(layout, at, chunk)) {
+                        Step::Take => {
+                            key_rows.push(&row_key, row);
+                            rows.next();
+                        }
+                        Step::To(chunk) => {
+                            let next = RowKey::Tiles(cell, chunk).to_bytes();
+                            rows.seek(next);
+                        }
+                        Step::End => {
+                            let end = cell.end();
+                            rows.seek(end);
+                        }
+                    }
                 }
                 RowKey::Row(_) | RowKey::Pending(..) => {
                     key_rows.push(&row_key, row);
@@ -138,12 +181,7 @@ impl Reader<'_> {
         Ok(store.cache.insert(&self.start, key_rows, taken, self.changes))
     }
 
-    fn damaged(
-        &self,
-        key: &[u8],
-        (view, generation): (u32, asof_core::online::Generation),
-        corrupt: RowCorrupt,
-    ) -> StoreError {
+    fn damaged(&self, key: &[u8], (view, generation): (u32, Generation), corrupt: RowCorrupt) -> StoreError {
         let cell = keys::Cell {
             entity: self.set.entity(),
             key,

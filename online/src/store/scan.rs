@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use asof_core::aggregate::tiles::check_chunk;
 use asof_core::online::{Counts, Generation, StoreError, Survey};
 use asof_core::order::RowOrder;
+use asof_core::time::Timestamp;
 use rocksdb::WriteBatch;
 
 use super::RocksStore;
 use crate::failure;
-use crate::keys::{self, Cell, DueKey, Family, LoadKey, Removal, RowKey};
+use crate::keys::{self, Cell, DueKey, Family, LoadKey, NoteKey, Removal, RowKey};
 use crate::options;
 
 /// How many rows are removed in one step.
@@ -19,6 +21,13 @@ type Visit<'v> = dyn FnMut(&[u8], RowKey<'_>, &[u8]) -> Result<(), StoreError> +
 
 /// Counts of the generations of an entity's views.
 type OfEntity = BTreeMap<(u32, Generation), (Survey, Counts)>;
+
+/// Stands for the greatest row of a key that has tiles.
+const TILED: RowOrder = RowOrder {
+    event_time: Timestamp::MAX,
+    created_time: Timestamp::MAX,
+    seq: u64::MAX,
+};
 
 /// The rows of one key in one generation, which stand one after the other.
 #[derive(Default)]
@@ -60,8 +69,14 @@ impl RocksStore {
                 let Some((survey, counts)) = views.get_mut(&(cell.view, cell.generation)) else {
                     return Ok(());
                 };
-                let order = self.parse(cell, bytes)?.order;
                 counts.bytes += (cell.key.len() + bytes.len()) as u64;
+                if matches!(row_key, RowKey::Tiles(..)) {
+                    check_chunk(bytes).map_err(|error| self.damaged(cell, &error.to_string()))?;
+                    counts.keys += u64::from(cells.at(cell).is_none());
+                    cells.winner = Some(TILED);
+                    return Ok(());
+                }
+                let order = self.parse(cell, bytes)?.order;
                 if matches!(row_key, RowKey::Pending(..)) && order.due() > survey.at {
                     counts.pending += 1;
                     return Ok(());
@@ -98,6 +113,7 @@ impl RocksStore {
     ) -> Result<BTreeMap<Removal, u64>, StoreError> {
         let rows = self.family(Family::Rows)?;
         let mut removed: BTreeMap<Removal, u64> = given_up.iter().map(|removal| (*removal, 0)).collect();
+        let mut cells = Cells::default();
         let mut batch = WriteBatch::default();
         let entities: BTreeSet<u32> = given_up.iter().map(|removal| removal.entity).collect();
         for entity in entities {
@@ -106,7 +122,10 @@ impl RocksStore {
                 let Some(keys) = removed.get_mut(&Removal::of(cell.slot(), cell.generation)) else {
                     return Ok(());
                 };
-                *keys += u64::from(matches!(row_key, RowKey::Row(_)));
+                if !matches!(row_key, RowKey::Pending(..)) {
+                    *keys += u64::from(cells.at(cell).is_none());
+                    cells.winner = Some(TILED);
+                }
                 batch.delete_cf(rows, key);
                 if batch.len() < STEP {
                     return Ok(());
@@ -122,6 +141,11 @@ impl RocksStore {
                 generation: removal.generation,
             };
             batch.delete_cf(rows, load.to_bytes());
+            let note = NoteKey {
+                slot: removal.slot(),
+                generation: removal.generation,
+            };
+            batch.delete_cf(rows, note.to_bytes());
         }
         self.commit(batch)?;
         Ok(removed)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use asof_core::online::{Found, OnlineStore, StoreError};
-use asof_core::row::{Packer, RowCorrupt, StoredRow};
+use asof_core::row::{Packer, RowCorrupt};
 use asof_core::status::Verdict;
 use asof_core::time::{Clock, Timestamp};
 
@@ -182,6 +182,12 @@ impl<S: OnlineStore + ?Sized> Reading<'_, S> {
         let Some(read) = self.resolved.reads.get(number) else {
             return Ok(());
         };
+        if let Some(windows) = found.windows {
+            if windows.latest > self.now {
+                gathered.trouble(number, Trouble::Ahead(windows.latest));
+            }
+            return self.decode(read, number, position, (0, windows.body), gathered);
+        }
         let verdict = Verdict::of(found.verdict_input(), found.held_back, read.ttl, self.now);
         if let Some(row) = found.winner {
             if row.order.due() > self.now {
@@ -192,6 +198,7 @@ impl<S: OnlineStore + ?Sized> Reading<'_, S> {
                 *time = Some(row.order.event_time);
             }
             if verdict == Verdict::Fresh {
+                let row = (row.schema_version, row.body);
                 return self.decode(read, number, position, row, gathered);
             }
         }
@@ -206,17 +213,17 @@ impl<S: OnlineStore + ?Sized> Reading<'_, S> {
         read: &ResolvedRead,
         number: usize,
         position: usize,
-        row: StoredRow<'_>,
+        (version, body): (u32, &[u8]),
         gathered: &mut Gathered,
     ) -> Result<(), StoreError> {
-        let version = usize::try_from(row.schema_version).ok();
-        match version.and_then(|version| read.decoders.get(version)) {
+        let place = usize::try_from(version).ok();
+        match place.and_then(|place| read.decoders.get(place)) {
             None => {
-                gathered.trouble(number, Trouble::UnknownSchema(row.schema_version));
+                gathered.trouble(number, Trouble::UnknownSchema(version));
                 Ok(())
             }
             Some(decoder) => decoder
-                .decode(row.body, position, &mut gathered.packer)
+                .decode(body, position, &mut gathered.packer)
                 .map_err(|corrupt| self.damaged(&corrupt)),
         }
     }

@@ -188,7 +188,7 @@ impl Need {
         as_of: Timestamp,
     ) -> Result<ResolvedRead, ServerError> {
         let decoders = serving
-            .schemas
+            .answers()
             .iter()
             .map(|written| RowDecoder::try_new(written, &self.schema, layout, &self.columns))
             .collect::<Result<_, _>>()

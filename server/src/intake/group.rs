@@ -1,6 +1,8 @@
 //! What waits for a source is written together.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Noted;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::answer::{PushAnswer, Remembered};
 use super::targets::Targets;
-use super::{Inner, IntakeError, Known, Lane, Numbers, Reader, Waiting};
+use super::{Folded, Inner, IntakeError, Known, Lane, Numbers, Reader, Waiting};
 
 /// How many seqs are taken from a table at a time: a commit for so many rows.
 const BLOCK: u64 = 1 << 20;
@@ -163,11 +165,12 @@ impl<S: OnlineStore + 'static> Inner<S> {
         for attempt in 1.. {
             let rows = match batches.is_empty() {
                 true => Vec::new(),
-                false => targeted(
-                    &self.targets(reader, numbers, was_empty && known == 0)?,
-                    group,
-                    first,
-                )?,
+                false => {
+                    let targets = self.targets(reader, numbers, was_empty && known == 0)?;
+                    let mut rows = targeted(&targets, group, first)?;
+                    self.note_folded(numbers, &targets, &mut rows, first..first + group.rows)?;
+                    rows
+                }
             };
             let entry = Entry {
                 number: first,
@@ -187,7 +190,11 @@ impl<S: OnlineStore + 'static> Inner<S> {
             match self.store.accept(&lane.address, intake) {
                 Ok(()) => break,
                 Err(StoreError::NoGeneration { .. }) if attempt < ATTEMPTS => numbers.targets = None,
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    // What was noted is known to the store alone.
+                    numbers.targets = None;
+                    return Err(error.into());
+                }
             }
         }
         lane.waiting.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -208,6 +215,7 @@ impl<S: OnlineStore + 'static> Inner<S> {
         {
             return Ok(Arc::clone(&known.targets));
         }
+        numbers.folded.clear();
         let table = reader.reader.table_id();
         let targets = reader.views.iter();
         let targets = targets.map(|bound| Targets::of(&*self.store, &self.project, bound, table, is_new));
@@ -221,6 +229,38 @@ impl<S: OnlineStore + 'static> Inner<S> {
                 targets: Arc::clone(&targets),
             });
         Ok(targets)
+    }
+}
+
+impl<S: OnlineStore> Inner<S> {
+    /// Notes that generations with tiles have the rows of some seqs, in the write that brings these.
+    fn note_folded(
+        &self,
+        numbers: &mut Numbers,
+        targets: &[Targets],
+        rows: &mut [IntakeRows],
+        seqs: Range<u64>,
+    ) -> Result<(), IntakeError> {
+        for rows in rows {
+            let place = (rows.slot, rows.generation);
+            let Some(taken) = targets.iter().find_map(|targets| targets.taken_to_tiles(place)) else {
+                continue;
+            };
+            let folded = match numbers.folded.entry(place) {
+                Noted::Occupied(known) => known.into_mut(),
+                Noted::Vacant(new) => {
+                    let note = self.store.noted(rows.slot, rows.generation)?;
+                    let bug =
+                        || IntakeError::Bug("what a generation was noted to have cannot be read".into());
+                    let mut folded = Folded::parse(note.as_deref()).ok_or_else(bug)?;
+                    folded.forget_before(taken);
+                    new.insert(folded)
+                }
+            };
+            folded.add(seqs.clone());
+            rows.note = Some(folded.to_bytes());
+        }
+        Ok(())
     }
 }
 

@@ -4,13 +4,13 @@ use asof_core::definition::BoundView;
 use asof_core::name::ProjectName;
 use asof_core::online::intake::IntakeRows;
 use asof_core::online::{
-    GenerationState, OnlineRow, OnlineStore, StoreError, ViewAddress, ViewSlot, row_schema,
+    Generation, GenerationState, OnlineRow, OnlineStore, StoreError, ViewAddress, ViewSlot, row_schema,
 };
 use asof_core::row::{RowEncoder, RowSchema};
 use asof_offline::SourceRows;
 
 use super::IntakeError;
-use crate::materialize::{NEVER, nothing_materialized};
+use crate::materialize::{NEVER, nothing_materialized, taken_before};
 
 /// Where the rows of a view go.
 pub(super) struct Targets {
@@ -49,7 +49,7 @@ impl Targets {
             state = store.view_state(slot)?;
         }
         let generations = [state.serving, state.building].into_iter().flatten();
-        let generations = generations.filter(|state| state.shape.serves(&shape));
+        let generations = generations.filter(|state| state.shape.takes(&shape));
         let generations = generations.map(|mut state| {
             let known = state.schemas.iter().position(|known| *known == schema);
             let version = known.unwrap_or(state.schemas.len());
@@ -65,6 +65,13 @@ impl Targets {
             generations: generations.collect::<Result<_, StoreError>>()?,
             schema,
         })
+    }
+
+    /// Of one of its generations that has tiles, the seq before which materialization has taken rows to it.
+    pub(super) fn taken_to_tiles(&self, (slot, generation): (ViewSlot, Generation)) -> Option<u64> {
+        let mut generations = self.generations.iter().map(|(state, _)| state);
+        let state = generations.find(|state| self.slot == slot && state.generation == generation)?;
+        state.shape.tiles.as_ref().map(|_| taken_before(&state.progress))
     }
 
     /// The rows of pushes, each with the first of its seqs, for each of the generations.
@@ -83,6 +90,7 @@ impl Targets {
                     slot: self.slot,
                     generation: state.generation,
                     rows,
+                    note: None,
                 })
             })
             .collect()

@@ -24,6 +24,8 @@ pub(super) struct Target {
     pub(super) slot: ViewSlot,
     pub(super) generation: Generation,
     pub(super) as_of: Timestamp,
+    /// Whether it has tiles. What is written to it counts as often as it is written: always in one step with the progress.
+    pub(super) has_tiles: bool,
     /// See [`GenerationState::reclaimed`](asof_core::online::GenerationState::reclaimed).
     pub(super) reclaimed: Option<Timestamp>,
 }
@@ -102,11 +104,34 @@ impl Prepared {
         loading: &Loading,
         mut tally: Tally,
     ) -> Result<Self, MaterializeError> {
-        let ChunkRows { due, mut pending } = rows;
+        let ChunkRows {
+            due,
+            folded,
+            mut pending,
+        } = rows;
         pending.sort_unstable_by(|a, b| (&a.key, a.order).cmp(&(&b.key, b.order)));
         pending
             .iter()
             .for_each(|row| tally.note_pending(&row.key, row.order));
+        if target.has_tiles {
+            folded
+                .keys()
+                .for_each(|key| tally.note_key(key, target.reclaimed.is_some()));
+            let is_empty = folded.is_empty() && pending.is_empty();
+            let staged = match is_empty {
+                true => None,
+                false => {
+                    let progress = loading.to_bytes(&tally);
+                    Some(store.stage_events(target.slot, target.generation, &folded, &pending, &progress)?)
+                }
+            };
+            return Ok(Self {
+                pending: Vec::new(),
+                due: SortedRows::default(),
+                staged,
+                tally,
+            });
+        }
         let due = due.sort();
         due.iter()
             .for_each(|(key, row)| tally.note_key(key, target.may_be_gone(row)));

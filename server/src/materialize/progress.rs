@@ -64,6 +64,12 @@ pub(crate) fn nothing_materialized(table: Option<&str>) -> Vec<u8> {
     Mark::nothing(table).to_bytes()
 }
 
+/// The seq before which a generation has all rows of its managed table, by its progress.
+pub(crate) fn taken_before(progress: &[u8]) -> u64 {
+    // Without progress it has none.
+    Mark::parse(progress).map_or(0, |mark| mark.next_seq.unwrap_or(0))
+}
+
 impl Mark {
     /// The mark of a generation that has all of a snapshot, when so many rows had been pushed to the source.
     pub(super) fn of(snapshot: &Snapshot, as_of: Timestamp, pushed: u64) -> Self {

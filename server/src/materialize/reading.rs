@@ -13,6 +13,7 @@ use super::resume::Loading;
 use super::tally::Tally;
 use super::{Limits, MaterializeError, Materialized, OnRows};
 use crate::background::Threads;
+use crate::intake::Folded;
 
 /// What a run reads and where it writes it.
 pub(super) struct Reading<S> {
@@ -27,6 +28,8 @@ pub(super) struct Reading<S> {
     pub(super) state: GenerationState,
     /// What the generation has already.
     pub(super) start: Option<Mark>,
+    /// Which pushed rows it has, where it has tiles.
+    pub(super) folded: Folded,
     pub(super) on_rows: Option<OnRows>,
 }
 
@@ -59,7 +62,7 @@ impl<S: OnlineStore + 'static> Reading<S> {
             while let Some(rows) = scan.next().await? {
                 done.rows_read += rows.heads.len() as u64;
                 done.rows_skipped += rows.skipped;
-                let wanted = new_rows(&rows, start);
+                let wanted = new_rows(&rows, start, &self.folded);
                 done.rows_written += chunk.add(&rows, wanted, target.as_of)?;
                 loading.note(&rows);
                 if chunk.is_full(self.limits.chunk_bytes) {
@@ -81,10 +84,14 @@ impl<S: OnlineStore + 'static> Reading<S> {
     }
 }
 
-/// The rows of a batch that the generation does not have, as far as its mark says.
-fn new_rows<'a>(rows: &'a SourceRows, mark: Option<&'a Mark>) -> impl Iterator<Item = usize> + 'a {
+/// The rows of a batch that the generation does not have, as far as its mark says and what was folded when it was pushed.
+fn new_rows<'a>(
+    rows: &'a SourceRows,
+    mark: Option<&'a Mark>,
+    folded: &'a Folded,
+) -> impl Iterator<Item = usize> + 'a {
     rows.heads.iter().enumerate().filter_map(move |(place, head)| {
-        let has = mark.is_some_and(|mark| mark.has(rows.file, head.order));
+        let has = folded.has(head.order.seq) || mark.is_some_and(|mark| mark.has(rows.file, head.order));
         (!has).then_some(place)
     })
 }

@@ -3,7 +3,7 @@
 //! The record lies in the store beside the rows that it speaks of and is written with them. It is good for
 //! runs that start from the same mark, with rows of the same schema; for others everything is read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use asof_offline::{Snapshot, SourceRows};
 use serde::{Deserialize, Serialize};
@@ -78,6 +78,25 @@ impl Loading {
             loading.earlier = (record.keys.and_up_to(record.pending), record.pending.or_none());
         }
         loading
+    }
+
+    /// Whether a run from the same mark was cut short after it had loaded rows of files that a snapshot does not have any
+    /// more: where rows are added up, nobody can tell then which of them are to be added.
+    pub(super) fn is_lost(
+        record: Option<&[u8]>,
+        start: Option<&Mark>,
+        schema: u32,
+        snapshot: &Snapshot,
+    ) -> bool {
+        let Some(record) = record else { return false };
+        let Ok(record) = serde_json::from_slice::<Record>(record) else {
+            return true;
+        };
+        let fits =
+            (record.format, &record.start, record.schema) == (FORMAT, &start.map(Mark::settled_part), schema);
+        let files: HashSet<FileMark> = snapshot.files.iter().map(FileMark::of).collect();
+        let is_there = |(file, _): &(FileMark, Read)| files.contains(file);
+        fits && !record.files.iter().all(is_there)
     }
 
     /// What the runs before loaded: keys, and pending rows.

@@ -173,10 +173,12 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
                     slot: work.slot,
                     generation: work.state.generation,
                     as_of,
+                    has_tiles: work.state.shape.tiles.is_some(),
                     reclaimed: work.state.reclaimed,
                 },
                 state: work.state.clone(),
                 start: work.before.as_ref().map(|(mark, _)| mark.clone()),
+                folded: std::mem::take(&mut work.folded),
                 on_rows,
             };
             let (done, tally) = threads.read(reading.run()).await?;

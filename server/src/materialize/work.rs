@@ -5,13 +5,16 @@ use asof_core::duration::Duration;
 use asof_core::name::ProjectName;
 use asof_core::online::{GenerationState, OnlineStore, ViewAddress, ViewSlot, ViewState, row_schema};
 use asof_core::row::RowSchema;
-use asof_core::status::reclaimable_before;
+use asof_core::status::{reclaimable_before, tiles_needed_from};
 use asof_core::time::Timestamp;
 use asof_offline::Snapshot;
 
 use super::MaterializeError;
+use super::chunk::version;
 use super::progress::Mark;
+use super::resume::Loading;
 use super::tally::{Expected, Tally};
+use crate::intake::Folded;
 
 /// What a run has to read, and where it goes.
 pub(super) struct Work {
@@ -23,6 +26,8 @@ pub(super) struct Work {
     pub(super) ttl: Option<Duration>,
     /// How many rows had been pushed to the source when what the generation held was last known.
     pub(super) pushed: u64,
+    /// Which pushed rows it has, where it has tiles.
+    pub(super) folded: Folded,
     /// What was written.
     pub(super) tally: Tally,
 }
@@ -44,7 +49,8 @@ impl Work {
         if let Some(serving) = serving.filter(|_| !full) {
             let (mark, last) = reached(&serving, bound, as_of)?;
             let whole = serving.has_fresh(bound.view.ttl, as_of);
-            if whole && serving.shape.serves(&shape) && mark.grew_into(snapshot) {
+            let whole = whole && !is_lost(store, slot, &serving, Some(&mark), snapshot)?;
+            if whole && serving.shape.takes(&shape) && mark.grew_into(snapshot) {
                 let before = (mark, last);
                 // Of a run that was cut short, and that nobody goes on with.
                 if building.is_some() {
@@ -55,6 +61,7 @@ impl Work {
         }
         if let Some(building) = building
             && resumes(&building, &shape, &schema, snapshot, as_of)
+            && !is_lost(store, slot, &building, None, snapshot)?
         {
             let pushed = Mark::parse(&building.progress)?.pushed();
             return Ok(Self::anew(slot, bound, building, pushed));
@@ -91,6 +98,7 @@ impl Work {
             before: Some(before),
             building: false,
             ttl: bound.view.ttl,
+            folded: Folded::default(),
             tally: Tally::default(),
         }
     }
@@ -103,6 +111,7 @@ impl Work {
             before: None,
             building: true,
             ttl: bound.view.ttl,
+            folded: Folded::default(),
             tally: Tally::default(),
         }
     }
@@ -136,7 +145,7 @@ impl Work {
             .is_some_and(|(mark, last)| *last == as_of && mark.reached() == as_of && mark.is_of(snapshot))
     }
 
-    /// Writes down what is coming, before any row: the schema that the rows have, the files that they may
+    /// Looks up what was pushed to the generation, and writes down what is coming, before any row: the schema that the rows have, the files that they may
     /// come from, and the instant that they may be of.
     pub(super) fn begin<S: OnlineStore>(
         &mut self,
@@ -144,6 +153,11 @@ impl Work {
         snapshot: &Snapshot,
         as_of: Timestamp,
     ) -> Result<(), MaterializeError> {
+        if self.state.shape.tiles.is_some() {
+            let note = store.noted(self.slot, self.state.generation)?;
+            let bug = || MaterializeError::Bug("what a generation was noted to have cannot be read".into());
+            self.folded = Folded::parse(note.as_deref()).ok_or_else(bug)?;
+        }
         let mark = Mark::parse(&self.state.progress)?.beginning(snapshot, as_of);
         self.state.progress = mark.to_bytes();
         store.write(self.slot, self.state.generation, as_of, &[], Some(&self.state))?;
@@ -161,7 +175,10 @@ impl Work {
     ) -> Result<(), MaterializeError> {
         let Self { slot, mut state, .. } = self;
         state.as_of = Some(as_of);
-        let reclaimed = self.ttl.map(|ttl| reclaimable_before(ttl, known));
+        let reclaimed = match &state.shape.tiles {
+            Some(_) => Some(tiles_needed_from(known)),
+            None => self.ttl.map(|ttl| reclaimable_before(ttl, known)),
+        };
         state.reclaimed = state.reclaimed.max(reclaimed);
         state.progress = mark.to_bytes();
         // Rows may have been pushed since it began under a schema that came later.
@@ -194,6 +211,26 @@ fn reached(
         return Err(MaterializeError::Begun { view, asked, begun });
     }
     Ok((mark, as_of))
+}
+
+/// Whether what a run before loaded into a generation with tiles cannot be told from what it did not load.
+fn is_lost<S: OnlineStore>(
+    store: &S,
+    slot: ViewSlot,
+    state: &GenerationState,
+    start: Option<&Mark>,
+    snapshot: &Snapshot,
+) -> Result<bool, MaterializeError> {
+    if state.shape.tiles.is_none() {
+        return Ok(false);
+    }
+    let record = store.loaded(slot, state.generation)?;
+    Ok(Loading::is_lost(
+        record.as_deref(),
+        start,
+        version(state),
+        snapshot,
+    ))
 }
 
 /// Whether a build that was cut short goes on: its rows are written again, which changes nothing.

@@ -1,5 +1,6 @@
 //! A store with something of a test's own around its calls.
 
+use asof_core::aggregate::tiles::FoldedEvents;
 use asof_core::definition::StoredShape;
 use asof_core::key::EntityKey;
 use asof_core::online::intake::{Intake, IntakeLog, SourceAddress};
@@ -87,6 +88,20 @@ impl<S: OnlineStore, A: Around> OnlineStore for Wrapped<S, A> {
             .change(|| self.inner.stage(slot, generation, rows, progress))
     }
 
+    fn stage_events(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        events: &FoldedEvents,
+        pending: &[OnlineRow],
+        progress: &[u8],
+    ) -> Result<Staged, StoreError> {
+        self.around.change(|| {
+            self.inner
+                .stage_events(slot, generation, events, pending, progress)
+        })
+    }
+
     fn take_in(&self, staged: Staged) -> Result<(), StoreError> {
         self.around.change(|| self.inner.take_in(staged))
     }
@@ -144,6 +159,10 @@ impl<S: OnlineStore, A: Around> OnlineStore for Wrapped<S, A> {
 impl<S: OnlineStore, A: Around> IntakeLog for Wrapped<S, A> {
     fn accept(&self, source: &SourceAddress, intake: Intake<'_>) -> Result<(), StoreError> {
         self.around.change(|| self.inner.accept(source, intake))
+    }
+
+    fn noted(&self, slot: ViewSlot, generation: Generation) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.noted(slot, generation)
     }
 
     fn known_events(&self, source: &SourceAddress, ids: &[EntityKey]) -> Result<Vec<bool>, StoreError> {

@@ -110,6 +110,15 @@ impl ChunkWriter {
     }
 }
 
+/// Checks that bytes are a whole chunk, of whatever states.
+///
+/// # Errors
+///
+/// What is wrong with them.
+pub fn check_chunk(bytes: &[u8]) -> Result<(), RowCorrupt> {
+    Chunk::parse(bytes)?.tiles().try_for_each(|tile| tile.map(drop))
+}
+
 /// The chunk that has what each of some chunks of one place has.
 ///
 /// # Errors

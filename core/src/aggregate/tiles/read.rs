@@ -1,5 +1,7 @@
 //! From the chunks of a key to what its windows have at an instant.
 
+use std::sync::Arc;
+
 use super::chunk::Chunk;
 use super::{ALL, ChunkId, TILES, TileLayout};
 use crate::aggregate::Partial;
@@ -9,8 +11,8 @@ use crate::window::{Tiles, Window};
 
 /// What windows are at an instant.
 #[derive(Debug)]
-pub struct TilesAt<'a> {
-    layout: &'a TileLayout,
+pub struct TilesAt {
+    layout: Arc<TileLayout>,
     at: Timestamp,
     /// Per sum the tiles that make up its window.
     covers: Vec<Vec<Tiles>>,
@@ -23,16 +25,16 @@ pub struct Sums {
     latest: Timestamp,
 }
 
-impl<'a> TilesAt<'a> {
-    pub(super) fn new(layout: &'a TileLayout, at: Timestamp) -> Self {
+impl TilesAt {
+    pub(super) fn new(layout: Arc<TileLayout>, at: Timestamp) -> Self {
         let covers = layout
             .sums
             .iter()
             .map(|(_, window)| layout.tiling.cover(*window, at));
         Self {
+            covers: covers.collect(),
             layout,
             at,
-            covers: covers.collect(),
         }
     }
 

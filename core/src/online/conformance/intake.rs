@@ -35,6 +35,7 @@ fn into(view: &Serving<'_>, generation: Generation, rows: &[OnlineRow]) -> Intak
         slot: view.slot,
         generation,
         rows: rows.to_vec(),
+        note: None,
     }
 }
 

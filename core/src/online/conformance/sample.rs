@@ -34,6 +34,7 @@ pub fn shape(source: &str) -> StoredShape {
     StoredShape {
         rows: format!("source {source}"),
         features: vec!["nonce int64 \"nonce\"".into()],
+        tiles: None,
     }
 }
 
@@ -134,6 +135,7 @@ pub(super) fn evolved_state(generation: Generation) -> GenerationState {
         shape: StoredShape {
             rows: "source v\nsql Some(\"select \\u{1} from 'ü'\")".into(),
             features: vec![String::new(), "x".into()],
+            tiles: None,
         },
         schemas: vec![schema(), wider],
         as_of: Some(Timestamp::from_micros(-5)),

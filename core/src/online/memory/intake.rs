@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::MemoryStore;
 use crate::key::EntityKey;
-use crate::online::StoreError;
 use crate::online::intake::{Intake, IntakeLog, SourceAddress};
+use crate::online::{Generation, StoreError, ViewSlot};
 use crate::time::Timestamp;
 
 /// What was pushed to the sources of all projects.
@@ -26,7 +26,10 @@ impl IntakeLog for MemoryStore {
         }
         for rows in intake.rows {
             let view = views.live(rows.slot, rows.generation)?;
-            view.enter(rows.generation, intake.at, &rows.rows);
+            view.enter(rows.generation, intake.at, &rows.rows)?;
+            if let Some(note) = &rows.note {
+                view.noted.insert(rows.generation, note.clone());
+            }
         }
         let intakes = &mut views.intakes;
         if let Some(entry) = intake.entry {
@@ -42,6 +45,15 @@ impl IntakeLog for MemoryStore {
             intakes.note(source, events.ids, Some(events.indexed));
         }
         Ok(())
+    }
+
+    fn noted(&self, slot: ViewSlot, generation: Generation) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self
+            .lock()
+            .live(slot, generation)?
+            .noted
+            .get(&generation)
+            .cloned())
     }
 
     fn answered(&self, source: &SourceAddress, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
