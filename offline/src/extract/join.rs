@@ -148,10 +148,16 @@ fn row_bytes(read: &BoundRead, files: Option<&SourceFiles>) -> usize {
         files.iter().filter_map(|file| file.value_bytes(column)).max()
     };
     let keys = read.places.keys.iter().filter_map(written);
-    let features = read.bound.view.features().iter().zip(&read.places.features);
-    let features = features
-        .map(|(feature, place)| width(&feature.data_type.to_arrow()).max(written(place).unwrap_or(0)));
-    BESIDE_FEATURES + keys.sum::<usize>() + features.sum::<usize>()
+    let stored = read.bound.view.stored().iter();
+    let stored = stored.map(|value| width(&value.data_type.to_arrow()));
+    // Columns are as wide as they are written, but for those that are of one width.
+    let columns = read.places.values.plain();
+    let written = columns.map(|(place, data_type)| {
+        written(&place)
+            .unwrap_or(0)
+            .saturating_sub(width(&data_type.to_arrow()))
+    });
+    BESIDE_FEATURES + keys.sum::<usize>() + stored.sum::<usize>() + written.sum::<usize>()
 }
 
 /// The view with its keys and times only.
