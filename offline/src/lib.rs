@@ -19,6 +19,7 @@ mod files;
 mod gather;
 mod grid;
 mod heads;
+mod inputs;
 mod lint;
 mod managed;
 mod manifest;
@@ -34,6 +35,7 @@ mod snapshot;
 mod spine;
 mod summary;
 mod time_column;
+mod windows;
 mod workers;
 
 pub use dataset::{Dataset, DatasetWriter, Target};

@@ -28,3 +28,4 @@ mod replaced;
 mod replay;
 mod sources;
 mod spines;
+mod windows;
