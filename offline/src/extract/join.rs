@@ -14,7 +14,7 @@ use crate::columns::SourceColumns;
 use crate::digest::KnownDigests;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
-use crate::grid;
+use crate::grid::{self, KeySource};
 use crate::places::ViewPlaces;
 use crate::plan::{JoinRead, JoinSource, JoinSpec};
 use crate::rows::RowReader;
@@ -78,7 +78,11 @@ impl Bound {
         };
         let readers = self.reads.iter().map(|read| {
             let reader = RowReader::bind(&without_features(&read.bound), &read.snapshot)?;
-            Ok((Arc::new(reader), Arc::clone(&read.snapshot)))
+            Ok(KeySource {
+                reader: Arc::new(reader),
+                snapshot: Arc::clone(&read.snapshot),
+                of_events: read.bound.view.aggregates().is_some(),
+            })
         });
         let readers = readers.collect::<Result<Vec<_>>>()?;
         let directory =
