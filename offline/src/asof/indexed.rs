@@ -96,12 +96,16 @@ pub(crate) async fn join_indexed(
         let rows = join_rows(spec, reads, memory, metrics).await?;
         answers.extend(numbers.into_iter().zip(rows.into_iter().map(Answers::Rows)));
     }
-    for source in &spec.sources {
-        source.files.unchanged()?;
-    }
     metrics.memory.set_max(memory.held());
     answers.sort_unstable_by_key(|(number, _)| *number);
     Ok(answers.into_iter().map(|(_, answers)| answers).collect())
+}
+
+/// Refuses sources of which a file was replaced while it was read.
+fn unchanged(spec: &JoinSpec) -> Result<()> {
+    spec.sources
+        .iter()
+        .try_for_each(|source| source.files.unchanged())
 }
 
 /// Answers the questions of reads of views of features.
@@ -126,6 +130,7 @@ async fn join_rows(
         served.push(rows);
     }
     let chunks = join.fetch(&served, memory).await?;
+    unchanged(spec)?;
     let mut answers = Vec::with_capacity(answered.len());
     for ((((read, _), answered), served), chunks) in join.reads.iter().zip(answered).zip(served).zip(chunks) {
         let features = read.bound.view.features().iter();
