@@ -91,9 +91,9 @@ impl Windows {
         earliest
     }
 
-    /// Whether an event of that time counts for some feature at `at`, which is not before it.
-    pub(crate) fn reach(&self, event_time: Timestamp, at: Timestamp) -> bool {
-        self.after(at).is_none_or(|after| event_time > after)
+    /// The same for several instants.
+    pub(crate) fn afters(&self, instants: impl Iterator<Item = Timestamp>) -> Vec<Option<Timestamp>> {
+        instants.map(|at| self.after(at)).collect()
     }
 
     /// Whether features look back without an end.

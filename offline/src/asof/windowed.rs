@@ -44,7 +44,8 @@ struct EventRead {
     /// Its number among the reads of the plan.
     number: usize,
     asked: Asked,
-    windows: Arc<Windows>,
+    /// Per question the instant after which events count for it.
+    afters: Vec<Option<Timestamp>>,
     /// Where its keys, and the columns of its inputs, stand among the selected columns.
     keys: Range<usize>,
     inputs: Range<usize>,
@@ -87,7 +88,8 @@ pub(super) async fn answer(
         return Ok(Vec::new());
     }
     let mut found = find(spec, passes(spec, &kept).await?, metrics);
-    let mut bytes = 0;
+    let questions = kept.iter().map(|(_, kept)| kept.questions().len());
+    let mut bytes = questions.sum::<usize>() * size_of::<Option<Timestamp>>();
     while let Some(found) = found.next().await? {
         let Some(read) = spec.reads.get(found.read) else {
             continue;
@@ -108,6 +110,7 @@ pub(super) async fn answer(
     for (number, kept) in kept {
         answers.push((number, kept.answer(spec.engine.options.readers, memory).await?));
     }
+    memory.release(bytes);
     timer.done();
     Ok(answers)
 }
@@ -199,8 +202,8 @@ impl EventPass {
                 number,
                 keys: select(&asked.places.keys),
                 inputs: select(asked.places.values.places()),
+                afters: windows.afters(asked.questions.times(0..asked.questions.len())),
                 asked,
-                windows,
             }));
         });
         Ok(Self {
@@ -212,10 +215,8 @@ impl EventPass {
     /// The instant after which events count for some question, where there is one.
     fn after(&self) -> Option<Timestamp> {
         let mut earliest = Some(Timestamp::MAX);
-        for read in &self.reads {
-            if let Some((first, _)) = read.asked.questions.span() {
-                earliest = earliest.zip(read.windows.after(first)).map(|(a, b)| a.min(b));
-            }
+        for after in self.reads.iter().flat_map(|read| &read.afters) {
+            earliest = earliest.zip(*after).map(|(a, b)| a.min(b));
         }
         earliest
     }
@@ -244,8 +245,8 @@ impl EventRead {
         let reaches = |(row, question): &(u32, u32)| {
             let event_time = event_times.get(*row as usize).copied().unwrap_or(i64::MIN);
             // Tails only go forward: if the first question behind an event does not reach it, none does.
-            let at = questions.time(*question as usize);
-            self.windows.reach(Timestamp::from_micros(event_time), at)
+            let after = self.afters.get(*question as usize).copied().flatten();
+            after.is_none_or(|after| event_time > after.micros())
         };
         let rows = questions.first_of_each(rows).into_iter().filter(reaches);
         let rows: Vec<u32> = rows.map(|(row, _)| row).collect();

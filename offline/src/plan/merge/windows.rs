@@ -43,6 +43,8 @@ struct Together {
     keys: Vec<Key>,
     /// The instants that are asked about, those of a key side by side, each once.
     instants: Vec<Timestamp>,
+    /// Per instant the one after which events count for it.
+    afters: Vec<Option<Timestamp>>,
     /// Per question the number of its instant, and its row of the spine.
     questions: Vec<(usize, u64)>,
     events: Pending,
@@ -120,6 +122,7 @@ impl WindowJoin {
             let is_new = together.instants.get(first..).and_then(<[_]>::last) != Some(&at);
             if is_new {
                 together.instants.push(at);
+                together.afters.push(self.windows.after(at));
             }
             let instant = together.instants.len().saturating_sub(1);
             together.questions.push((instant, asked.rows.value(place)));
@@ -146,9 +149,7 @@ impl WindowJoin {
             while next < all {
                 match rows.keys.value(next).cmp(key) {
                     Ordering::Greater => break,
-                    Ordering::Equal if together.counts(rows, next, &self.windows) => {
-                        counting.push(next as u64)
-                    }
+                    Ordering::Equal if together.counts(rows, next) => counting.push(next as u64),
                     Ordering::Less | Ordering::Equal => {}
                 }
                 next += 1;
@@ -166,7 +167,7 @@ impl WindowJoin {
     /// Tells the pool what is held.
     fn hold(&self, together: &Together) -> Result<()> {
         let questions = together.questions.len() * size_of::<(usize, u64)>();
-        let instants = together.instants.len() * size_of::<Timestamp>();
+        let instants = together.instants.len() * size_of::<(Timestamp, Option<Timestamp>)>();
         let bytes = together.bytes + questions + instants;
         self.memory.try_resize(bytes).map_err(|_| {
             external(OfflineError::Memory(format!(
@@ -204,15 +205,19 @@ impl WindowJoin {
 
 impl Together {
     /// Whether a row is an event that counts for a question about the last key.
-    fn counts(&self, rows: &Rows, row: usize, windows: &Windows) -> bool {
-        let asked = self
-            .keys
-            .last()
-            .and_then(|key| self.instants.get(key.instants.clone()));
+    fn counts(&self, rows: &Rows, row: usize) -> bool {
+        let Some(Key { instants, .. }) = self.keys.last() else {
+            return false;
+        };
         let event_time = Timestamp::from_micros(rows.events.value(row));
+        let asked = self.instants.get(instants.clone()).unwrap_or_default();
+        let first = asked.partition_point(|at| *at < event_time);
         // Tails only go forward: if the first question behind an event does not reach it, none does.
-        let first = asked.and_then(|asked| asked.get(asked.partition_point(|at| *at < event_time)));
-        !rows.deleted.value(row) && first.is_some_and(|at| windows.reach(event_time, *at))
+        let after = self
+            .afters
+            .get(instants.clone())
+            .and_then(|afters| afters.get(first));
+        !rows.deleted.value(row) && after.is_some_and(|after| after.is_none_or(|after| event_time > after))
     }
 
     /// Keeps rows of a batch, which are events of the last key.
