@@ -35,8 +35,10 @@
 //!   are int64, with a point float64; timestamps are in microseconds, and UTC where they carry a zone.
 //! - The same rows give the same values, in whatever batches they come.
 
+mod bind;
 mod compile;
 mod error;
+mod expression;
 mod functions;
 mod grammar;
 mod limits;
@@ -47,6 +49,7 @@ mod statement;
 mod types;
 
 pub use error::ExprError;
+pub use expression::{BoundExpression, Expression};
 pub use functions::functions;
 pub use limits::{MAX_BYTES, MAX_NESTING, MAX_OPERATORS, MAX_TOKENS};
 pub use source_sql::{BoundSql, Evaluated, SourceSql};

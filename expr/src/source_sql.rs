@@ -6,18 +6,17 @@ use std::sync::Arc;
 use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::filter_record_batch;
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
-use asof_core::service::nearest;
-use datafusion_common::{DFSchema, DataFusionError};
+use datafusion_common::DataFusionError;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion_sql::sqlparser::ast::Expr as SqlExpr;
 
-use crate::compile::{Compiled, compile};
-use crate::error::{ExprError, clip, list};
+use crate::bind::{bound, check_batch, condition, find, planning_schema, quoted, unique};
+use crate::compile::Compiled;
+use crate::error::{ExprError, clip};
+use crate::grammar;
 use crate::limits::with_stack;
-use crate::statement::{self, Item, SOURCE, Shape};
-use crate::types::Spelled;
-use crate::{grammar, planner};
+use crate::statement::{self, Item, Shape};
 
 /// A statement that is known to be a projection and filter of `source`.
 #[derive(Debug, Clone)]
@@ -106,56 +105,6 @@ impl SourceSql {
     }
 }
 
-fn find(name: &str, schema: &Schema) -> Result<usize, ExprError> {
-    schema.index_of(name).map_err(|_| {
-        let names = || schema.fields().iter().map(|field| field.name().as_str());
-        ExprError::UnknownColumn {
-            name: clip(name),
-            nearest: nearest(name, names()),
-            known: list(names()),
-        }
-    })
-}
-
-fn unique<'a>(place: &'static str, names: impl Iterator<Item = &'a String>) -> Result<(), ExprError> {
-    let mut seen = BTreeSet::new();
-    for name in names {
-        if !seen.insert(name) {
-            return Err(ExprError::DuplicateColumn {
-                place,
-                name: clip(name),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn quoted(name: &str) -> datafusion_sql::sqlparser::ast::Ident {
-    datafusion_sql::sqlparser::ast::Ident::with_quote('"', name)
-}
-
-/// The columns as nullable: no expression may depend on what a schema promises about nulls.
-fn planning_schema(input: &Schema) -> Result<DFSchema, ExprError> {
-    let fields: Vec<Field> = input
-        .fields()
-        .iter()
-        .map(|field| Field::new(field.name(), field.data_type().clone(), true))
-        .collect();
-    DFSchema::try_from_qualified_schema(SOURCE, &Schema::new(fields)).map_err(unplannable)
-}
-
-/// What DataFusion's planner says of an expression that the grammar allows: types before anything else.
-fn unplannable(error: DataFusionError) -> ExprError {
-    let said = error.strip_backtrace();
-    let said = said.strip_prefix("Error during planning: ").unwrap_or(&said);
-    ExprError::Type(format!("{}: cast to types that fit", clip(said)))
-}
-
-fn bound(sql: &SqlExpr, planning: &DFSchema, input: &Schema) -> Result<Compiled, ExprError> {
-    let planned = planner::plan(sql.clone(), planning).map_err(unplannable)?;
-    compile(planned, input)
-}
-
 fn output_field(
     name: &str,
     expr: &SqlExpr,
@@ -173,16 +122,6 @@ fn output_field(
         )));
     }
     Ok(Arc::new(Field::new(name, compiled.data_type.clone(), true)))
-}
-
-fn condition(compiled: Compiled) -> Result<Arc<dyn PhysicalExpr>, ExprError> {
-    if compiled.data_type == DataType::Boolean {
-        return Ok(compiled.physical);
-    }
-    Err(ExprError::Type(format!(
-        "`where` needs a condition, not {}: compare it with something",
-        Spelled(&compiled.data_type)
-    )))
 }
 
 /// A statement bound to a schema, ready to evaluate. It can be shared between threads.
@@ -254,7 +193,7 @@ impl BoundSql {
     ///
     /// No value makes this fail; a batch of another shape does.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<Evaluated, ExprError> {
-        self.check(batch)?;
+        check_batch(batch, &self.input)?;
         let failed = |error: DataFusionError| ExprError::Batch(clip(&error.strip_backtrace()));
         let rows = u32::try_from(batch.num_rows())
             .map_err(|_| ExprError::Batch("a batch has at most 4294967295 rows: cut it".to_owned()))?;
@@ -277,28 +216,6 @@ impl BoundSql {
         let batch = RecordBatch::try_new(self.schema(), columns)
             .map_err(|error| ExprError::Batch(clip(&error.to_string())))?;
         Ok(Evaluated { batch, kept })
-    }
-
-    fn check(&self, batch: &RecordBatch) -> Result<(), ExprError> {
-        let schema = batch.schema();
-        if Arc::ptr_eq(&schema, &self.input) {
-            return Ok(());
-        }
-        let alike = schema.fields().len() == self.input.fields().len()
-            && schema
-                .fields()
-                .iter()
-                .zip(self.input.fields())
-                .all(|(given, bound)| given.name() == bound.name() && given.data_type() == bound.data_type());
-        if alike {
-            return Ok(());
-        }
-        let describe = |schema: &Schema| list(schema.fields().iter().map(|field| field.name().as_str()));
-        Err(ExprError::Batch(format!(
-            "the batch has the columns {}, bound were {}, each of its type: read the columns that were bound",
-            describe(&schema),
-            describe(&self.input)
-        )))
     }
 }
 

@@ -6,6 +6,7 @@ use datafusion_sql::sqlparser::ast::{
     WildcardAdditionalOptions,
 };
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
+use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::error::{ExprError, clip};
 use crate::grammar;
@@ -51,6 +52,40 @@ pub(crate) fn parse(text: &str) -> Result<Shape, ExprError> {
         (Some(_), Some(_)) => Err(refused("more than one statement")),
         (None, _) => Err(ExprError::Syntax(format!("nothing is there: {EXPECTED}"))),
     }
+}
+
+/// Limits, parser, grammar: one expression, and nothing behind it.
+pub(crate) fn parse_expression(text: &str) -> Result<SqlExpr, ExprError> {
+    let tokens = limits::tokens(text)?;
+    let is_statement = |token: &TokenWithSpan| match &token.token {
+        Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case("select"),
+        _ => false,
+    };
+    if tokens.first().is_some_and(is_statement) {
+        return Err(ExprError::NotAllowed(
+            "a statement is not allowed: write the expression alone, without `select` and `from`".to_owned(),
+        ));
+    }
+    if tokens.iter().all(|token| token.token == Token::EOF) {
+        return Err(ExprError::Syntax(
+            "nothing is there: write an expression".to_owned(),
+        ));
+    }
+    let mut parser = Parser::new(&DIALECT)
+        .with_recursion_limit(MAX_RECURSION)
+        .with_tokens_with_locations(tokens);
+    let expr = parser.parse_expr().map_err(syntax)?;
+    let rest = parser.next_token();
+    if rest.token != Token::EOF {
+        return Err(ExprError::NotAllowed(format!(
+            "`{}` at line {}, column {} is behind the end of the expression: write one expression",
+            clip(&rest.token.to_string()),
+            rest.span.start.line,
+            rest.span.start.column
+        )));
+    }
+    grammar::check(&expr)?;
+    Ok(expr)
 }
 
 const EXPECTED: &str = "write `select … from source where …`";

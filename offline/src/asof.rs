@@ -6,6 +6,9 @@
 //! questions. Since the order is total, neither the order of arrival nor the cut of batches matters.
 //!
 //! Only keys and times are read for that. Features are read when it is known whose are served ([`Fetch`]).
+//!
+//! Views of aggregates have no winners: what counts for a question are all events of its windows. One more pass over
+//! their sources finds these by the same questions ([`windowed`]), and [`crate::windows`] computes of them.
 
 mod arena;
 mod contest;
@@ -17,9 +20,11 @@ mod metrics;
 mod pass;
 mod prune;
 mod questions;
+mod reading;
 mod served;
 mod source;
 mod values;
+mod windowed;
 
 pub(crate) use index::KeyIndex;
 pub(crate) use indexed::{Answers, join_indexed};

@@ -6,10 +6,12 @@
 mod read;
 mod span;
 mod standing;
+mod window;
 mod words;
 
 pub use span::Span;
 pub use standing::{Losing, Standing};
+pub use window::ExplainedWindow;
 
 use std::fmt;
 use std::ops::Range;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef};
 
+use asof_core::definition::{Aggregates, Feature};
 use asof_core::key::{EntityKey, KeyValue, decode};
 use asof_core::order::{RowOrder, from_file_seq};
 use asof_core::reference::{HistoryRow, Rules, as_of};
@@ -29,6 +32,7 @@ use crate::error::{OfflineError, Result};
 use crate::snapshot::Snapshot;
 
 use read::KeyRows;
+use window::Asked;
 
 /// What to explain.
 pub struct ExplainRequest<'a> {
@@ -61,8 +65,12 @@ pub struct ViewExplanation {
     pub repeated_rows: u64,
     /// The rows of the key in the total order, the greatest last.
     pub rows: Vec<ExplainedRow>,
-    /// Per feature its values in those rows.
+    /// What the view stores of a row: its features, or the inputs of its aggregates.
+    pub stored: Vec<Feature>,
+    /// Per stored column its values in those rows.
     pub features: Vec<ArrayRef>,
+    /// Per feature of a view of aggregates its window; of other views nothing.
+    pub windows: Vec<ExplainedWindow>,
     /// The number of the winner among the rows.
     pub winner: Option<usize>,
     /// The number of the row that would win if rule 2 were off.
@@ -169,6 +177,9 @@ impl ViewExplanation {
             ttl: read.bound.view.ttl,
             as_corrected,
         };
+        if let Some(aggregates) = found.view.aggregates().cloned() {
+            return Self::of_aggregates(request, read, key, &aggregates, &history, found);
+        }
         let answer = as_of(&history, &keys, request.at, rules(request.as_corrected));
         let corrected = as_of(&history, &keys, request.at, rules(true));
         let winner = answer.winner.map(|row| row.values);
@@ -198,6 +209,60 @@ impl ViewExplanation {
             verdict: answer.verdict,
             statuses: found.features.iter().map(status).collect(),
             features: found.features,
+            stored: found.view.stored().to_vec(),
+            windows: Vec::new(),
+            snapshot: found.snapshot,
+            key,
+        })
+    }
+
+    /// No row wins: every feature is computed of all events of its window.
+    fn of_aggregates(
+        request: &ExplainRequest<'_>,
+        read: &ViewRead,
+        key: Option<Vec<KeyValue>>,
+        aggregates: &Aggregates,
+        history: &[HistoryRow<usize>],
+        found: KeyRows,
+    ) -> Result<Self> {
+        let keys: Vec<Option<KeyValue>> = match &key {
+            Some(values) => values.iter().cloned().map(Some).collect(),
+            None => vec![None; read.bound.entity.keys.len()],
+        };
+        let asked = Asked {
+            history,
+            key: &keys,
+            at: request.at,
+            as_corrected: request.as_corrected,
+        };
+        let windows = asked.windows(aggregates, &found.features)?;
+        let verdict = match key {
+            Some(_) => Verdict::Fresh,
+            None => Verdict::NotFound,
+        };
+        let rows = history.iter().zip(&found.heads).map(|(row, head)| ExplainedRow {
+            order: head.order,
+            place: Place::of(head.order.seq, &found.snapshot),
+            deleted: head.deleted,
+            standing: Standing::in_windows(row, head.order, &asked, &windows),
+        });
+        Ok(Self {
+            read: read.clone(),
+            at: request.at,
+            source_rows: found.source_rows,
+            skipped_rows: found.skipped_rows,
+            repeated_rows: found.repeated_rows,
+            rows: rows.collect(),
+            winner: None,
+            corrected_winner: None,
+            verdict,
+            statuses: windows
+                .iter()
+                .map(|window| verdict.status(window.value.is_null(0)))
+                .collect(),
+            features: found.features,
+            stored: found.view.stored().to_vec(),
+            windows,
             snapshot: found.snapshot,
             key,
         })
@@ -209,9 +274,11 @@ impl ViewExplanation {
     }
 
     /// The numbers of the rows nearest to the winner, or to where it would be: up to so many before it, and
-    /// up to so many after it.
+    /// up to so many after it. Of a view of aggregates the newest event that counts takes its place.
     pub fn around(&self, before: usize, after: usize) -> Range<usize> {
-        let center = self.winner.or(self.corrected_winner).unwrap_or(0);
+        let counts = |row: &ExplainedRow| matches!(row.standing, Standing::Counts(_));
+        let center = self.winner.or(self.corrected_winner);
+        let center = center.or_else(|| self.rows.iter().rposition(counts)).unwrap_or(0);
         let end = center.saturating_add(after).saturating_add(1);
         center.saturating_sub(before)..end.min(self.rows.len())
     }

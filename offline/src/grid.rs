@@ -96,11 +96,15 @@ struct Known {
 }
 
 impl Known {
-    fn add(&mut self, rows: &SourceRows, as_corrected: bool) {
+    fn add(&mut self, rows: &SourceRows, source: &KeySource, as_corrected: bool) {
         let mut groups = Vec::with_capacity(rows.keys.rows());
         self.index.insert(&rows.keys, &mut groups);
         self.since.resize(self.index.len(), None);
-        for head in &rows.heads {
+        let counting = rows
+            .heads
+            .iter()
+            .filter(|head| !head.deleted || !source.of_events);
+        for head in counting {
             let since = if as_corrected {
                 head.order.event_time
             } else {
@@ -116,6 +120,14 @@ impl Known {
     }
 }
 
+/// A source whose keys are asked about.
+pub(crate) struct KeySource {
+    pub(crate) reader: Arc<RowReader>,
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Whether its view is one of aggregates, for which rows that are marked as deleted are no events.
+    pub(crate) of_events: bool,
+}
+
 /// Writes a spine to `path`: for each key that a view of the plan knows by a time of the grid that key and
 /// that time, sorted by key, then time.
 pub(crate) async fn write_spine(
@@ -123,7 +135,7 @@ pub(crate) async fn write_spine(
     plan: &ReadPlan,
     grid: &Grid,
     as_corrected: bool,
-    sources: &[(Arc<RowReader>, Arc<Snapshot>)],
+    sources: &[KeySource],
     path: &Path,
 ) -> Result<()> {
     let first = plan.reads.first();
@@ -192,14 +204,15 @@ pub(crate) async fn write_spine(
 async fn known(
     engine: &Engine,
     as_corrected: bool,
-    sources: &[(Arc<RowReader>, Arc<Snapshot>)],
+    sources: &[KeySource],
 ) -> Result<Vec<(EntityKey, Timestamp)>> {
     let mut memory = Memory::new(&engine.context.runtime_env().memory_pool);
     let mut known = Known::default();
-    for (reader, snapshot) in sources {
+    for source in sources {
+        let KeySource { reader, snapshot, .. } = source;
         let mut scan = Scan::start(engine, snapshot, reader, 0..snapshot.files.len());
         while let Some(rows) = scan.next().await? {
-            known.add(&rows, as_corrected);
+            known.add(&rows, source, as_corrected);
             memory.hold("the keys of the sources", known.index.bytes())?;
         }
     }

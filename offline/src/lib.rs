@@ -19,6 +19,7 @@ mod files;
 mod gather;
 mod grid;
 mod heads;
+mod inputs;
 mod lint;
 mod managed;
 mod manifest;
@@ -34,13 +35,16 @@ mod snapshot;
 mod spine;
 mod summary;
 mod time_column;
+mod windows;
 mod workers;
 
 pub use dataset::{Dataset, DatasetWriter, Target};
 pub use diff::{ColumnDifference, DiffRequest, Difference, Example, Retyped, RowKey, diff};
 pub use engine::{Engine, EngineOptions};
 pub use error::{OfflineError, Result};
-pub use explain::{ExplainRequest, ExplainedRow, Losing, Place, Span, Standing, ViewExplanation};
+pub use explain::{
+    ExplainRequest, ExplainedRow, ExplainedWindow, Losing, Place, Span, Standing, ViewExplanation,
+};
 pub use extract::{ExtractRequest, Extracting, Phase, Progress, Rows, Silent};
 pub use files::SourceFile;
 pub use grid::Grid;

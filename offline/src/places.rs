@@ -8,6 +8,7 @@ use asof_core::definition::BoundView;
 use crate::column;
 use crate::error::{OfflineError, Result};
 use crate::heads::time_rules;
+use crate::inputs::ViewValues;
 use crate::snapshot::Snapshot;
 use crate::time_column::instants;
 
@@ -18,7 +19,7 @@ pub(crate) struct ViewPlaces {
     pub(crate) event_time: usize,
     pub(crate) created_time: Option<usize>,
     pub(crate) deleted: Option<usize>,
-    pub(crate) features: Vec<usize>,
+    pub(crate) values: ViewValues,
 }
 
 impl ViewPlaces {
@@ -44,7 +45,7 @@ struct Finder<'a> {
 
 impl Finder<'_> {
     fn places(&self) -> Result<ViewPlaces> {
-        let BoundView { view, entity, source } = self.bound;
+        let BoundView { entity, source, .. } = self.bound;
         Ok(ViewPlaces {
             keys: entity
                 .keys
@@ -62,17 +63,22 @@ impl Finder<'_> {
                 .as_ref()
                 .map(|name| self.find(name, "deleted"))
                 .transpose()?,
-            features: view
-                .features()
-                .iter()
-                .map(|feature| {
-                    self.find(
-                        feature.source_column(),
-                        &format!("feature {}:{}", view.name, feature.name),
-                    )
-                })
-                .collect::<Result<_>>()?,
+            values: self.values()?,
         })
+    }
+
+    fn values(&self) -> Result<ViewValues> {
+        let view = &self.bound.view;
+        if let Some(aggregates) = view.aggregates() {
+            let find = |name: &str, role: &str| self.find(name, role);
+            return ViewValues::of_inputs(self.bound, aggregates.inputs(), self.schema, find);
+        }
+        let features = view.features().iter().map(|feature| {
+            let role = format!("feature {}:{}", view.name, feature.name);
+            self.find(feature.source_column(), &role)
+        });
+        let places = features.collect::<Result<_>>()?;
+        Ok(ViewValues::of_features(self.bound, places))
     }
 
     fn find(&self, name: &str, role: &str) -> Result<usize> {
@@ -98,8 +104,10 @@ impl Finder<'_> {
         for (place, key) in places.keys.iter().zip(&entity.keys) {
             self.check(*place, &key.name, key.key_type.data_type())?;
         }
-        for (place, feature) in places.features.iter().zip(view.features()) {
-            self.check(*place, feature.source_column(), &feature.data_type)?;
+        if view.aggregates().is_none() {
+            for ((place, _), feature) in places.values.plain().zip(view.features()) {
+                self.check(place, feature.source_column(), &feature.data_type)?;
+            }
         }
         let times = std::iter::once((places.event_time, &source.event_time));
         for (place, name) in times.chain(places.created_time.zip(source.created_time.as_ref())) {

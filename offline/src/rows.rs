@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
 use crate::events::{EventId, Repeats};
 use crate::heads::{HeadColumns, Heads, Stand, row_of_file};
+use crate::inputs::ViewValues;
 use crate::parquet_file::RowNumbers;
 use crate::places::ViewPlaces;
 use crate::snapshot::Snapshot;
@@ -32,7 +33,8 @@ pub struct SourceRows {
     pub keys: KeyColumns,
     /// The rows that count: those with a whole key and an event time, of an event the first accepted.
     pub heads: Vec<RowHead>,
-    /// The features of the view, in its order, as their declared types.
+    /// What the view stores of them, in its order, as the declared types: its features, or the inputs of its
+    /// aggregates.
     pub features: Vec<ArrayRef>,
     /// How many rows were skipped because their key or event time is null.
     pub skipped: u64,
@@ -82,6 +84,7 @@ struct ViewColumns {
     bound: BoundView,
     keys: Range<usize>,
     features: Range<usize>,
+    values: ViewValues,
 }
 
 impl RowReader {
@@ -114,7 +117,8 @@ impl RowReader {
             bound.push(ViewColumns {
                 bound: (*view).clone(),
                 keys: select(&places.keys),
-                features: select(&places.features),
+                features: select(places.values.places()),
+                values: places.values,
             });
         }
         Ok(Self {
@@ -208,7 +212,7 @@ impl ViewColumns {
         let is_repeated = |row: usize| repeated.and_then(|rows| rows.get(row)) == Some(&true);
         let columns = |range: &Range<usize>| selected.columns.get(range.clone()).unwrap_or_default();
         let keys = entity_keys(&self.bound, columns(&self.keys), selected, stand)?;
-        let features = feature_values(&self.bound, columns(&self.features), selected, stand)?;
+        let features = self.values.read(columns(&self.features), selected, stand)?;
         let nulls = keys.nulls();
         let mut rows = SourceRows {
             file: stand.file,
@@ -262,24 +266,13 @@ pub(crate) fn entity_keys(
     KeyColumns::try_new(&types, &arrays).map_err(|error| OfflineError::Internal(error.to_string()))
 }
 
-/// The features of a view, selected in their order, as their declared types.
-pub(crate) fn feature_values(
-    bound: &BoundView,
-    columns: &[ArrayRef],
-    selected: &Selected,
+/// A column whose values are none of their type.
+pub(crate) fn column_error(
     stand: Stand<'_>,
-) -> Result<Vec<ArrayRef>> {
-    columns
-        .iter()
-        .zip(bound.view.features())
-        .map(|(array, feature)| {
-            column::convert(array, &feature.data_type)
-                .map_err(|error| column_error(stand, feature.source_column(), &error, selected))
-        })
-        .collect()
-}
-
-fn column_error(stand: Stand<'_>, column: &str, error: &ColumnError, selected: &Selected) -> OfflineError {
+    column: &str,
+    error: &ColumnError,
+    selected: &Selected,
+) -> OfflineError {
     OfflineError::Data(format!(
         "{}: column {column:?} {error}{}",
         stand.place,

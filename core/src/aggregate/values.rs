@@ -21,6 +21,17 @@ impl Values {
         self.0.is_null(event)
     }
 
+    /// The value of an event, which is not null, as states take it that do not take stored ones; `None` where values of
+    /// the type have no such form.
+    pub fn plain(&self, event: usize) -> Option<Value<'_>> {
+        self.0.value(event)
+    }
+
+    /// Appends the value of an event, which is not null, as stored rows write it.
+    pub fn write(&self, event: usize, bytes: &mut Vec<u8>) {
+        self.0.write(event, bytes);
+    }
+
     /// The value of an event, which is not null, as a state takes it; `bytes` hold it where it is written first.
     pub fn get<'a>(&'a self, state: State, event: usize, bytes: &'a mut Vec<u8>) -> Value<'a> {
         if !state.takes_stored()

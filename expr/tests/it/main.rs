@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+mod expressions;
 mod fixture;
 mod functions;
 mod limits;

@@ -356,7 +356,7 @@ pub struct RowAnswer {
 
 impl RowAnswer {
     /// The answer where nothing is asked.
-    const NOTHING: Self = Self {
+    pub(super) const NOTHING: Self = Self {
         verdict: Verdict::NotFound,
         event_time: None,
         held_back_winner: false,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
 
-use asof_core::definition::BoundView;
 use asof_core::order::from_file_seq;
 
 use super::contest::Place;
@@ -12,8 +11,8 @@ use super::source::{Part, SourceFiles};
 use crate::columns::{Selection, SourceColumns};
 use crate::error::Result;
 use crate::heads::Stand;
+use crate::inputs::ViewValues;
 use crate::places::ViewPlaces;
-use crate::rows::feature_values;
 use crate::workers::Finds;
 
 /// How many rows are fetched at once.
@@ -23,22 +22,17 @@ const BATCH: usize = 65_536;
 #[derive(Clone)]
 pub(crate) struct Fetch {
     files: SourceFiles,
-    bound: Arc<BoundView>,
+    values: Arc<ViewValues>,
     selection: Arc<Selection>,
 }
 
 impl Fetch {
     /// Plans to read the features of a view.
-    pub(crate) fn plan(
-        files: &SourceFiles,
-        columns: &SourceColumns,
-        bound: &Arc<BoundView>,
-        places: &ViewPlaces,
-    ) -> Result<Self> {
+    pub(crate) fn plan(files: &SourceFiles, columns: &SourceColumns, places: &ViewPlaces) -> Result<Self> {
         Ok(Self {
             files: files.clone(),
-            bound: Arc::clone(bound),
-            selection: Arc::new(columns.select(&places.features, &[])?),
+            selection: Arc::new(columns.select(places.values.places(), &[])?),
+            values: Arc::new(places.values.clone()),
         })
     }
 
@@ -55,7 +49,7 @@ impl Fetch {
         finds: Finds<T>,
         find: impl Fn(Vec<ArrayRef>) -> T + Send + 'static,
     ) -> Result<()> {
-        let (bound, selection) = (Arc::clone(&self.bound), Arc::clone(&self.selection));
+        let (values, selection) = (Arc::clone(&self.values), Arc::clone(&self.selection));
         let number = part.file;
         let place = self.files.place(number);
         let map = move |batch: &_, rows: &_| {
@@ -65,7 +59,7 @@ impl Fetch {
                 rows,
             };
             let selected = selection.evaluate(batch, &place)?;
-            let features = feature_values(&bound, &selected.columns, &selected, stand)?;
+            let features = values.read(&selected.columns, &selected, stand)?;
             Ok(vec![find(features)])
         };
         self.files

@@ -16,13 +16,22 @@ use super::questions::Questions;
 use super::served::Served;
 use super::source::Part;
 use super::values::Values;
+use super::windowed::{self, WindowAnswers};
 use crate::error::{OfflineError, Result};
 use crate::heads::Stand;
 use crate::plan::{JoinRead, JoinSource, JoinSpec};
 use crate::workers::{Finds, Workers};
 
 /// The answers to all spine rows about one read.
-pub(crate) struct Answers {
+pub(crate) enum Answers {
+    /// Of a view of features: out of the winners.
+    Rows(RowAnswers),
+    /// Of a view of aggregates.
+    Windows(WindowAnswers),
+}
+
+/// The answers to all spine rows about one view of features.
+pub(crate) struct RowAnswers {
     answered: Answered,
     values: Values,
     /// The questions that would be answered otherwise without rule 2, ascending.
@@ -32,22 +41,39 @@ pub(crate) struct Answers {
 impl Answers {
     /// What the contract says of the view for a spine row.
     pub(crate) fn answer(&self, row: usize) -> RowAnswer {
-        self.answered.answer(row)
+        match self {
+            Self::Rows(rows) => rows.answered.answer(row),
+            Self::Windows(windows) => windows.answer(row),
+        }
     }
 
     /// Whether the answer for a spine row would be another one without rule 2: another status or value of
     /// a feature.
     pub(crate) fn would_be_corrected(&self, row: usize) -> bool {
+        match self {
+            Self::Rows(rows) => rows.would_be_corrected(row),
+            Self::Windows(windows) => windows.would_be_corrected(row),
+        }
+    }
+
+    /// The view's features for spine rows, null where nothing is served.
+    pub(crate) fn columns(&self, rows: Range<usize>) -> Result<Vec<ArrayRef>> {
+        match self {
+            Self::Rows(answers) => answers
+                .values
+                .columns(rows.map(|row| answers.answered.question(row))),
+            Self::Windows(windows) => windows.columns(rows),
+        }
+    }
+}
+
+impl RowAnswers {
+    fn would_be_corrected(&self, row: usize) -> bool {
         let question = self
             .answered
             .question(row)
             .and_then(|question| u32::try_from(question).ok());
         question.is_some_and(|question| self.corrected.binary_search(&question).is_ok())
-    }
-
-    /// The view's features for spine rows, null where nothing is served.
-    pub(crate) fn columns(&self, rows: Range<usize>) -> Result<Vec<ArrayRef>> {
-        self.values.columns(rows.map(|row| self.answered.question(row)))
     }
 }
 
@@ -58,14 +84,45 @@ pub(crate) async fn join_indexed(
     memory: &mut Memory,
     metrics: &JoinMetrics,
 ) -> Result<Vec<Answers>> {
+    let windows = windowed::answer(spec, &questions, memory, metrics).await?;
+    let windows = windows
+        .into_iter()
+        .map(|(number, answers)| (number, Answers::Windows(answers)));
+    let mut answers: Vec<(usize, Answers)> = windows.collect();
+    let reads = spec.reads.iter().zip(questions).enumerate();
+    let contested = reads.filter(|(_, (read, _))| read.bound.view.aggregates().is_none());
+    let (numbers, reads): (Vec<usize>, Vec<(&JoinRead, Arc<Questions>)>) = contested.unzip();
+    if !reads.is_empty() {
+        let rows = join_rows(spec, reads, memory, metrics).await?;
+        answers.extend(numbers.into_iter().zip(rows.into_iter().map(Answers::Rows)));
+    }
+    metrics.memory.set_max(memory.held());
+    answers.sort_unstable_by_key(|(number, _)| *number);
+    Ok(answers.into_iter().map(|(_, answers)| answers).collect())
+}
+
+/// Refuses sources of which a file was replaced while it was read.
+fn unchanged(spec: &JoinSpec) -> Result<()> {
+    spec.sources
+        .iter()
+        .try_for_each(|source| source.files.unchanged())
+}
+
+/// Answers the questions of reads of views of features.
+async fn join_rows(
+    spec: &Arc<JoinSpec>,
+    reads: Vec<(&JoinRead, Arc<Questions>)>,
+    memory: &mut Memory,
+    metrics: &JoinMetrics,
+) -> Result<Vec<RowAnswers>> {
     let join = Join {
         spec,
-        passes: passes(spec, &questions).await?,
-        questions,
+        passes: passes(spec, &reads).await?,
+        reads,
         metrics,
     };
-    let mut served = Vec::with_capacity(spec.reads.len());
-    let mut answered = Vec::with_capacity(spec.reads.len());
+    let mut served = Vec::with_capacity(join.reads.len());
+    let mut answered = Vec::with_capacity(join.reads.len());
     for outcome in join.compete(memory).await? {
         memory.settle(outcome.len() * size_of::<u32>())?;
         let (answers, rows) = outcome.serve();
@@ -73,12 +130,9 @@ pub(crate) async fn join_indexed(
         served.push(rows);
     }
     let chunks = join.fetch(&served, memory).await?;
-    for source in &spec.sources {
-        source.files.unchanged()?;
-    }
-    metrics.memory.set_max(memory.held());
+    unchanged(spec)?;
     let mut answers = Vec::with_capacity(answered.len());
-    for (((read, answered), served), chunks) in spec.reads.iter().zip(answered).zip(served).zip(chunks) {
+    for ((((read, _), answered), served), chunks) in join.reads.iter().zip(answered).zip(served).zip(chunks) {
         let features = read.bound.view.features().iter();
         let types = features.map(|feature| feature.data_type.to_arrow()).collect();
         let rows = served.places.len();
@@ -90,7 +144,7 @@ pub(crate) async fn join_indexed(
             )));
         }
         let corrected = values.corrected(&served.corrections, spec.engine.options.readers)?;
-        answers.push(Answers {
+        answers.push(RowAnswers {
             answered,
             values,
             corrected,
@@ -102,27 +156,35 @@ pub(crate) async fn join_indexed(
 /// A join under way.
 struct Join<'a> {
     spec: &'a Arc<JoinSpec>,
-    /// One pass a source.
-    passes: Vec<Arc<Pass>>,
-    /// Per read.
-    questions: Vec<Arc<Questions>>,
+    /// One pass a source, where it is read.
+    passes: Vec<Option<Arc<Pass>>>,
+    /// The reads, each with its questions; it is numbered by its place here.
+    reads: Vec<(&'a JoinRead, Arc<Questions>)>,
     metrics: &'a JoinMetrics,
 }
 
-async fn passes(spec: &JoinSpec, questions: &[Arc<Questions>]) -> Result<Vec<Arc<Pass>>> {
-    let asked = |(number, read): (usize, &JoinRead)| {
-        let asked = Asked {
-            bound: Arc::clone(&read.bound),
-            places: read.places.clone(),
-            questions: Arc::clone(questions.get(number)?),
-        };
-        Some((number, asked))
-    };
+async fn passes(spec: &JoinSpec, reads: &[(&JoinRead, Arc<Questions>)]) -> Result<Vec<Option<Arc<Pass>>>> {
     let mut passes = Vec::with_capacity(spec.sources.len());
-    for (number, JoinSource { files, columns }) in spec.sources.iter().enumerate() {
-        let reads = spec.reads_of(number).filter_map(asked).collect();
-        let pass = Pass::plan(&spec.engine, columns, &files.snapshot, reads, spec.as_corrected);
-        passes.push(Arc::new(pass.await?));
+    for (source, JoinSource { files, columns }) in spec.sources.iter().enumerate() {
+        let own = reads
+            .iter()
+            .enumerate()
+            .filter(|(_, (read, _))| read.source == source);
+        let own = own.map(|(number, (read, questions))| {
+            let asked = Asked {
+                bound: Arc::clone(&read.bound),
+                places: read.places.clone(),
+                questions: Arc::clone(questions),
+            };
+            (number, asked)
+        });
+        let own: Vec<(usize, Asked)> = own.collect();
+        if own.is_empty() {
+            passes.push(None);
+            continue;
+        }
+        let pass = Pass::plan(&spec.engine, columns, &files.snapshot, own, spec.as_corrected);
+        passes.push(Some(Arc::new(pass.await?)));
     }
     Ok(passes)
 }
@@ -134,16 +196,16 @@ impl Join<'_> {
         let arena = Arc::new(self.arena(memory)?);
         let mut finds = self.find(&arena);
         while let Some(found) = finds.next().await? {
-            let Some(read) = self.spec.reads.get(found.read) else {
+            let Some((read, _)) = self.reads.get(found.read) else {
                 continue;
             };
             self.metrics.candidates.add(found.candidates);
             read.counts.add(found.rows, found.skipped, found.repeated);
             self.spec.told();
         }
-        let outcomes = arena.finish().into_iter().zip(&self.spec.reads);
+        let outcomes = arena.finish().into_iter().zip(&self.reads);
         let outcomes = outcomes
-            .map(|(contest, read)| contest.finish(read.bound.view.ttl))
+            .map(|(contest, (read, _))| contest.finish(read.bound.view.ttl))
             .collect();
         timer.done();
         Ok(outcomes)
@@ -152,17 +214,13 @@ impl Join<'_> {
     /// As many tables of contests as readers have use for, or as memory allows.
     fn arena(&self, memory: &mut Memory) -> Result<Arena> {
         let readers = self.spec.engine.options.readers;
-        let asked: Vec<(&Arc<Questions>, Rows)> = self
-            .questions
-            .iter()
-            .zip(&self.spec.reads)
-            .map(|(questions, read)| {
-                (
-                    questions,
-                    self.passes.get(read.source).map_or(Rows::Any, |pass| pass.rows()),
-                )
-            })
-            .collect();
+        let rows = |read: &JoinRead| {
+            let pass = self.passes.get(read.source).and_then(Option::as_ref);
+            pass.map_or(Rows::Any, |pass| pass.rows())
+        };
+        let asked = self.reads.iter();
+        let asked: Vec<(&Arc<Questions>, Rows)> =
+            asked.map(|(read, questions)| (questions, rows(read))).collect();
         let bytes = |(questions, rows): &(&Arc<Questions>, Rows)| {
             Contest::most_bytes(questions.len(), *rows, self.spec.as_corrected)
         };
@@ -184,17 +242,18 @@ impl Join<'_> {
     fn find(&self, arena: &Arc<Arena>) -> Workers<Found> {
         let mut jobs = Vec::new();
         for (source, pass) in self.spec.sources.iter().zip(&self.passes) {
+            let Some(pass) = pass else { continue };
             let job = |part: Part| {
                 let place = source.files.place(part.file);
                 (place, (source.files.clone(), Arc::clone(pass), part))
             };
             let all = source.files.parts();
-            let parts = prune::parts(&source.files, pass);
+            let parts = prune::parts(&source.files, pass.reading(), pass.asked(), None);
             self.metrics.row_groups.add(all.len());
             self.metrics.row_groups_pruned.add(all.len() - parts.len());
             let unread = source.files.rows(&all) - source.files.rows(&parts);
-            for (number, _) in pass.reads() {
-                if let Some(read) = self.spec.reads.get(number) {
+            for number in pass.numbers() {
+                if let Some((read, _)) = self.reads.get(number) {
                     read.counts.leave(unread);
                 }
             }
@@ -209,7 +268,7 @@ impl Join<'_> {
             let (rows_read, arena) = (rows_read.clone(), Arc::clone(&arena));
             async move {
                 let (number, place) = (part.file, files.place(part.file));
-                let columns = pass.columns().to_vec();
+                let columns = pass.reading().columns().to_vec();
                 let map = move |batch: &RecordBatch, rows: &_| {
                     let stand = Stand {
                         place: &place,
@@ -229,10 +288,10 @@ impl Join<'_> {
         let timer = self.metrics.fetch.timer();
         let mut jobs = Vec::new();
         let mut chunks: Vec<Vec<Vec<Vec<ArrayRef>>>> = Vec::new();
-        for (number, (read, served)) in self.spec.reads.iter().zip(served).enumerate() {
+        for (number, ((read, _), served)) in self.reads.iter().zip(served).enumerate() {
             let lost = || OfflineError::Internal("a read has no source".into());
             let source = self.spec.sources.get(read.source).ok_or_else(lost)?;
-            let fetch = Fetch::plan(&source.files, &source.columns, &read.bound, &read.places)?;
+            let fetch = Fetch::plan(&source.files, &source.columns, &read.places)?;
             let parts = fetch.parts(&served.places);
             self.metrics.rows_served.add(served.places.len());
             chunks.push(vec![Vec::new(); parts.len()]);

@@ -43,4 +43,10 @@ impl Memory {
         self.settled += bytes;
         Ok(())
     }
+
+    /// Accounts no more for `bytes` that were settled.
+    pub(crate) fn release(&mut self, bytes: usize) {
+        self.settled = self.settled.saturating_sub(bytes);
+        self.reservation.resize(self.settled);
+    }
 }

@@ -17,6 +17,8 @@ pub(crate) struct JoinMetrics {
     pub(crate) candidates: Count,
     /// Rows whose features were read.
     pub(crate) rows_served: Count,
+    /// Events that count for a question about a view of aggregates.
+    pub(crate) events: Count,
     /// The most bytes held.
     pub(crate) memory: Gauge,
     /// Time to sort the spine's keys and times into questions.
@@ -25,6 +27,10 @@ pub(crate) struct JoinMetrics {
     pub(crate) compete: Time,
     /// Time until the features of the winners were read.
     pub(crate) fetch: Time,
+    /// Time until all events were read.
+    pub(crate) collect: Time,
+    /// Time to compute features of events.
+    pub(crate) windows: Time,
     /// Time to put answers in the order of the spine.
     pub(crate) gather: Time,
 }
@@ -39,10 +45,13 @@ impl JoinMetrics {
             rows_read: build().global_counter("rows_read"),
             candidates: build().global_counter("candidates"),
             rows_served: build().global_counter("rows_served"),
+            events: build().global_counter("events"),
             memory: build().global_gauge("mem_used"),
             index: build().subset_time("index_time", 0),
             compete: build().subset_time("compete_time", 0),
             fetch: build().subset_time("fetch_time", 0),
+            collect: build().subset_time("collect_time", 0),
+            windows: build().subset_time("windows_time", 0),
             gather: build().subset_time("gather_time", 0),
         }
     }

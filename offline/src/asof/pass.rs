@@ -3,23 +3,20 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
-use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::array::RecordBatch;
 
 use asof_core::definition::BoundView;
 
 use super::contest::{Contest, First, Other, Place, Rows};
 use super::index::NONE;
 use super::questions::Questions;
-use crate::columns::{Selected, Selection, SourceColumns};
+use super::reading::{Reading, Seen};
+use crate::columns::SourceColumns;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
-use crate::events::{EventId, Repeats};
-use crate::heads::{HeadColumns, Heads, Stand, packed};
+use crate::heads::{Stand, packed};
 use crate::places::ViewPlaces;
-use crate::rows::entity_keys;
 use crate::snapshot::Snapshot;
-use crate::time_column::TimeRules;
 
 /// A view that is read, with its questions.
 #[derive(Debug, Clone)]
@@ -32,19 +29,14 @@ pub(crate) struct Asked {
 /// What one pass over a source reads, and for whom.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    heads: HeadColumns,
-    selection: Selection,
-    /// The rows that repeat an event, where the source has event ids.
-    repeats: Option<Repeats>,
+    reading: Reading,
     reads: Vec<PassRead>,
     as_corrected: bool,
-    /// Whether there is no `sql`.
-    is_plain: bool,
 }
 
 #[derive(Debug)]
 struct PassRead {
-    /// Its number among the reads of the plan.
+    /// Its number among the contests.
     number: usize,
     asked: Asked,
     /// Where its keys stand among the selected columns.
@@ -76,15 +68,10 @@ impl Pass {
         as_corrected: bool,
     ) -> Result<Self> {
         let none = || OfflineError::Internal("a pass without reads".into());
-        let (_, first) = reads.first().ok_or_else(none)?;
-        let heads = HeadColumns::of(&first.bound, snapshot);
-        let event_id = EventId::of(&first.bound.source)?;
-        let mut wanted = HeadColumns::places(&first.places);
-        let mut hidden = heads.hidden();
-        hidden.extend(event_id.iter().map(|id| id.name.clone()));
-        let reads = reads
-            .into_iter()
-            .map(|(number, asked)| {
+        let (_, first) = reads.first().cloned().ok_or_else(none)?;
+        let mut selected = Vec::with_capacity(reads.len());
+        let reading = Reading::plan(engine, columns, snapshot, &first, |wanted| {
+            selected.extend(reads.into_iter().map(|(number, asked)| {
                 let start = wanted.len();
                 wanted.extend(&asked.places.keys);
                 PassRead {
@@ -92,49 +79,37 @@ impl Pass {
                     asked,
                     keys: start..wanted.len(),
                 }
-            })
-            .collect();
-        let repeats = match &event_id {
-            Some(id) => Some(Repeats::find(engine, snapshot, id).await?),
-            None => None,
-        };
+            }));
+        });
         Ok(Self {
-            selection: columns.select(&wanted, &hidden)?,
-            heads,
-            repeats,
-            reads,
+            reading: reading.await?,
+            reads: selected,
             as_corrected,
-            is_plain: columns.is_plain(),
         })
     }
 
-    /// The columns to read from the files.
-    pub(crate) fn columns(&self) -> &[String] {
-        self.selection.read()
-    }
-
-    /// The column of event times, where what it holds in a file is what the rows have.
-    pub(crate) fn plain_event_time(&self) -> Option<&str> {
-        self.is_plain.then(|| self.heads.event_time())
-    }
-
-    /// How times are understood.
-    pub(crate) fn rules(&self) -> TimeRules {
-        self.heads.rules()
+    /// What is read of all rows.
+    pub(super) fn reading(&self) -> &Reading {
+        &self.reading
     }
 
     /// What the rows of its source say.
     pub(crate) fn rows(&self) -> Rows {
-        if self.heads.are_plain() {
+        if self.reading.heads.are_plain() {
             Rows::Plain
         } else {
             Rows::Any
         }
     }
 
-    /// The reads, with their numbers.
-    pub(crate) fn reads(&self) -> impl Iterator<Item = (usize, &Asked)> {
-        self.reads.iter().map(|read| (read.number, &read.asked))
+    /// The views that are read.
+    pub(super) fn asked(&self) -> impl Iterator<Item = &Asked> + Clone {
+        self.reads.iter().map(|read| &read.asked)
+    }
+
+    /// The numbers of the reads.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.reads.iter().map(|read| read.number)
     }
 
     /// Lets the rows of a batch compete in the contests of all reads, which are given by their numbers.
@@ -144,57 +119,36 @@ impl Pass {
         stand: Stand<'_>,
         contests: &mut [Contest],
     ) -> Result<Vec<Found>> {
-        let selected = self.selection.evaluate(batch, stand.place)?;
-        let heads = self.heads.read(&selected, stand)?;
-        let repeated = self.repeated(&selected)?;
-        let rows = Batch {
-            selected: &selected,
-            heads: &heads,
-            repeated: repeated.as_deref(),
-            stand,
-            rows: self.rows(),
-        };
+        let seen = self.reading.see(batch, stand)?;
         let mut found = Vec::with_capacity(self.reads.len());
         for read in &self.reads {
             let none = || OfflineError::Internal("a read without a contest".into());
             let contest = contests.get_mut(read.number).ok_or_else(none)?;
-            found.push(self.find_for(read, rows, contest)?);
+            found.push(self.find_for(read, &seen, contest)?);
         }
         Ok(found)
     }
 
-    /// Per row of the file's batch, whether it repeats an event.
-    fn repeated(&self, selected: &Selected) -> Result<Option<Vec<bool>>> {
-        let Some(repeats) = &self.repeats else {
-            return Ok(None);
-        };
-        match selected.hidden.as_slice() {
-            [seqs, .., ids] => repeats.rows(ids, seqs).map(Some),
-            _ => Err(OfflineError::Internal("event ids were not read".into())),
-        }
-    }
-
-    fn find_for(&self, read: &PassRead, rows: Batch<'_>, contest: &mut Contest) -> Result<Found> {
-        let Batch { selected, heads, .. } = rows;
+    fn find_for(&self, read: &PassRead, seen: &Seen<'_>, contest: &mut Contest) -> Result<Found> {
+        let Seen {
+            selected,
+            heads,
+            stand,
+            ..
+        } = seen;
         let asked = &read.asked;
-        let columns: &[ArrayRef] = selected.columns.get(read.keys.clone()).unwrap_or_default();
-        let keys = entity_keys(&asked.bound, columns, selected, rows.stand)?;
-        let nulls = NullBuffer::union(heads.event_times().nulls(), keys.nulls().as_ref());
-        let skipped = nulls.as_ref().map_or(0, NullBuffer::null_count);
-        let repeated = rows.count_repeated(nulls.as_ref());
+        let counted = seen.counted(asked, read.keys.clone())?;
         let mut found = Found {
             read: read.number,
             candidates: 0,
-            rows: (selected.rows - skipped) as u64 - repeated,
-            skipped: skipped as u64,
-            repeated,
+            rows: counted.rows,
+            skipped: counted.skipped,
+            repeated: counted.repeated,
         };
         let Some((_, last)) = asked.questions.span() else {
             return Ok(found);
         };
-        let mut groups = Vec::with_capacity(selected.rows);
-        asked.questions.groups(&keys, &mut groups);
-        rows.leave_out(nulls.as_ref(), &mut groups);
+        let groups = counted.groups;
         let event_times = heads.event_times().values();
         let candidates = (0_u32..).zip(groups.iter().zip(event_times));
         let candidates = candidates
@@ -214,7 +168,7 @@ impl Pass {
             let due = if by_rule_1 {
                 None
             } else {
-                heads.order(row, selected, rows.stand).map(|order| order.due())
+                heads.order(row, selected, *stand).map(|order| order.due())
             };
             let known = match due {
                 Some(due) if due.micros() > *event_time => {
@@ -223,66 +177,25 @@ impl Pass {
                 _ => happened,
             };
             contest.enter(First { happened, known }, *event_time, || {
-                rows.other(row, *event_time)
+                self.other(seen, row, *event_time)
             });
         }
         Ok(found)
     }
-}
-
-/// A batch of rows under way.
-#[derive(Clone, Copy)]
-struct Batch<'a> {
-    selected: &'a Selected,
-    heads: &'a Heads,
-    repeated: Option<&'a [bool]>,
-    stand: Stand<'a>,
-    /// What the rows say.
-    rows: Rows,
-}
-
-impl Batch<'_> {
-    fn is_repeated(&self, row: usize) -> bool {
-        self.repeated.is_some_and(|repeated| {
-            let input = self.selected.input_row(row);
-            repeated.get(input).copied().unwrap_or(false)
-        })
-    }
-
-    fn count_repeated(&self, nulls: Option<&NullBuffer>) -> u64 {
-        if self.repeated.is_none() {
-            return 0;
-        }
-        (0..self.selected.rows)
-            .filter(|row| nulls.is_none_or(|nulls| nulls.is_valid(*row)) && self.is_repeated(*row))
-            .count() as u64
-    }
-
-    /// Takes rows that are null or repeated out of their groups.
-    fn leave_out(&self, nulls: Option<&NullBuffer>, groups: &mut [u32]) {
-        if nulls.is_none() && self.repeated.is_none() {
-            return;
-        }
-        for (row, group) in groups.iter_mut().enumerate() {
-            if nulls.is_some_and(|nulls| nulls.is_null(row)) || self.is_repeated(row) {
-                *group = NONE;
-            }
-        }
-    }
 
     /// What competes beside its event time, which it has.
-    fn other(&self, row: usize, event_time: i64) -> Option<Other> {
-        let number = self.stand.rows.get(self.selected.input_row(row));
-        let place = packed(self.stand.file, number);
-        if self.rows == Rows::Plain {
+    fn other(&self, seen: &Seen<'_>, row: usize, event_time: i64) -> Option<Other> {
+        let number = seen.stand.rows.get(seen.selected.input_row(row));
+        let place = packed(seen.stand.file, number);
+        if self.rows() == Rows::Plain {
             return Some(Other::plain(place, event_time));
         }
-        let order = self.heads.order(row, self.selected, self.stand)?;
+        let order = seen.heads.order(row, &seen.selected, seen.stand)?;
         Some(Other {
             created_time: order.created_time,
             seq: order.seq,
             place: Place(place),
-            deleted: self.heads.is_deleted(row),
+            deleted: seen.heads.is_deleted(row),
         })
     }
 }

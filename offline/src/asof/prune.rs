@@ -3,7 +3,8 @@
 //!
 //! Rows that happened after the last question, and rows of keys that nobody asks about, change nothing. Rows
 //! from before the first question less the ttl do: whether there are any is what tells EXPIRED from
-//! NOT_FOUND. Of those, as of all rows, the features are read only where they are served.
+//! NOT_FOUND. Of those, as of all rows, the features are read only where they are served. Windows have a tail:
+//! events from before the earliest one change nothing either.
 
 use std::ops::Range;
 
@@ -11,9 +12,11 @@ use datafusion::arrow::array::{Array, ArrayRef};
 
 use asof_core::data_type::KeyType;
 use asof_core::key::KeyColumns;
+use asof_core::time::Timestamp;
 
-use super::pass::Pass;
+use super::pass::Asked;
 use super::questions::Questions;
+use super::reading::Reading;
 use super::source::{Part, SourceFiles};
 use crate::parquet_file::{Bounds, ParquetFile};
 use crate::time_column::{TimeRules, instants, is_monotone};
@@ -26,6 +29,8 @@ const FEWER: u64 = 16;
 struct Pruner<'a> {
     event_time: &'a str,
     rules: TimeRules,
+    /// Rows that happened by then can answer nothing.
+    after: Option<i64>,
     /// The last time that is asked about.
     last: i64,
     /// The keys that are asked about, where these can tell: for each read.
@@ -41,13 +46,19 @@ struct Keys<'a> {
     sorted: Vec<Box<[u8]>>,
 }
 
-/// The parts of a source in which rows may answer a question.
-pub(crate) fn parts(files: &SourceFiles, pass: &Pass) -> Vec<Part> {
+/// The parts of a source in which rows may answer a question of some reads; with `after` rows that happened by then
+/// answer none.
+pub(super) fn parts<'a>(
+    files: &SourceFiles,
+    reading: &Reading,
+    reads: impl Iterator<Item = &'a Asked> + Clone,
+    after: Option<Timestamp>,
+) -> Vec<Part> {
     let all = files.parts();
-    let (Some(parquet), Some(event_time)) = (files.parquet(), pass.plain_event_time()) else {
+    let (Some(parquet), Some(event_time)) = (files.parquet(), reading.plain_event_time()) else {
         return all;
     };
-    let spans = pass.reads().filter_map(|(_, asked)| asked.questions.span());
+    let spans = reads.clone().filter_map(|asked| asked.questions.span());
     let Some(last) = spans.map(|(_, last)| last.micros()).max() else {
         // Nothing is asked at all; what is wrong with the rows is not looked for.
         return Vec::new();
@@ -57,7 +68,7 @@ pub(crate) fn parts(files: &SourceFiles, pass: &Pass) -> Vec<Part> {
         .flat_map(ParquetFile::groups)
         .map(|rows| rows.end - rows.start)
         .sum();
-    let keys = pass.reads().map(|(_, asked)| {
+    let keys = reads.map(|asked| {
         let key = asked.bound.entity.keys.first()?;
         let few = (asked.questions.keys() as u64).saturating_mul(FEWER) < rows;
         few.then(|| Keys {
@@ -68,7 +79,8 @@ pub(crate) fn parts(files: &SourceFiles, pass: &Pass) -> Vec<Part> {
     });
     let pruner = Pruner {
         event_time,
-        rules: pass.rules(),
+        rules: reading.rules(),
+        after: after.map(Timestamp::micros),
         last,
         keys: keys.collect(),
     };
@@ -152,11 +164,15 @@ impl Pruner<'_> {
     /// Per part whether rows of it may be wanted, as far as a column can tell.
     fn wanted(&self, file: &ParquetFile, column: &str, bounds: &Bounds) -> Option<Vec<bool>> {
         if column == self.event_time {
-            let monotone = is_monotone(file.column_type(column)?, self.rules);
-            let first = monotone.then(|| instants(&bounds.mins, self.rules).ok())??;
-            let wanted = first
-                .iter()
-                .map(|first| first.is_none_or(|first| first <= self.last));
+            if !is_monotone(file.column_type(column)?, self.rules) {
+                return None;
+            }
+            let first = instants(&bounds.mins, self.rules).ok()?;
+            let last = instants(&bounds.maxes, self.rules).ok()?;
+            let wanted = first.iter().zip(&last).map(|(first, last)| {
+                let after = last.zip(self.after);
+                first.is_none_or(|first| first <= self.last) && after.is_none_or(|(last, after)| last > after)
+            });
             return Some(wanted.collect());
         }
         // Of several reads with keys in this column each may want rows.

@@ -243,6 +243,12 @@ impl Questions {
         before.checked_sub(1).map(|last| start + last)
     }
 
+    /// The instants of some questions.
+    pub fn times(&self, questions: Range<usize>) -> impl Iterator<Item = Timestamp> + '_ {
+        let times = self.times.get(questions).unwrap_or_default();
+        times.iter().map(|at| Timestamp::from_micros(*at))
+    }
+
     /// The ranges of questions of one key each.
     pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         let ranges = self.groups.iter().map(|group| &group.questions);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, UInt32Array, new_empty_array};
 use datafusion::arrow::compute::{concat, take};
 
+use asof_core::definition::View;
 use asof_core::key::EntityKey;
 use asof_core::service::ViewRead;
 
@@ -18,7 +19,9 @@ use crate::snapshot::Snapshot;
 pub(super) struct KeyRows {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) heads: Vec<RowHead>,
-    /// Per feature its values in those rows.
+    /// The view with the features that are asked for.
+    pub(super) view: View,
+    /// Per stored column its values in those rows.
     pub(super) features: Vec<ArrayRef>,
     pub(super) source_rows: u64,
     pub(super) skipped_rows: u64,
@@ -33,7 +36,7 @@ pub(super) async fn rows_of(engine: &Engine, read: &ViewRead, key: Option<&Entit
     let mut scan = Scan::start(engine, &snapshot, &reader, 0..snapshot.files.len());
     let (mut source_rows, mut skipped_rows, mut repeated_rows) = (0, 0, 0);
     let mut heads = Vec::new();
-    let mut chunks: Vec<Vec<ArrayRef>> = vec![Vec::new(); read.features.len()];
+    let mut chunks: Vec<Vec<ArrayRef>> = vec![Vec::new(); bound.view.stored().len()];
     while let Some(rows) = scan.next().await? {
         source_rows += rows.heads.len() as u64;
         skipped_rows += rows.skipped;
@@ -52,7 +55,7 @@ pub(super) async fn rows_of(engine: &Engine, read: &ViewRead, key: Option<&Entit
         heads.extend(own);
     }
     let (heads, order) = sorted(heads);
-    let features = read.features.iter().zip(chunks).map(|(feature, chunks)| {
+    let features = bound.view.stored().iter().zip(chunks).map(|(feature, chunks)| {
         let chunks: Vec<_> = chunks.iter().map(AsRef::as_ref).collect();
         if chunks.is_empty() {
             return Ok(new_empty_array(&feature.data_type.to_arrow()));
@@ -61,6 +64,7 @@ pub(super) async fn rows_of(engine: &Engine, read: &ViewRead, key: Option<&Entit
     });
     Ok(KeyRows {
         features: features.collect::<Result<_>>()?,
+        view: bound.view,
         heads,
         source_rows,
         skipped_rows,

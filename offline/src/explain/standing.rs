@@ -4,10 +4,14 @@ use std::fmt;
 use std::slice::from_ref;
 
 use asof_core::order::RowOrder;
-use asof_core::reference::{HistoryRow, Rules, as_of};
+use asof_core::reference::{HistoryRow, Rules, as_of, in_window};
 use asof_core::time::Timestamp;
 
 use super::span::Span;
+use super::window::{Asked, ExplainedWindow};
+
+/// Stands for what the contract says of windows, which is none of its numbered rules.
+const WINDOWS: u8 = 0;
 
 /// What the contract says of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +24,12 @@ pub enum Standing {
     NotKnown(Span),
     /// Rule 1: it happened only so long after the instant.
     NotYet(Span),
+    /// An event that the windows of so many features of a view of aggregates cover.
+    Counts(usize),
+    /// An event from before every window.
+    Before,
+    /// A row that says that there is nothing any more is no event.
+    NoEvent,
 }
 
 /// What decided between a row and the winner.
@@ -56,12 +66,35 @@ impl Standing {
         }
     }
 
-    /// The number of the contract's rule that decided.
+    /// The same in the windows of a view of aggregates.
+    pub(super) fn in_windows(
+        row: &HistoryRow<usize>,
+        order: RowOrder,
+        asked: &Asked<'_>,
+        windows: &[ExplainedWindow],
+    ) -> Self {
+        let covered = |as_corrected| {
+            let covers = |window: &&ExplainedWindow| {
+                !in_window(from_ref(row), asked.key, asked.at, window.window, as_corrected).is_empty()
+            };
+            windows.iter().filter(covers).count()
+        };
+        match (covered(asked.as_corrected), covered(true)) {
+            _ if row.deleted => Self::NoEvent,
+            (0, 0) if order.event_time > asked.at => Self::NotYet(Span::between(order.event_time, asked.at)),
+            (0, 0) => Self::Before,
+            (0, _) => Self::NotKnown(Span::between(order.created_time, asked.at)),
+            (windows, _) => Self::Counts(windows),
+        }
+    }
+
+    /// The number of the contract's rule that decided; 0 where that is what is said of windows.
     pub fn rule(self) -> u8 {
         match self {
             Self::NotYet(_) => 1,
             Self::NotKnown(_) => 2,
             Self::Wins | Self::Loses(_) => 3,
+            Self::Counts(_) | Self::Before | Self::NoEvent => WINDOWS,
         }
     }
 
@@ -72,6 +105,9 @@ impl Standing {
             Self::Loses(_) => "loses",
             Self::NotKnown(_) => "not_known",
             Self::NotYet(_) => "not_yet",
+            Self::Counts(_) => "counts",
+            Self::Before => "before",
+            Self::NoEvent => "no_event",
         }
     }
 }
@@ -99,6 +135,10 @@ impl fmt::Display for Standing {
             Self::Loses(Losing::Seq) => f.write_str("loses the tie: same times, accepted earlier"),
             Self::NotKnown(by) => write!(f, "left out: known only {by} later"),
             Self::NotYet(by) => write!(f, "left out: happened only {by} later"),
+            Self::Counts(1) => return f.write_str("counts for 1 feature"),
+            Self::Counts(features) => return write!(f, "counts for {features} features"),
+            Self::Before => return f.write_str("left out: from before every window"),
+            Self::NoEvent => return f.write_str("left out: marked as deleted, which is no event"),
         }?;
         write!(f, " (rule {})", self.rule())
     }

@@ -21,6 +21,9 @@ impl ViewExplanation {
 
     /// What rule 4 has to do with it: the winner's age against the ttl.
     pub fn expiry(&self) -> String {
+        if !self.windows.is_empty() {
+            return "no row wins: events count as long as a window covers them".into();
+        }
         let Some(winner) = self.winning_row() else {
             return "no row wins: there is no age to compare with a ttl (rule 4)".into();
         };
@@ -50,6 +53,10 @@ impl ViewExplanation {
     /// What was decided about the view, and by which rule.
     pub fn decision(&self) -> String {
         match self.verdict {
+            Verdict::Fresh if !self.windows.is_empty() => {
+                "every feature is computed of the events that its window covers, as known at the instant"
+                    .into()
+            }
             Verdict::Fresh => {
                 "the winner is fresh: its values are served, nulls included (rules 3 to 5)".into()
             }

@@ -14,7 +14,7 @@ use crate::columns::SourceColumns;
 use crate::digest::KnownDigests;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
-use crate::grid;
+use crate::grid::{self, KeySource};
 use crate::places::ViewPlaces;
 use crate::plan::{JoinRead, JoinSource, JoinSpec};
 use crate::rows::RowReader;
@@ -78,7 +78,11 @@ impl Bound {
         };
         let readers = self.reads.iter().map(|read| {
             let reader = RowReader::bind(&without_features(&read.bound), &read.snapshot)?;
-            Ok((Arc::new(reader), Arc::clone(&read.snapshot)))
+            Ok(KeySource {
+                reader: Arc::new(reader),
+                snapshot: Arc::clone(&read.snapshot),
+                of_events: read.bound.view.aggregates().is_some(),
+            })
         });
         let readers = readers.collect::<Result<Vec<_>>>()?;
         let directory =
@@ -148,10 +152,16 @@ fn row_bytes(read: &BoundRead, files: Option<&SourceFiles>) -> usize {
         files.iter().filter_map(|file| file.value_bytes(column)).max()
     };
     let keys = read.places.keys.iter().filter_map(written);
-    let features = read.bound.view.features().iter().zip(&read.places.features);
-    let features = features
-        .map(|(feature, place)| width(&feature.data_type.to_arrow()).max(written(place).unwrap_or(0)));
-    BESIDE_FEATURES + keys.sum::<usize>() + features.sum::<usize>()
+    let stored = read.bound.view.stored().iter();
+    let stored = stored.map(|value| width(&value.data_type.to_arrow()));
+    // Columns are as wide as they are written, but for those that are of one width.
+    let columns = read.places.values.plain();
+    let written = columns.map(|(place, data_type)| {
+        written(&place)
+            .unwrap_or(0)
+            .saturating_sub(width(&data_type.to_arrow()))
+    });
+    BESIDE_FEATURES + keys.sum::<usize>() + stored.sum::<usize>() + written.sum::<usize>()
 }
 
 /// The view with its keys and times only.

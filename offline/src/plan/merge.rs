@@ -22,10 +22,14 @@ use super::questions::{AT, ROW};
 use super::source::{CREATED, EVENT, KEY, SEQ};
 use super::spec::{JoinRead, JoinSpec};
 use crate::error::OfflineError;
+use crate::windows::Windows;
 use sweep::Sweep;
+use windows::WindowJoin;
 
+mod side;
 mod state;
 mod sweep;
+mod windows;
 
 /// The order in which questions come.
 pub(super) const QUESTION_ORDER: [&str; 3] = [KEY, AT, ROW];
@@ -34,7 +38,8 @@ pub(super) const ROW_ORDER: [&str; 4] = [KEY, EVENT, CREATED, SEQ];
 
 /// Answers the questions of one read. Both sides come partitioned by key, the questions sorted by key and
 /// time, the source's rows by key and their total order; what is held at a time is one batch of each side,
-/// the answers under way, and of rows that become known later than they happened those still unknown.
+/// the answers under way, and of rows that become known later than they happened those still unknown. Of a view of
+/// aggregates the events of some keys are held.
 #[derive(Debug)]
 pub(super) struct MergeJoinExec {
     spec: Arc<JoinSpec>,
@@ -78,6 +83,10 @@ impl DisplayAs for MergeJoinExec {
             return write!(f, "MergeJoinExec");
         };
         write!(f, "MergeJoinExec: view={}", read.label)?;
+        if let Some(aggregates) = read.bound.view.aggregates() {
+            let windows: Vec<String> = aggregates.windows().iter().map(ToString::to_string).collect();
+            write!(f, ", windows=[{}]", windows.join(", "))?;
+        }
         match read.bound.view.ttl {
             Some(ttl) => write!(f, ", ttl={ttl}"),
             None => Ok(()),
@@ -140,21 +149,38 @@ impl ExecutionPlan for MergeJoinExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let questions = self.questions.execute(partition, Arc::clone(&context))?;
+        let read = self.read()?;
+        let options = self.spec.engine.options;
+        let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let mut builder = RecordBatchReceiverStreamBuilder::new(self.schema(), 2);
+        let sender = builder.tx();
+        if let Some(windows) = Windows::of(&read.bound.view, self.spec.as_corrected) {
+            let memory = MemoryConsumer::new("events of windows").register(context.memory_pool());
+            let rows = self.rows.execute(partition, context)?;
+            let schema = self.schema();
+            let mut join = WindowJoin::new(schema, questions, rows, windows, options.batch_size, memory);
+            builder.spawn(async move {
+                while let Some(answers) = join.next().await? {
+                    metrics.record_output(answers.num_rows());
+                    if sender.send(Ok(answers)).await.is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            });
+            return Ok(builder.build());
+        }
         let memory = MemoryConsumer::new("rows known late").register(context.memory_pool());
         let rows = self.rows.execute(partition, context)?;
-        let read = self.read()?;
         let mut sweep = Sweep::new(
             self.schema(),
             questions,
             rows,
             read.bound.view.ttl,
             self.spec.as_corrected,
-            self.spec.engine.options.batch_size,
+            options.batch_size,
             memory,
         );
-        let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let mut builder = RecordBatchReceiverStreamBuilder::new(self.schema(), 2);
-        let sender = builder.tx();
         builder.spawn(async move {
             while let Some(answers) = sweep.next().await? {
                 metrics.record_output(answers.num_rows());

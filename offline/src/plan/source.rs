@@ -20,17 +20,17 @@ use super::spec::{JoinRead, JoinSpec};
 use crate::error::OfflineError;
 use crate::rows::SourceRows;
 
-/// Columns: key, event time, created time, seq, deleted, then the features.
+/// Columns: key, event time, created time, seq, deleted, then what the view stores.
 pub(super) const KEY: &str = "key";
 pub(super) const EVENT: &str = "event_time";
 pub(super) const CREATED: &str = "created_time";
 pub(super) const SEQ: &str = "seq";
 const DELETED: &str = "deleted";
-/// How many columns stand before the features.
+/// How many columns stand before what is stored.
 pub(super) const BEFORE: usize = 5;
 
 /// Streams the rows of a source that count for a read, each with its key's bytes, its place in the total
-/// order and its features.
+/// order and what the view stores of it.
 #[derive(Debug)]
 pub(super) struct SourceExec {
     spec: Arc<JoinSpec>,
@@ -49,8 +49,8 @@ impl SourceExec {
             Field::new(SEQ, DataType::UInt64, false),
             Field::new(DELETED, DataType::Boolean, false),
         ];
-        // The names of features may be those of the columns above.
-        let features = read.bound.view.features().iter().enumerate();
+        // The names of what is stored may be those of the columns above.
+        let features = read.bound.view.stored().iter().enumerate();
         fields.extend(features.map(|(place, feature)| {
             Field::new(
                 format!("{place}.{}", feature.name),

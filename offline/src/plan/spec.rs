@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::extract::{Phase, Progress};
 use crate::places::ViewPlaces;
 use crate::spine::Spine;
+use crate::windows::Windows;
 
 /// How a join is done. The answers are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -137,6 +138,9 @@ const INDEXED_ROW: u64 = 72;
 /// Bytes that it holds a spine row for each read: the winner, and the greatest row that happened.
 const ANSWERED_ROW: u64 = 80;
 
+/// Bytes that it holds an event of a view of aggregates beside its inputs.
+const EVENT: u64 = 68;
+
 impl JoinSpec {
     /// The strategy for the memory that there is: by an index where that is likely to fit.
     pub(crate) fn strategy(&self) -> Strategy {
@@ -149,12 +153,33 @@ impl JoinSpec {
             .map(|feature| width(&feature.data_type.to_arrow()))
             .sum::<usize>();
         let per_row = keys + self.reads.len() as u64 * ANSWERED_ROW + values as u64;
-        let needed = self.spine.about_rows().saturating_mul(per_row);
+        let rows = self.spine.about_rows().saturating_mul(per_row);
+        let needed = rows.saturating_add(self.events());
         if needed > limit as u64 / 4 * 3 {
             Strategy::Sorted
         } else {
             Strategy::Indexed
         }
+    }
+
+    /// About how many bytes the events of views of aggregates take. Windows that look back without an end may need all
+    /// rows of their source; of those with an end, nobody knows before: an index that they do not fit is given up for
+    /// sorting.
+    fn events(&self) -> u64 {
+        let read = |read: &JoinRead| {
+            let windows = Windows::of(&read.bound.view, self.as_corrected)?;
+            let files = &self
+                .sources
+                .get(read.source)
+                .filter(|_| windows.has_no_end())?
+                .files;
+            let inputs = read.bound.view.stored().iter();
+            let inputs = inputs
+                .map(|input| width(&input.data_type.to_arrow()))
+                .sum::<usize>();
+            Some(files.rows(&files.parts()).saturating_mul(inputs as u64 + EVENT))
+        };
+        self.reads.iter().filter_map(read).fold(0, u64::saturating_add)
     }
 
     /// Tells how far the reading of the sources is.

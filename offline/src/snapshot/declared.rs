@@ -11,7 +11,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
 use asof_core::data_type::DataType;
-use asof_core::definition::{BoundView, Source};
+use asof_core::definition::{BoundView, InputText, Source, View};
 
 use crate::column::{Holder, text};
 use crate::error::{OfflineError, Result};
@@ -36,10 +36,8 @@ impl Declared {
         let keys = entity.keys.iter();
         let keys = keys.map(|key| (key.name.as_str(), key.key_type.data_type().clone()));
         let deleted = source.deleted.iter().map(|name| (name.as_str(), DataType::Bool));
-        let features = view.features().iter();
-        let features = features.map(|feature| (feature.source_column(), feature.data_type.clone()));
         let mut columns = BTreeMap::new();
-        for (name, data_type) in keys.chain(deleted).chain(features) {
+        for (name, data_type) in keys.chain(deleted).chain(values(view)) {
             let fits = !is_time(source, name) || matches!(data_type, DataType::Timestamp | DataType::Date);
             if fits && text::holds(&data_type) {
                 columns.entry(name.to_owned()).or_insert(data_type);
@@ -128,6 +126,26 @@ impl Declared {
             &options,
         )?)
     }
+}
+
+/// The columns that are values of a view as they are, with their types.
+fn values(view: &View) -> Vec<(&str, DataType)> {
+    let Some(aggregates) = view.aggregates() else {
+        let features = view.features().iter();
+        return features
+            .map(|feature| (feature.source_column(), feature.data_type.clone()))
+            .collect();
+    };
+    let columns = aggregates.inputs().iter().filter_map(|input| match &input.of {
+        Some(InputText::Column(column)) if !input.is_counted => {
+            Some((column.as_str(), input.data_type.clone()))
+        }
+        _ => None,
+    });
+    let mut columns: Vec<_> = columns.collect();
+    // A decimal can be read as the nearest float64 as well, but not the other way round.
+    columns.sort_by_key(|(_, data_type)| !matches!(data_type, DataType::Decimal { .. }));
+    columns
 }
 
 fn is_time(source: &Source, name: &str) -> bool {

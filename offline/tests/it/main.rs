@@ -28,3 +28,5 @@ mod replaced;
 mod replay;
 mod sources;
 mod spines;
+mod windowed;
+mod windows;

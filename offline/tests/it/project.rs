@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use asof_core::aggregate::Function;
 use asof_core::data_type::{DataType, KeyType};
 use asof_core::definition::{
-    Definitions, Entity, Feature, FrozenEntry, KeyColumn, Location, Notes, Select, ServiceEntry, Source,
-    View, ViewKind,
+    Aggregate, Aggregates, Definitions, Entity, Feature, FrozenEntry, InputText, KeyColumn, Location,
+    NamedWindow, Notes, Select, ServiceEntry, Source, View, ViewKind,
 };
 use asof_core::duration::Duration;
 use asof_core::name::{EntityName, FeatureName, Prefix, ProjectName, SourceName, ViewName};
@@ -113,6 +114,28 @@ impl Project {
             source: SourceName::parse(source).unwrap(),
             ttl,
             kind: ViewKind::Features(features.iter().map(|(name, t)| feature(name, t)).collect()),
+            notes: Notes::default(),
+        };
+        self.definitions.views.insert(view.name.clone(), view);
+        self
+    }
+
+    /// A view of aggregates, which may set a hop for its windows.
+    pub(crate) fn aggregates(
+        &mut self,
+        name: &str,
+        entity: &str,
+        source: &str,
+        hop: Option<&str>,
+        list: Vec<Aggregate>,
+    ) -> &mut Self {
+        let hop = hop.map(|hop| Duration::parse(hop).unwrap());
+        let view = View {
+            name: ViewName::parse(name).unwrap(),
+            entity: EntityName::parse(entity).unwrap(),
+            source: SourceName::parse(source).unwrap(),
+            ttl: None,
+            kind: ViewKind::Aggregates(Aggregates::new(hop, list).unwrap()),
             notes: Notes::default(),
         };
         self.definitions.views.insert(view.name.clone(), view);
@@ -296,6 +319,22 @@ fn feature(name: &str, data_type: &str) -> Feature {
         name: FeatureName::parse(name).unwrap(),
         data_type: DataType::parse(data_type).unwrap(),
         column: None,
+        description: None,
+    }
+}
+
+/// What is computed of a column, or of events, over some windows.
+pub(crate) fn aggregate(column: Option<(&str, &str)>, functions: &[Function], windows: &[&str]) -> Aggregate {
+    Aggregate {
+        name: None,
+        input: column.map(|(column, _)| InputText::Column(column.into())),
+        input_type: DataType::parse(column.map_or("bool", |(_, data_type)| data_type)).unwrap(),
+        functions: functions.to_vec(),
+        windows: windows
+            .iter()
+            .map(|window| NamedWindow::parse(window).unwrap())
+            .collect(),
+        filter: None,
         description: None,
     }
 }

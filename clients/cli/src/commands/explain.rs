@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use asof_core::key::EntityKey;
 use asof_core::service::ReadPlan;
 use asof_core::time::Timestamp;
-use asof_offline::{EngineOptions, ExplainRequest, ExplainedRow, Place, Snapshot, ViewExplanation};
+use asof_offline::{
+    EngineOptions, ExplainRequest, ExplainedRow, ExplainedWindow, Place, Snapshot, ViewExplanation,
+};
 use asof_server::{keys_of_text, value_json};
 use serde_json::{Value, json};
 
@@ -103,15 +105,26 @@ fn keys(plan: &ReadPlan, given: BTreeMap<String, String>) -> Result<Vec<Option<E
         .collect()
 }
 
-/// Per feature its values in the rows of the key.
-fn values(view: &ViewExplanation) -> Result<Vec<Vec<Value>>, Failure> {
-    let features = view.read.features.iter().zip(&view.features);
-    features
-        .map(|(feature, array)| {
-            let value = |row| Ok(value_json(&feature.data_type, array, row)?);
-            (0..view.rows.len()).map(value).collect()
-        })
-        .collect()
+/// Values of a view, as they are shown.
+struct Shown {
+    /// Per stored column those in the rows of the key.
+    rows: Vec<Vec<Value>>,
+    /// Per feature of a view of aggregates what comes of its window.
+    windows: Vec<Value>,
+}
+
+fn values(view: &ViewExplanation) -> Result<Shown, Failure> {
+    let stored = view.stored.iter().zip(&view.features);
+    let rows = stored.map(|(stored, array)| {
+        let value = |row| Ok(value_json(&stored.data_type, array, row)?);
+        (0..view.rows.len()).map(value).collect()
+    });
+    let windows = view.read.features.iter().zip(&view.windows);
+    let windows = windows.map(|(feature, window)| Ok(value_json(&feature.data_type, &window.value, 0)?));
+    Ok(Shown {
+        rows: rows.collect::<Result<_, Failure>>()?,
+        windows: windows.collect::<Result<_, Failure>>()?,
+    })
 }
 
 /// The columns of the key as the caller calls them, with the values that were given.
@@ -126,12 +139,7 @@ fn key_columns<'a>(
     })
 }
 
-fn print(
-    view: &ViewExplanation,
-    values: &[Vec<Value>],
-    given: &BTreeMap<String, String>,
-    args: &ExplainArgs,
-) {
+fn print(view: &ViewExplanation, values: &Shown, given: &BTreeMap<String, String>, args: &ExplainArgs) {
     let keys = key_columns(view, given).map(|(key, column, value)| match key == column {
         true => format!("{key} = {}", shown(value)),
         false => format!("{key} = {} (given as {column})", shown(value)),
@@ -163,7 +171,7 @@ fn print(
     }
     output::line("");
     if !view.rows.is_empty() {
-        print_rows(view, values, args.all);
+        print_rows(view, &values.rows, args.all);
         output::line("");
     }
     if let Some(row) = view.excluded_winner() {
@@ -175,7 +183,20 @@ fn print(
     output::line(view.expiry());
     output::line(view.decision());
     output::line("");
-    print_features(view, values);
+    match view.windows.is_empty() {
+        true => print_features(view, values),
+        false => print_windows(view, values),
+    }
+}
+
+/// What each row has a value of: features, or inputs of aggregates.
+fn stored_names(view: &ViewExplanation) -> impl Iterator<Item = &str> + Clone {
+    let of_inputs = !view.windows.is_empty();
+    let stored = view.stored.iter();
+    stored.map(move |stored| match of_inputs {
+        true => stored.source_column(),
+        false => stored.name.as_str(),
+    })
 }
 
 /// The rows in the total order, the greatest last.
@@ -187,7 +208,7 @@ fn print_rows(view: &ViewExplanation, values: &[Vec<Value>], all: bool) {
     let has_deleted = view.read.bound.source.deleted.is_some();
     let mut headings = vec!["event time", "created time", "place"];
     headings.extend(has_deleted.then_some("deleted"));
-    headings.extend(view.read.features.iter().map(|feature| feature.name.as_str()));
+    headings.extend(stored_names(view));
     headings.push("by the contract");
     let line = |(number, row): (usize, &ExplainedRow)| {
         let mut cells = vec![
@@ -213,7 +234,41 @@ fn print_rows(view: &ViewExplanation, values: &[Vec<Value>], all: bool) {
     output::table(&headings, rows);
 }
 
-fn print_features(view: &ViewExplanation, values: &[Vec<Value>]) {
+/// The windows of a view of aggregates, and what comes of them.
+fn print_windows(view: &ViewExplanation, values: &Shown) {
+    let rows = served(view, values).zip(&view.windows);
+    let rows = rows.map(|((feature, status, value), window)| {
+        vec![
+            feature,
+            covered(view, window),
+            output::count(window.events),
+            output::count(window.left_out),
+            cell(value),
+            status,
+        ]
+    });
+    output::table(
+        &[
+            "feature",
+            "covers",
+            "events",
+            "left out (rule 2)",
+            "value",
+            "status",
+        ],
+        rows.collect(),
+    );
+}
+
+/// The times of the events that a window covers.
+fn covered(view: &ViewExplanation, window: &ExplainedWindow) -> String {
+    match window.after {
+        Some(after) => format!("({after}, {}]", view.at),
+        None => format!("all until {}", view.at),
+    }
+}
+
+fn print_features(view: &ViewExplanation, values: &Shown) {
     let rows = served(view, values).map(|(feature, status, value)| vec![feature, cell(value), status]);
     output::table(&["feature", "value", "status"], rows.collect());
 }
@@ -221,12 +276,17 @@ fn print_features(view: &ViewExplanation, values: &[Vec<Value>]) {
 /// Per feature its column, its status, and its value where one is served.
 fn served<'a>(
     view: &'a ViewExplanation,
-    values: &'a [Vec<Value>],
+    values: &'a Shown,
 ) -> impl Iterator<Item = (String, String, Option<&'a Value>)> {
-    let features = view.read.features.iter().zip(&view.statuses).zip(values);
-    features.map(|((feature, status), values)| {
+    let features = view.read.features.iter().zip(&view.statuses).enumerate();
+    features.map(|(number, (feature, status))| {
         let is_served = *status == asof_core::status::Status::Present;
-        let value = view.winner.filter(|_| is_served).and_then(|row| values.get(row));
+        let of_row = |row: usize| values.rows.get(number)?.get(row);
+        let value = match view.windows.is_empty() {
+            true => view.winner.and_then(of_row),
+            false => values.windows.get(number),
+        };
+        let value = value.filter(|_| is_served);
         let name = format!("{}__{}", view.read.label(), feature.name);
         (name, status.to_string(), value)
     })
@@ -266,12 +326,12 @@ fn shown(text: &str) -> String {
     }
 }
 
-fn view_json(view: &ViewExplanation, values: &[Vec<Value>], given: &BTreeMap<String, String>) -> Value {
-    let names = view.read.features.iter().map(|feature| feature.name.as_str());
+fn view_json(view: &ViewExplanation, values: &Shown, given: &BTreeMap<String, String>) -> Value {
+    let names = stored_names(view);
     let rows = view.rows.iter().enumerate().map(|(number, row)| {
         let features = names
             .clone()
-            .zip(values)
+            .zip(&values.rows)
             .map(|(name, values)| (name.to_owned(), values.get(number).cloned().unwrap_or_default()));
         row_json(row, features.collect())
     });
@@ -289,8 +349,18 @@ fn view_json(view: &ViewExplanation, values: &[Vec<Value>], given: &BTreeMap<Str
         "ttl_micros": view.read.bound.view.ttl.map(|ttl| ttl.micros()),
         "age_micros": view.age().and_then(|age| u64::try_from(age.micros()).ok()),
         "fresh_until": view.fresh_until().map(|until| until.to_string()),
-        "expiry": view.expiry(), "decision": view.decision(), "features": features.collect::<Vec<_>>(),
+        "windows": windows_json(view), "expiry": view.expiry(), "decision": view.decision(), "features": features.collect::<Vec<_>>(),
     })
+}
+
+fn windows_json(view: &ViewExplanation) -> Value {
+    let windows = view.windows.iter().map(|window| {
+        json!({
+            "window": window.window.to_string(), "after": window.after.map(|after| after.to_string()),
+            "events": window.events, "values": window.values, "left_out": window.left_out,
+        })
+    });
+    windows.collect()
 }
 
 fn row_json(row: &ExplainedRow, features: serde_json::Map<String, Value>) -> Value {

@@ -86,6 +86,12 @@ fn print(args: &LintArgs, report: &LintReport) {
             ));
         }
     }
+    if !report.views_left_out.is_empty() {
+        output::line(format!(
+            "views not compared, since their windows are no rows of which one is the next: {}",
+            report.views_left_out.join(", ")
+        ));
+    }
     for view in &report.views {
         output::line(format!(
             "{}: rows with a later value within {}: {}{}",
@@ -150,6 +156,7 @@ fn to_json(report: &LintReport) -> Value {
     json!({
         "rows": report.rows, "looked_at": report.looked_at, "every": report.every, "columns": report.columns,
         "columns_left_out": report.columns_left_out, "features_left_out": report.features_left_out,
+        "views_left_out": report.views_left_out,
         "views": views, "findings": findings,
     })
 }

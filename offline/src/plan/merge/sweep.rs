@@ -3,127 +3,24 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt64Array,
-};
-use datafusion::arrow::datatypes::{Int64Type, SchemaRef, UInt64Type};
+use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
-use futures::StreamExt;
 
 use asof_core::duration::Duration;
-use asof_core::order::RowOrder;
 use asof_core::status::Winner;
 use asof_core::time::Timestamp;
 
 use super::super::answers::AnswersBuilder;
 use super::super::leaf::external;
-use super::super::source;
+use super::side::{self, Questions, Rows, Side};
 use super::state::{Features, KeyState, Standing};
-use crate::error::OfflineError;
 use crate::gather::{Located, NOWHERE, gather};
 
 /// Batches that answers under way point to, at most.
 const HELD: usize = 64;
-
-/// A side of the join: its batches one after the other.
-struct Side<C> {
-    stream: SendableRecordBatchStream,
-    columns: fn(&RecordBatch) -> Option<C>,
-    batch: Option<(RecordBatch, C)>,
-    row: usize,
-}
-
-impl<C> Side<C> {
-    fn new(stream: SendableRecordBatchStream, columns: fn(&RecordBatch) -> Option<C>) -> Self {
-        Self {
-            stream,
-            columns,
-            batch: None,
-            row: 0,
-        }
-    }
-
-    /// Makes the current row one that is there; false at the end.
-    async fn fill(&mut self) -> Result<bool> {
-        while self
-            .batch
-            .as_ref()
-            .is_none_or(|(batch, _)| self.row >= batch.num_rows())
-        {
-            let Some(batch) = self.stream.next().await.transpose()? else {
-                return Ok(false);
-            };
-            let wrong = || {
-                external(OfflineError::Internal(
-                    "a side of the join has other columns".into(),
-                ))
-            };
-            let columns = (self.columns)(&batch).ok_or_else(wrong)?;
-            self.batch = Some((batch, columns));
-            self.row = 0;
-        }
-        Ok(true)
-    }
-
-    /// The columns of a batch of which no row is left.
-    fn spent(&self) -> Option<&C> {
-        let batch = self
-            .batch
-            .as_ref()
-            .filter(|(batch, _)| self.row >= batch.num_rows());
-        batch.map(|(_, columns)| columns)
-    }
-
-    /// The current row's columns, after `fill` said that it is there.
-    fn columns(&self) -> Option<&C> {
-        self.batch.as_ref().map(|(_, columns)| columns)
-    }
-}
-
-#[derive(Clone)]
-struct Questions {
-    keys: BinaryArray,
-    at: Int64Array,
-    rows: UInt64Array,
-}
-
-fn questions(batch: &RecordBatch) -> Option<Questions> {
-    let [keys, at, rows] = batch.columns() else {
-        return None;
-    };
-    Some(Questions {
-        keys: keys.as_binary_opt::<i32>()?.clone(),
-        at: at.as_primitive_opt::<Int64Type>()?.clone(),
-        rows: rows.as_primitive_opt::<UInt64Type>()?.clone(),
-    })
-}
-
-#[derive(Clone)]
-struct Rows {
-    keys: BinaryArray,
-    events: Int64Array,
-    created: Int64Array,
-    seqs: UInt64Array,
-    deleted: BooleanArray,
-    features: Arc<Features>,
-}
-
-fn rows(batch: &RecordBatch) -> Option<Rows> {
-    let (heads, features) = batch.columns().split_at_checked(source::BEFORE)?;
-    let [keys, events, created, seqs, deleted] = heads else {
-        return None;
-    };
-    Some(Rows {
-        keys: keys.as_binary_opt::<i32>()?.clone(),
-        events: events.as_primitive_opt::<Int64Type>()?.clone(),
-        created: created.as_primitive_opt::<Int64Type>()?.clone(),
-        seqs: seqs.as_primitive_opt::<UInt64Type>()?.clone(),
-        deleted: deleted.as_boolean_opt()?.clone(),
-        features: Arc::new(Features::of_batch(features)),
-    })
-}
 
 /// The join under way.
 pub(super) struct Sweep {
@@ -151,8 +48,8 @@ impl Sweep {
     ) -> Self {
         Self {
             schema,
-            questions: Side::new(questions_side, questions),
-            rows: Side::new(rows_side, rows),
+            questions: Side::new(questions_side, side::questions),
+            rows: Side::new(rows_side, side::rows),
             ttl,
             as_corrected,
             batch_size: batch_size.max(1),
@@ -215,11 +112,7 @@ impl Sweep {
                 Ordering::Greater => break,
                 Ordering::Equal if rows.events.value(place) > at.micros() => break,
                 Ordering::Equal => {
-                    let order = RowOrder {
-                        event_time: Timestamp::from_micros(rows.events.value(place)),
-                        created_time: Timestamp::from_micros(rows.created.value(place)),
-                        seq: rows.seqs.value(place),
-                    };
+                    let order = rows.order(place);
                     let winner = Winner {
                         order,
                         deleted: rows.deleted.value(place),

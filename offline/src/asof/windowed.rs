@@ -1,0 +1,289 @@
+//! Views of aggregates by an index of the spine: one more pass over their sources, for all events that count for a
+//! question.
+//!
+//! Events come in any order. What is kept of each is the group of its key, its place in the order and its inputs; once
+//! all are there they are put by key, and the keys are answered several at once.
+
+mod answers;
+mod kept;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use datafusion::arrow::compute::take;
+
+use asof_core::order::RowOrder;
+use asof_core::time::Timestamp;
+
+use super::index::NONE;
+use super::memory::Memory;
+use super::metrics::JoinMetrics;
+use super::pass::Asked;
+use super::prune;
+use super::questions::Questions;
+use super::reading::{Reading, Seen};
+use super::source::{Part, SourceFiles};
+use crate::error::{OfflineError, Result};
+use crate::heads::Stand;
+use crate::inputs::ViewValues;
+use crate::plan::{JoinRead, JoinSpec};
+use crate::windows::Windows;
+use crate::workers::Workers;
+
+pub(crate) use answers::WindowAnswers;
+use kept::Kept;
+
+/// What one pass over a source reads, and for which views of aggregates.
+struct EventPass {
+    reading: Reading,
+    reads: Vec<EventRead>,
+}
+
+struct EventRead {
+    /// Its number among the reads of the plan.
+    number: usize,
+    asked: Asked,
+    /// Per question the instant after which events count for it.
+    afters: Vec<Option<Timestamp>>,
+    /// Where its keys, and the columns of its inputs, stand among the selected columns.
+    keys: Range<usize>,
+    inputs: Range<usize>,
+}
+
+/// The events of a batch that count for a question of one read.
+struct FoundEvents {
+    read: usize,
+    events: Events,
+    rows: u64,
+    skipped: u64,
+    repeated: u64,
+}
+
+/// Some events.
+pub(super) struct Events {
+    /// The groups of their keys.
+    pub(super) groups: Vec<u32>,
+    pub(super) orders: Vec<RowOrder>,
+    /// Per input its values.
+    pub(super) inputs: Vec<ArrayRef>,
+}
+
+/// Answers the questions of the reads of views of aggregates; gives them with the numbers of the reads.
+pub(super) async fn answer(
+    spec: &Arc<JoinSpec>,
+    questions: &[Arc<Questions>],
+    memory: &mut Memory,
+    metrics: &JoinMetrics,
+) -> Result<Vec<(usize, WindowAnswers)>> {
+    let timer = metrics.collect.timer();
+    let reads = spec.reads.iter().zip(questions).enumerate();
+    let mut kept: Vec<(usize, Kept)> = reads
+        .filter_map(|(number, (read, questions))| {
+            let windows = Windows::of(&read.bound.view, spec.as_corrected)?;
+            Some((number, Kept::new(Arc::new(windows), Arc::clone(questions))))
+        })
+        .collect();
+    if kept.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut found = find(spec, passes(spec, &kept).await?, metrics);
+    let questions = kept.iter().map(|(_, kept)| kept.questions().len());
+    let mut bytes = questions.sum::<usize>() * size_of::<Option<Timestamp>>();
+    while let Some(found) = found.next().await? {
+        let Some(read) = spec.reads.get(found.read) else {
+            continue;
+        };
+        read.counts.add(found.rows, found.skipped, found.repeated);
+        spec.told();
+        metrics.events.add(found.events.groups.len());
+        bytes += found.events.bytes();
+        memory.hold("the events of the spine's keys", bytes)?;
+        if let Some((_, kept)) = kept.iter_mut().find(|(number, _)| *number == found.read) {
+            kept.push(found.events);
+        }
+    }
+    memory.settle(bytes)?;
+    timer.done();
+    let timer = metrics.windows.timer();
+    let mut answers = Vec::with_capacity(kept.len());
+    for (number, kept) in kept {
+        answers.push((number, kept.answer(spec.engine.options.readers, memory).await?));
+    }
+    memory.release(bytes);
+    timer.done();
+    Ok(answers)
+}
+
+/// One pass a source, where a view of aggregates reads it.
+async fn passes(spec: &JoinSpec, kept: &[(usize, Kept)]) -> Result<Vec<(SourceFiles, Arc<EventPass>)>> {
+    let mut passes = Vec::new();
+    for (source, joined) in spec.sources.iter().enumerate() {
+        let of_source = |number: usize| spec.reads.get(number).filter(|read| read.source == source);
+        let reads: Vec<(usize, &JoinRead, &Kept)> = kept
+            .iter()
+            .filter_map(|(number, kept)| Some((*number, of_source(*number)?, kept)))
+            .collect();
+        if !reads.is_empty() {
+            let pass = EventPass::plan(spec, source, &reads).await?;
+            passes.push((joined.files.clone(), Arc::new(pass)));
+        }
+    }
+    Ok(passes)
+}
+
+/// Reads the events of all sources, several parts at once.
+fn find(
+    spec: &JoinSpec,
+    passes: Vec<(SourceFiles, Arc<EventPass>)>,
+    metrics: &JoinMetrics,
+) -> Workers<FoundEvents> {
+    let mut jobs = Vec::new();
+    for (files, pass) in passes {
+        let all = files.parts();
+        let reads = pass.reads.iter().map(|read| &read.asked);
+        let parts = prune::parts(&files, &pass.reading, reads, pass.after());
+        metrics.row_groups.add(all.len());
+        metrics.row_groups_pruned.add(all.len() - parts.len());
+        let unread = files.rows(&all) - files.rows(&parts);
+        for read in &pass.reads {
+            if let Some(read) = spec.reads.get(read.number) {
+                read.counts.leave(unread);
+            }
+        }
+        jobs.extend(parts.into_iter().map(|part: Part| {
+            let place = files.place(part.file);
+            (place, (files.clone(), Arc::clone(&pass), part))
+        }));
+    }
+    let (options, rows_read) = (spec.engine.options, metrics.rows_read.clone());
+    Workers::start(options.readers, jobs, move |(files, pass, part), finds| {
+        let rows_read = rows_read.clone();
+        async move {
+            let (number, place) = (part.file, files.place(part.file));
+            let columns = pass.reading.columns().to_vec();
+            let map = move |batch: &RecordBatch, rows: &_| {
+                let stand = Stand {
+                    place: &place,
+                    file: number,
+                    rows,
+                };
+                rows_read.add(batch.num_rows());
+                pass.find(batch, stand)
+            };
+            files.read(part, &columns, options.batch_size, finds, map).await
+        }
+    })
+}
+
+impl EventPass {
+    async fn plan(spec: &JoinSpec, source: usize, reads: &[(usize, &JoinRead, &Kept)]) -> Result<Self> {
+        let lost = || OfflineError::Internal("a read has no source".into());
+        let joined = spec.sources.get(source).ok_or_else(lost)?;
+        let mut asked: Vec<(usize, Asked, Arc<Windows>)> = Vec::with_capacity(reads.len());
+        for (number, read, kept) in reads {
+            let read = Asked {
+                bound: Arc::clone(&read.bound),
+                places: read.places.clone(),
+                questions: Arc::clone(kept.questions()),
+            };
+            asked.push((*number, read, Arc::clone(kept.windows())));
+        }
+        let (_, first, _) = asked.first().cloned().ok_or_else(lost)?;
+        let mut selected = Vec::with_capacity(asked.len());
+        let snapshot = &joined.files.snapshot;
+        let reading = Reading::plan(&spec.engine, &joined.columns, snapshot, &first, |wanted| {
+            let mut select = |places: &[usize]| {
+                let start = wanted.len();
+                wanted.extend(places);
+                start..wanted.len()
+            };
+            selected.extend(asked.into_iter().map(|(number, asked, windows)| EventRead {
+                number,
+                keys: select(&asked.places.keys),
+                inputs: select(asked.places.values.places()),
+                afters: windows.afters(asked.questions.times(0..asked.questions.len())),
+                asked,
+            }));
+        });
+        Ok(Self {
+            reading: reading.await?,
+            reads: selected,
+        })
+    }
+
+    /// The instant after which events count for some question, where there is one.
+    fn after(&self) -> Option<Timestamp> {
+        let mut earliest = Some(Timestamp::MAX);
+        for after in self.reads.iter().flat_map(|read| &read.afters) {
+            earliest = earliest.zip(*after).map(|(a, b)| a.min(b));
+        }
+        earliest
+    }
+
+    fn find(&self, batch: &RecordBatch, stand: Stand<'_>) -> Result<Vec<FoundEvents>> {
+        let seen = self.reading.see(batch, stand)?;
+        self.reads.iter().map(|read| read.find(&seen)).collect()
+    }
+}
+
+impl EventRead {
+    fn find(&self, seen: &Seen<'_>) -> Result<FoundEvents> {
+        let counted = seen.counted(&self.asked, self.keys.clone())?;
+        let Seen {
+            selected,
+            heads,
+            stand,
+            ..
+        } = seen;
+        let questions = &self.asked.questions;
+        let event_times = heads.event_times().values();
+        let rows = (0_u32..).zip(counted.groups.iter().zip(event_times));
+        let rows = rows
+            .filter(|(row, (group, _))| **group != NONE && !heads.is_deleted(*row as usize))
+            .map(|(row, (group, event_time))| (row, *group, *event_time));
+        let reaches = |(row, question): &(u32, u32)| {
+            let event_time = event_times.get(*row as usize).copied().unwrap_or(i64::MIN);
+            // Tails only go forward: if the first question behind an event does not reach it, none does.
+            let after = self.afters.get(*question as usize).copied().flatten();
+            after.is_none_or(|after| event_time > after.micros())
+        };
+        let rows = questions.first_of_each(rows).into_iter().filter(reaches);
+        let rows: Vec<u32> = rows.map(|(row, _)| row).collect();
+        let orders = rows
+            .iter()
+            .filter_map(|row| heads.order(*row as usize, selected, *stand));
+        let groups = rows
+            .iter()
+            .filter_map(|row| counted.groups.get(*row as usize).copied());
+        let (groups, orders) = (groups.collect(), orders.collect());
+        Ok(FoundEvents {
+            read: self.number,
+            events: Events {
+                groups,
+                orders,
+                inputs: self.inputs(seen, rows)?,
+            },
+            rows: counted.rows,
+            skipped: counted.skipped,
+            repeated: counted.repeated,
+        })
+    }
+
+    /// The inputs of some rows. All are looked at: a value that is none of its type is an error, whoever asks.
+    fn inputs(&self, seen: &Seen<'_>, rows: Vec<u32>) -> Result<Vec<ArrayRef>> {
+        let values: &ViewValues = &self.asked.places.values;
+        let arrays = values.read(seen.columns(self.inputs.clone()), &seen.selected, seen.stand)?;
+        let rows = UInt32Array::from(rows);
+        arrays.iter().map(|array| Ok(take(array, &rows, None)?)).collect()
+    }
+}
+
+impl Events {
+    /// Roughly how many bytes these hold, and need to be answered.
+    fn bytes(&self) -> usize {
+        let each = size_of::<u32>() + 2 * size_of::<RowOrder>() + 2 * size_of::<(u32, u32)>();
+        let inputs = self.inputs.iter().map(|array| array.get_array_memory_size());
+        self.groups.len() * each + inputs.sum::<usize>()
+    }
+}
