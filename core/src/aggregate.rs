@@ -98,6 +98,15 @@ impl Function {
         })
     }
 
+    /// What [`Function::from_word`] takes beside the word: how many values, or millionths; 0 where it takes none.
+    pub fn parameter(self) -> u32 {
+        match self {
+            Self::LastN(most) => most.into(),
+            Self::ApproxQuantile(millionths) => millionths,
+            _ => 0,
+        }
+    }
+
     /// The word for it in definitions.
     pub const fn as_str(self) -> &'static str {
         match self {

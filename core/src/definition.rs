@@ -114,7 +114,6 @@ impl Feature {
 
 /// What the features of a view are computed from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum ViewKind {
     /// Columns of the row that wins (whole rows, as they are).
     Features(Vec<Feature>),

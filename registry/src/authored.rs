@@ -4,12 +4,14 @@
 //! definitions in which something else is wrong too, and only where every file could be read, so that one
 //! typing error does not make each reference to the definitions of its file look wrong.
 
+mod aggregate;
 mod check;
 mod entity;
 mod entry;
 mod expression;
 mod field;
 mod path;
+mod resolve;
 mod service;
 mod source;
 mod view;
@@ -25,6 +27,7 @@ use crate::project::{AuthoredFile, ProjectConfig};
 
 use check::References;
 pub(crate) use check::check_entries;
+use resolve::AggregateView;
 
 /// What to do instead of a stream.
 const NO_STREAMS: &str = "remove it, write its rows to files, and take them in with `asof ingest`";
@@ -62,6 +65,7 @@ impl Authored {
             sources: Register::new("source"),
             views: Register::new("view"),
             services: Register::new("service"),
+            aggregates: Vec::new(),
             references: References::default(),
         };
         let mut readable = true;
@@ -69,6 +73,7 @@ impl Authored {
             readable &= reader.file(file).is_some();
         }
         if readable {
+            resolve::resolve(&mut reader);
             check::references(&mut reader);
         }
         let Reader {
@@ -156,6 +161,7 @@ struct Reader<'a> {
     sources: Register<Source>,
     views: Register<View>,
     services: Register<AuthoredService>,
+    aggregates: Vec<AggregateView>,
     references: References,
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct ServedColumn {
     pub(crate) view: ViewName,
     data_type: DataType,
     source_column: String,
+    /// What it is computed of, where it is of a window.
+    computed: Option<String>,
     entity: EntityName,
     /// Key columns with the caller's columns that they are looked up by.
     keys: Vec<(String, KeyType, String)>,
@@ -91,6 +93,10 @@ impl ServedColumn {
             view: bound.view.name.clone(),
             data_type: feature.data_type.clone(),
             source_column: feature.source_column().to_owned(),
+            computed: bound
+                .view
+                .aggregates()
+                .and_then(|aggregates| aggregates.describe(feature.name.as_str())),
             entity: bound.entity.name.clone(),
             keys: keys
                 .map(|(key, caller)| (key.name.clone(), key.key_type.clone(), caller.clone()))
@@ -116,6 +122,11 @@ impl ServedColumn {
                 "is read from {:?} instead of {:?}",
                 new.source_column, self.source_column
             );
+            return because(view, reason);
+        }
+        if self.computed != new.computed {
+            let said = |column: &Self| column.computed.clone().unwrap_or_else(|| "a stored value".into());
+            let reason = format!("is {} instead of {}", said(new), said(self));
             return because(view, reason);
         }
         if self.entity != new.entity {

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+mod aggregates;
+
 use asof_core::data_type::{DataType, KeyType};
 use asof_core::definition::{
     Definitions, Entity, Feature, FrozenEntry, KeyColumn, Location, Notes, Select, Service, ServiceEntry,
@@ -14,8 +16,12 @@ use asof_core::time::{DateInstant, Zone};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The format that this version writes, and the newest that it reads.
-pub(crate) const FORMAT: u64 = 1;
+use aggregates::DiskAggregates;
+
+/// The newest format, which definitions are written in that have aggregates.
+pub(crate) const FORMAT: u64 = 2;
+/// That of others, which earlier versions read, too.
+const WITHOUT_AGGREGATES: u64 = 1;
 
 /// Why stored definitions cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +40,7 @@ pub(crate) fn to_disk(definitions: &Definitions) -> Result<String, DiskError> {
 /// Reads what [`to_disk`] wrote.
 pub(crate) fn from_disk(text: &str) -> Result<Definitions, DiskError> {
     let head: Head = serde_json::from_str(text).map_err(|error| damaged(&error))?;
-    if head.format != FORMAT {
+    if !(WITHOUT_AGGREGATES..=FORMAT).contains(&head.format) {
         return Err(DiskError::Newer(head.format));
     }
     let disk: DiskDefinitions = serde_json::from_str(text).map_err(|error| damaged(&error))?;
@@ -133,7 +139,11 @@ struct DiskView {
     entity: String,
     source: String,
     ttl_us: Option<i64>,
+    /// Those that are stored; none of a view of aggregates.
     features: Vec<DiskFeature>,
+    /// Since format 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    aggregates: Option<DiskAggregates>,
     notes: DiskNotes,
 }
 
@@ -172,7 +182,10 @@ impl DiskDefinitions {
             services,
         } = definitions;
         Self {
-            format: FORMAT,
+            format: match views.values().any(|view| view.aggregates().is_some()) {
+                true => FORMAT,
+                false => WITHOUT_AGGREGATES,
+            },
             project: project.to_string(),
             entities: entities.values().map(DiskEntity::of).collect(),
             sources: sources.values().map(DiskSource::of).collect(),
@@ -334,9 +347,13 @@ impl DiskView {
             entity,
             source,
             ttl,
-            kind: _,
+            kind,
             notes,
         } = view;
+        let (features, aggregates) = match kind {
+            ViewKind::Features(features) => (features.as_slice(), None),
+            ViewKind::Aggregates(aggregates) => (&[][..], Some(DiskAggregates::of(aggregates))),
+        };
         let feature = |feature: &Feature| DiskFeature {
             name: feature.name.to_string(),
             data_type: feature.data_type.to_string(),
@@ -348,7 +365,8 @@ impl DiskView {
             entity: entity.to_string(),
             source: source.to_string(),
             ttl_us: ttl.map(Duration::micros),
-            features: view.features().iter().map(feature).collect(),
+            features: features.iter().map(feature).collect(),
+            aggregates,
             notes: DiskNotes::of(notes),
         }
     }
@@ -368,7 +386,10 @@ impl DiskView {
             entity: read(&self.entity, EntityName::parse)?,
             source: read(&self.source, SourceName::parse)?,
             ttl: ttl.map_err(|error| damaged(&error))?,
-            kind: ViewKind::Features(self.features.into_iter().map(feature).collect::<Result<_, _>>()?),
+            kind: match self.aggregates {
+                Some(aggregates) => ViewKind::Aggregates(aggregates.into_domain()?),
+                None => ViewKind::Features(self.features.into_iter().map(feature).collect::<Result<_, _>>()?),
+            },
             notes: self.notes.into_domain(),
         })
     }

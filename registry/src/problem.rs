@@ -88,6 +88,11 @@ pub struct Problems {
 }
 
 impl Problems {
+    /// How many there are, those that are not kept included.
+    pub(crate) fn len(&self) -> usize {
+        self.first.len() + self.more
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.first.is_empty()

@@ -1,6 +1,10 @@
 //! Definitions as a file would write them.
 
-use asof_core::definition::{Entity, Feature, Location, Notes, Select, Service, ServiceEntry, Source, View};
+mod aggregates;
+
+use asof_core::definition::{
+    Aggregates, Entity, Feature, Location, Notes, Select, Service, ServiceEntry, Source, View, ViewKind,
+};
 use asof_core::time::DateInstant;
 
 use crate::object::Object;
@@ -36,18 +40,31 @@ impl Field {
 pub fn to_toml(object: &Object<'_>) -> String {
     let kind = object.kind();
     let (mut text, fields) = match object {
-        Object::Feature { feature, .. } => {
-            return format!("{} = {}\n", key(feature.name.as_str()), feature_value(feature));
+        Object::Feature { view, feature } => {
+            let line = format!("{} = {}\n", key(feature.name.as_str()), feature_value(feature));
+            let aggregates = view.aggregates();
+            return match aggregates.and_then(|aggregates| aggregates.aggregate_of(feature.name.as_str())) {
+                Some(aggregate) => format!("# {line}{}", aggregates::block(aggregate)),
+                None => line,
+            };
         }
         other => (format!("[[{kind}]]\n"), fields(other)),
     };
     let mut section = None;
     for field in &fields {
-        if let (Some(name), true) = (field.section, field.section != section) {
+        let name = field.section.filter(|name| *name != aggregates::SECTION);
+        if let (Some(name), true) = (name, field.section != section) {
             text.push_str(&format!("[{kind}.{name}]\n"));
             section = field.section;
         }
-        text.push_str(&format!("{} = {}\n", field.key, field.value));
+        if field.section != Some(aggregates::SECTION) {
+            text.push_str(&format!("{} = {}\n", field.key, field.value));
+        }
+    }
+    if let Object::View(view) = object {
+        let list = view.aggregates().map_or(&[][..], Aggregates::list);
+        list.iter()
+            .for_each(|aggregate| text.push_str(&aggregates::block(aggregate)));
     }
     text
 }
@@ -127,7 +144,7 @@ fn of_view(view: &View) -> Vec<Field> {
         entity,
         source,
         ttl,
-        kind: _,
+        kind,
         notes,
     } = view;
     let mut fields = vec![
@@ -138,12 +155,22 @@ fn of_view(view: &View) -> Vec<Field> {
     if let Some(ttl) = ttl {
         fields.push(Field::new("ttl", string(&ttl.to_string())));
     }
-    fields.extend(of_notes(notes));
-    fields.extend(view.features().iter().map(|feature| Field {
-        section: Some("features"),
-        key: key(feature.name.as_str()),
-        value: feature_value(feature),
-    }));
+    match kind {
+        ViewKind::Features(features) => {
+            fields.extend(of_notes(notes));
+            fields.extend(features.iter().map(|feature| Field {
+                section: Some("features"),
+                key: key(feature.name.as_str()),
+                value: feature_value(feature),
+            }));
+        }
+        ViewKind::Aggregates(aggregates) => {
+            let hop = aggregates.hop();
+            fields.extend(hop.map(|hop| Field::new("hop", string(&hop.to_string()))));
+            fields.extend(of_notes(notes));
+            fields.extend(aggregates::fields(aggregates));
+        }
+    }
     fields
 }
 

@@ -222,12 +222,7 @@ impl TiledFeature {
     /// The word of its function and, where it takes one, its parameter, which [`TiledFeature::from_words`] reads.
     pub fn words(&self) -> (&'static str, u32) {
         let function = self.aggregation.function();
-        let parameter = match function {
-            Function::LastN(most) => most.into(),
-            Function::ApproxQuantile(millionths) => millionths,
-            _ => 0,
-        };
-        (function.as_str(), parameter)
+        (function.as_str(), function.parameter())
     }
 
     /// The inverse of [`TiledFeature::words`], and what else makes a feature; `None` where that is none.

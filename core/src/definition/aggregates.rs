@@ -344,6 +344,35 @@ impl Aggregates {
         narrowed
     }
 
+    /// The aggregate that gives a feature.
+    pub fn aggregate_of(&self, feature: &str) -> Option<&Aggregate> {
+        self.list.iter().find(|aggregate| {
+            let features = aggregate.features(self.hop).unwrap_or_default();
+            features.iter().any(|(known, ..)| known.name.as_str() == feature)
+        })
+    }
+
+    /// What a feature is, for people: `mean of amount where amount > 0 over 1h, in hops of 1m`.
+    pub fn describe(&self, feature: &str) -> Option<String> {
+        let mut all = self.features.iter().zip(&self.windowed);
+        let (_, windowed) = all.find(|(known, _)| known.name.as_str() == feature)?;
+        let function = windowed.aggregation.function();
+        let parameter = match function {
+            Function::LastN(most) => format!("({most})"),
+            Function::ApproxQuantile(millionths) => format!("({})", f64::from(millionths) / 1e6),
+            _ => String::new(),
+        };
+        let window = match windowed.window {
+            Window::Last { length, hop } => format!("over {length}, in hops of {hop}"),
+            Window::All => "over all".to_owned(),
+        };
+        let input = self.input_of(windowed)?;
+        Some(format!(
+            "{function}{parameter} of {input} as {} {window}",
+            input.data_type
+        ))
+    }
+
     /// The input of a feature.
     pub fn input_of(&self, windowed: &Windowed) -> Option<&Input> {
         let (input, _) = self.states.get(windowed.state)?;
@@ -355,11 +384,7 @@ impl Aggregates {
         let features = self.features.iter().zip(&self.windowed);
         features.map(|(feature, windowed)| {
             let aggregation = &windowed.aggregation;
-            let parameter = match aggregation.function() {
-                Function::LastN(most) => most.into(),
-                Function::ApproxQuantile(millionths) => millionths,
-                _ => 0,
-            };
+            let parameter = aggregation.function().parameter();
             let window = match windowed.window {
                 Window::Last { length, hop } => format!("{} by {}", length.micros(), hop.micros()),
                 Window::All => "all".to_owned(),

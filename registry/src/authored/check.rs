@@ -119,7 +119,7 @@ fn managed_columns(
     }
 }
 
-fn column(
+pub(super) fn column(
     problems: &mut Problems,
     source: &Source,
     schema: &[(String, DataType)],

@@ -4,35 +4,28 @@ use asof_core::definition::{Feature, View, ViewKind};
 use asof_core::name::{EntityName, FeatureName, SourceName, ViewName};
 
 use super::check::ViewReferences;
-use super::{Reader, field};
+use super::resolve::AggregateView;
+use super::{Reader, aggregate, field};
 use crate::document::{Table, Text, Value};
 use crate::problem::{Place, Problem, Problems, shown};
 
-/// `aggregate` is known so that it can be refused by name.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "name",
     "entity",
     "source",
     "ttl",
+    "hop",
     "features",
     "aggregate",
     "description",
     "owner",
     "tags",
 ];
-const EXAMPLE: &str = "[view.features] with a line such as temp = \"float64\"";
+const EXAMPLE: &str = "[view.features] with a line such as temp = \"float64\", or [[view.aggregate]]";
 
 impl Reader<'_> {
     pub(super) fn view(&mut self, mut table: Table<'_>) {
         let aggregate = table.get("aggregate");
-        if let Some(value) = &aggregate {
-            let what = format!(
-                "{} has aggregates, which this version of asof cannot compute",
-                table.label()
-            );
-            let help = "aggregate the rows before they come into the source, and list the results under [view.features]";
-            self.problems.push(Problem::new(value.place(), what, help));
-        }
         let problems = &mut self.problems;
         table.only(problems, &KEYS);
         let name = field::required_name(&table, problems, "name", "view", ViewName::parse);
@@ -42,9 +35,14 @@ impl Reader<'_> {
             .string(problems, "ttl")
             .and_then(|text| text.parse(problems, field::duration));
         let notes = field::notes(&table, problems);
-        let features = match (aggregate, table.get("features")) {
-            (Some(_), None) => Vec::new(),
-            _ => features(&table, problems),
+        let hop = table
+            .string(problems, "hop")
+            .and_then(|text| text.parse(problems, field::duration));
+        let has_right_hop = hop.is_some() || table.get("hop").is_none();
+        let does_mix = does_mix(&table, problems);
+        let (features, aggregates) = match (&aggregate, table.get("features")) {
+            (Some(value), None) => (Vec::new(), aggregate::aggregates(&table, value, problems)),
+            _ => (features(&table, problems), Vec::new()),
         };
         let references = ViewReferences {
             entity: entity.map(|(name, text)| (name, text.place)),
@@ -63,10 +61,25 @@ impl Reader<'_> {
             return;
         };
         let is_new = self.views.enter(problems, text.text, &text.place);
-        let (true, Some((entity, _)), Some((source, _)), Some(features)) = (is_new, entity, source, features)
-        else {
+        let (true, Some((entity, _)), Some((source, _)), false) = (is_new, entity, source, does_mix) else {
             return;
         };
+        if aggregate.is_some() {
+            let aggregates = aggregates.into_iter().collect::<Option<Vec<_>>>();
+            let Some(aggregates) = aggregates.filter(|_| has_right_hop) else {
+                return;
+            };
+            self.aggregates.push(AggregateView {
+                name,
+                entity,
+                source,
+                hop,
+                aggregates,
+                notes,
+            });
+            return;
+        }
+        let Some(features) = features else { return };
         self.views.good.push(View {
             name,
             entity,
@@ -76,6 +89,37 @@ impl Reader<'_> {
             notes,
         });
     }
+}
+
+/// Notes what a view of aggregates, or of features, does not have; says whether it has something of that.
+fn does_mix(table: &Table<'_>, problems: &mut Problems) -> bool {
+    let label = table.label();
+    let reason = match (
+        table.get("aggregate"),
+        table.get("features"),
+        table.get("ttl"),
+        table.get("hop"),
+    ) {
+        (Some(_), Some(value), ..) => (
+            value,
+            format!("{label} has both features and aggregates"),
+            "expected [view.features] or [[view.aggregate]]: make two views of it",
+        ),
+        (Some(_), None, Some(value), _) => (
+            value,
+            format!("{label} has aggregates and a ttl"),
+            "remove it: the windows say what is too old",
+        ),
+        (None, _, _, Some(value)) => (
+            value,
+            format!("{label} has a hop and no aggregates"),
+            "remove it, or write [[view.aggregate]]",
+        ),
+        _ => return false,
+    };
+    let (value, what, help) = reason;
+    problems.push(Problem::new(value.place(), what, help));
+    true
 }
 
 /// The features with their places, `None` for those that could not be read; nothing where there are none.

@@ -7,6 +7,7 @@ use super::Document;
 use crate::problem::{Place, Problem, Problems, shown, suggest};
 
 /// A table, and what messages call it.
+#[derive(Clone)]
 pub(crate) struct Table<'a> {
     document: &'a Document,
     table: &'a DeTable<'a>,
@@ -170,6 +171,15 @@ impl<'a> Value<'a> {
     /// Whether it is an array.
     pub(crate) fn is_array(&self) -> bool {
         self.value.get_ref().is_array()
+    }
+
+    /// The digits of a number, where it is one.
+    pub(crate) fn number(&self) -> Option<&'a str> {
+        match self.value.get_ref() {
+            DeValue::Integer(integer) => Some(integer.as_str()),
+            DeValue::Float(float) => Some(float.as_str()),
+            _ => None,
+        }
     }
 
     /// It as a string; `name` is what messages call it.

@@ -406,15 +406,13 @@ fn hostile_names_are_refused_and_shown_harmless() {
 
 #[test]
 fn what_this_version_does_not_do_yet_is_said_so() {
-    let (head, _) = WEATHER.split_once("[view.features]").unwrap();
+    let (head, _) = WEATHER.split_once("wind_speed").unwrap();
     check(
         format!(
-            "{head}[[view.aggregate]]\ninput = \"temp\"\n\n[[on_demand]]\nname = \"context\"\n[[stream]]\nname = \"s\"\n\
-             [[service]]\nname = \"m\"\nfeatures = [\"context:x\", \"airport_weather:y\"]\n"
+            "{head}\n\n[[on_demand]]\nname = \"context\"\n[[stream]]\nname = \"s\"\n\
+             [[service]]\nname = \"m\"\nfeatures = [\"context:x\"]\n"
         ),
-        "features/a.toml:16:1: [[view]] \"airport_weather\" has aggregates, which this version of asof cannot compute; \
-         aggregate the rows before they come into the source, and list the results under [view.features]\n\
-         features/a.toml:19:1: [[on_demand]] \"context\" has on-demand features, which this version of asof cannot \
+        "features/a.toml:19:1: [[on_demand]] \"context\" has on-demand features, which this version of asof cannot \
          compute; remove it, and compute them in the caller from the features that it gets\n\
          features/a.toml:21:1: [[stream]] \"s\" is a stream, which this version of asof cannot read; remove it, write \
          its rows to files, and take them in with `asof ingest`",

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod aggregates;
 mod applying;
 mod configuration;
 mod conformance;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use asof_core::aggregate::Function;
 use asof_core::data_type::{DataType, KeyType};
 use asof_core::definition::{
-    Definitions, Entity, Feature, KeyColumn, Location, Notes, Select, Service, ServiceEntry, Source, View,
-    ViewKind,
+    Aggregate, Aggregates, Definitions, Entity, Feature, InputText, KeyColumn, Location, NamedWindow, Notes,
+    Select, Service, ServiceEntry, Source, View, ViewKind,
 };
 use asof_core::duration::Duration;
 use asof_core::name::{EntityName, FeatureName, Prefix, ServiceName, SourceName, ViewName};
@@ -17,6 +18,7 @@ use asof_registry::{Authored, ObjectKind, SqliteRegistry, apply, list, plan, to_
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::subsequence;
 
 use crate::support::{config, file};
 
@@ -157,8 +159,9 @@ fn view(own: String, entity: EntityName, source: SourceName) -> impl Strategy<Va
     let feature = (data_type(), option::of(column()), option::of(text()));
     let features = btree_map(name(), feature, 1..4);
     let ttl = option::of(1i64..=i64::MAX);
-    (Just(own), ttl, features, any::<bool>(), notes()).prop_map(
-        move |(name, ttl, features, turned, notes)| {
+    let aggregates = option::weighted(0.3, aggregates());
+    (Just(own), ttl, features, any::<bool>(), notes(), aggregates).prop_map(
+        move |(name, ttl, features, turned, notes, aggregates)| {
             let mut features: Vec<Feature> = features
                 .into_iter()
                 .map(|(name, (data_type, column, description))| Feature {
@@ -175,12 +178,54 @@ fn view(own: String, entity: EntityName, source: SourceName) -> impl Strategy<Va
                 name: ViewName::parse(&name).unwrap(),
                 entity: entity.clone(),
                 source: source.clone(),
-                ttl: ttl.map(|micros| Duration::from_micros(micros).unwrap()),
-                kind: ViewKind::Features(features),
+                ttl: ttl
+                    .filter(|_| aggregates.is_none())
+                    .map(|micros| Duration::from_micros(micros).unwrap()),
+                kind: aggregates.map_or(ViewKind::Features(features), ViewKind::Aggregates),
                 notes,
             }
         },
     )
+}
+
+fn aggregates() -> impl Strategy<Value = Aggregates> {
+    let input = prop_oneof![
+        column().prop_map(InputText::Column),
+        Just(InputText::Expression("x + 1 - \"a b\"".into())),
+    ];
+    let function = prop_oneof![
+        Just((vec![Function::Count], DataType::Bool)),
+        Just((vec![Function::Max], DataType::Timestamp)),
+        Just((vec![Function::Sum], DataType::parse("decimal(9,2)").unwrap())),
+        Just((vec![Function::LastN(7)], DataType::parse("list<string>").unwrap())),
+        Just((
+            vec![Function::ApproxQuantile(1), Function::ApproxQuantile(999_999)],
+            DataType::Float64
+        )),
+    ];
+    let windows = subsequence(vec!["90m", "1w", "all"], 1..=3);
+    let filter = option::of(Just("x > 'ü'".to_owned()));
+    let aggregate = (input, function, windows, filter, option::of(text()));
+    (vec(aggregate, 1..4), option::of(1i64..5_000_000_000)).prop_map(|(list, hop)| {
+        let list = list.into_iter().enumerate();
+        let aggregate = |(number, (input, (functions, input_type), windows, filter, description))| {
+            let windows: Vec<&str> = windows;
+            Aggregate {
+                name: Some(format!("of_{number}")),
+                input: Some(input),
+                input_type,
+                functions,
+                windows: windows
+                    .iter()
+                    .map(|text| NamedWindow::parse(text).unwrap())
+                    .collect(),
+                filter,
+                description,
+            }
+        };
+        let hop = hop.map(|micros| Duration::from_micros(micros).unwrap());
+        Aggregates::new(hop, list.map(aggregate).collect()).unwrap()
+    })
 }
 
 /// Entries of a service that lists the view under several prefixes, so that its columns never collide.
