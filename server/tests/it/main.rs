@@ -27,4 +27,5 @@ mod pushes;
 mod registry;
 mod statuses;
 mod surfaces;
+mod windows;
 mod wrapped_store;

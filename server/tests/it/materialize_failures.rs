@@ -16,9 +16,9 @@ use crate::materialize_project::{FileRow, Project, Random, Told, VIEWS, keys, ru
 use crate::wrapped_store::{Around, Wrapped};
 
 /// The nth changing call of a store fails, before or after it did what it was asked for.
-struct Failing {
+pub(crate) struct Failing {
     /// How many more calls go well.
-    left: AtomicI64,
+    pub(crate) left: AtomicI64,
     after: bool,
     /// How many keys are not there any more when they are counted.
     lost: AtomicU64,
@@ -56,9 +56,9 @@ fn broken() -> StoreError {
 }
 
 /// A memory store of which a call fails.
-type Store = Wrapped<MemoryStore, Failing>;
+pub(crate) type Store = Wrapped<MemoryStore, Failing>;
 
-fn failing(nth: i64, after: bool) -> Arc<Store> {
+pub(crate) fn failing(nth: i64, after: bool) -> Arc<Store> {
     Arc::new(Wrapped {
         inner: MemoryStore::new(),
         around: Failing {

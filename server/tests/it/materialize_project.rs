@@ -408,11 +408,11 @@ fn told(answer: &Answer, row: usize) -> Told {
     }
 }
 
-fn key_values(key: &Key) -> Vec<Option<KeyValue>> {
+pub(crate) fn key_values(key: &Key) -> Vec<Option<KeyValue>> {
     vec![key.0.clone().map(KeyValue::String), key.1.map(KeyValue::Int64)]
 }
 
-fn history(row: &FileRow, seq: u64) -> HistoryRow<Values> {
+pub(crate) fn history(row: &FileRow, seq: u64) -> HistoryRow<Values> {
     HistoryRow {
         keys: key_values(&row.key),
         event_time: row.event.map(Timestamp::from_micros),
