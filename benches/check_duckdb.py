@@ -3,8 +3,10 @@
 
 DuckDB reads the same Parquet files and joins them to the spine by its own ASOF LEFT JOIN, over rows
 first reduced to the last row number per key and event time; then a winner older than the view's ttl
-is dropped. Views, ttls, keys and the service's columns are read from the definition files, so that
-the check follows them.
+is dropped. Of views of aggregates it computes count, mean, max and the like over a frame of its own
+windows, from the tail that the formula `floor(t - length, hop)` gives to the row that asks. Views, ttls,
+keys, windows and the service's columns are read from the definition files, so that the check follows
+them.
 
     check_duckdb.py EXTRACT            compare EXTRACT (Parquet) row by row and column by column
     check_duckdb.py --write            write the digests of the expected columns
@@ -12,10 +14,12 @@ the check follows them.
 
 Digest of a column: SHA-256 over the rows in the spine's order; a null adds the byte 0, a value the
 byte 1 and then its bytes: integers and floats little-endian at their width, strings as their length
-in bytes (unsigned 32 bits, little-endian) and UTF-8. Exit code: 0 equal, 1 different, 2 usage.
+in bytes (unsigned 32 bits, little-endian) and UTF-8, lists of strings as their length (the same) and the
+strings. Exit code: 0 equal, 1 different, 2 usage.
 
 It covers what the example uses: one Parquet file a source with times in UTC, without created times,
-deletions or SQL, and refuses definitions that go beyond that.
+deletions or SQL, and refuses definitions that go beyond that. Sums of the example's whole minutes are
+exact in any order, so that means are equal to the bit.
 """
 
 import argparse
@@ -33,8 +37,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 SPINE_TIME = "event_timestamp"
+HOPS = [("5m", "1s"), ("1h", "1m"), ("12h", "5m"), ("12d", "1h")]  # longest window -> hop; beyond that a day
+FUNCTIONS = {"count": "count", "mean": "avg", "sum": "sum", "max": "max", "min": "min", "last_n": "array_agg"}
 UNITS = {"us": 1, "ms": 10**3, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6, "w": 604800 * 10**6}
-ARROW_TYPES = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string()}
+ARROW_TYPES = {
+    "float64": pa.float64(),
+    "int64": pa.int64(),
+    "string": pa.string(),
+    "list<string>": pa.list_(pa.string()),
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,20 @@ class Read:
     keys: tuple[tuple[str, str], ...]  # (column of the source, column of the spine)
     features: tuple[tuple[str, str, str], ...]  # (output column, column of the source, type)
     label: str
+    windows: tuple["Windowed", ...] = ()
+
+
+@dataclass(frozen=True)
+class Windowed:
+    """One feature of a view of aggregates."""
+
+    column: str
+    function: str
+    input: str  # an expression, in SQL
+    filter: str
+    length: int | None  # microseconds; None for all events
+    hop: int
+    last: int
 
 
 def main() -> int:
@@ -108,6 +133,8 @@ def read_of(defined: dict, project: Path, entry: dict) -> Read:
     beyond = {"created_time", "deleted", "sql", "dates"} & source.keys()
     if beyond:
         sys.exit(f"source {source['name']!r}: this check does not know {sorted(beyond)}")
+    if "aggregate" in view:
+        return aggregates_of(defined, project, entry, view, source)
     declared = {
         name: {"type": spec} if isinstance(spec, str) else spec for name, spec in view["features"].items()
     }
@@ -128,6 +155,45 @@ def read_of(defined: dict, project: Path, entry: dict) -> Read:
     )
 
 
+def aggregates_of(defined: dict, project: Path, entry: dict, view: dict, source: dict) -> Read:
+    prefix = f"{entry['prefix']}_" if "prefix" in entry else ""
+    mapped = entry.get("keys", {})
+    if entry["features"] not in ("*", ["*"]) or "hop" in view:
+        sys.exit(f"view {view['name']!r}: this check knows all features of a view, in usual hops")
+    features, windows = [], []
+    for aggregate in view["aggregate"]:
+        function = aggregate["function"]
+        if function not in FUNCTIONS:
+            sys.exit(f"view {view['name']!r}: this check does not know {function!r}")
+        column = quoted(aggregate["input"]) if "input" in aggregate else None
+        value = column or aggregate.get("expression", "1")
+        stem = aggregate.get("name") or "_".join([*([aggregate["input"]] if column else []), function])
+        wanted = f"({value}) is not null and ({aggregate.get('where', 'true')})"
+        data_type = {"count": "int64", "last_n": f"list<{aggregate.get('type', 'float64')}>"}.get(function, "float64")
+        for window in aggregate["windows"]:
+            length = None if window == "all" else micros(window)
+            name = f"{prefix}{view['name']}__{stem}_{window}"
+            features.append((name, name, data_type))
+            windows.append(Windowed(name, function, value, wanted, length, hop_of(length), aggregate.get("n", 0)))
+    return Read(
+        view=view["name"],
+        path=project / source["path"],
+        event_time=source["event_time"],
+        ttl_micros=None,
+        keys=tuple((key, mapped.get(key, key)) for key in defined["entity"][view["entity"]]["keys"]),
+        features=tuple(features),
+        label=f"{prefix}{view['name']}",
+        windows=tuple(windows),
+    )
+
+
+def hop_of(length: int | None) -> int:
+    if length is None:
+        return 1
+    usual = [micros(hop) for longest, hop in HOPS if length <= micros(longest)]
+    return min([*usual, micros("1d")][0], length)
+
+
 def micros(duration: str) -> int:
     digits = duration.rstrip("usmhdw")
     return int(digits) * UNITS[duration[len(digits) :]]
@@ -139,7 +205,8 @@ def expected_columns(spine: Path, reads: list[Read]) -> tuple[pa.Table, dict[str
     columns: dict[str, pa.ChunkedArray] = {}
     counts = {}
     for read in reads:
-        joined = connection.sql(as_of_query(spine, read)).to_arrow_table()
+        query = windows_query(spine, read) if read.windows else as_of_query(spine, read)
+        joined = connection.sql(query).to_arrow_table()
         outcome = joined["outcome"].to_pylist()
         counts[read.label] = {word: outcome.count(word) for word in ("found", "expired", "not_found")}
         for name, _, data_type in read.features:
@@ -178,6 +245,51 @@ def as_of_query(spine: Path, read: Read) -> str:
     """
 
 
+def windows_query(spine: Path, read: Read) -> str:
+    """Each aggregate over the rows of the source from behind the window's tail to the spine's row.
+
+    Source and spine rows stand in one table, ordered by time: a frame ends with its peers, so that an event at
+    exactly the instant counts, and begins one microsecond behind floor(t - length, hop).
+    """
+    keys = [quoted(key) for key, _ in read.keys]
+    same = ", ".join(f"{quoted(theirs)} as {ours}" for (_, theirs), ours in zip(read.keys, keys))
+    present = " and ".join(f"{key} is not null" for key in keys)
+    features = ", ".join(
+        f"case when {present} then {windowed(window, keys)} end as {quoted(window.column)}" for window in read.windows
+    )
+    return f"""
+        with events as (
+            select *, true as is_event, epoch_us({quoted(read.event_time)}) as t, file_row_number as place
+            from read_parquet('{escaped(read.path)}', file_row_number = true)
+            where {present} and {quoted(read.event_time)} is not null
+        ),
+        spine as (
+            select {same}, false as is_event, epoch_us({quoted(SPINE_TIME)}) as t, file_row_number as place
+            from read_parquet('{escaped(spine)}', file_row_number = true)
+        ),
+        both_sides as (select * from events union all by name select * from spine),
+        computed as (
+            select place, is_event, case when {present} then 'found' else 'not_found' end as outcome, {features}
+            from both_sides
+        )
+        select * from computed where not is_event order by place
+    """
+
+
+def windowed(window: Windowed, keys: list[str]) -> str:
+    begin = "unbounded preceding"
+    if window.length is not None:
+        tail = f"((t - {window.length}) // {window.hop}) * {window.hop}"
+        begin = f"(t - ({tail} + 1)) preceding"
+    frame = f"(partition by {', '.join(keys)} order by t range between {begin} and current row)"
+    only = f"filter (where is_event and {window.filter})"
+    function = FUNCTIONS[window.function]
+    if window.function == "last_n":
+        value = f"array_agg({{'t': t, 'place': place, 'value': {window.input}}}) {only} over {frame}"
+        return f"list_transform(list_sort({value})[-{window.last}:], lambda one: one.value)"
+    return f"{function}({window.input}) {only} over {frame}"
+
+
 def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
@@ -194,6 +306,13 @@ def column_digest(column: pa.ChunkedArray) -> str:
         for value in array.to_pylist():
             text = b"" if value is None else value.encode()
             digest.update(b"\0" if value is None else b"\1" + len(text).to_bytes(4, "little") + text)
+        return digest.hexdigest()
+    if pa.types.is_list(array.type):
+        for value in array.to_pylist():
+            digest.update(b"\0" if value is None else b"\1" + len(value).to_bytes(4, "little"))
+            for item in value or []:
+                text = item.encode()
+                digest.update(len(text).to_bytes(4, "little") + text)
         return digest.hexdigest()
     values = pc.fill_null(array, 0).to_numpy(zero_copy_only=False)
     values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
@@ -213,7 +332,7 @@ def digests(file: Path, write: bool, service: str, expected: pa.Table, counts: d
         "spine": "data/departures.parquet",
         "rows": expected.num_rows,
         "digest": "sha256 over the rows in spine order: null = 00; value = 01, then integers and floats "
-        "little-endian at their width, strings as u32 little-endian length and UTF-8",
+        "little-endian at their width, strings as u32 little-endian length and UTF-8, lists as their length and items",
         "views": counts,
         "columns": [
             {
@@ -258,6 +377,8 @@ def compare(extract: Path, spine: Path, expected: pa.Table) -> int:
 
 def differing_rows(found: pa.ChunkedArray, wanted: pa.ChunkedArray) -> list[int]:
     """Rows that differ by value or null; floats by their bits."""
+    if pa.types.is_list(wanted.type):
+        return [row for row, pair in enumerate(zip(found.to_pylist(), wanted.to_pylist())) if pair[0] != pair[1]]
     if found.type != wanted.type:
         found = found.cast(wanted.type)
     found, wanted = found.combine_chunks(), wanted.combine_chunks()

@@ -105,8 +105,8 @@ fn check_one(lines: &str, expected: &str) {
 fn functions_and_what_they_take() {
     check_one(
         "input = \"amount\"\nfunction = \"averge\"\nwindows = [\"1h\"]",
-        "15:12: unknown function \"averge\"; no function of nearly that name; there are \"count\", \"sum\", \"mean\", \"min\", \
-         \"max\", \"variance\", \"stddev\", \"first\", \"last\", \"last_n\" and 2 more",
+        "15:12: unknown function \"averge\"; expected one of count, sum, mean, min, max, variance, stddev, first, last, \
+         last_n, count_distinct, approx_quantile",
     );
     check_one(
         "input = \"amount\"\nfunction = \"stdev\"\nwindows = [\"1h\"]",
@@ -215,7 +215,7 @@ fn names_inputs_and_conditions() {
     );
     check_one(
         "function = \"count\"\nwindows = [\"1h\"]\nwhere = \"exec('rm')\"",
-        "16:9: the condition cannot be used: there is no function `exec`",
+        "16:9: the condition cannot be used: there is no function `exec`, did you mean `exp`?",
     );
     check_one(
         "function = \"count\"\nname = \"Late\"\nwindows = [\"1h\"]",

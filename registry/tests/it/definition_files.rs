@@ -233,7 +233,7 @@ fn what_is_missing_is_named() {
          features/a.toml:3:1: [[view]] has no \"name\"; expected name = \"a_name\"\n\
          features/a.toml:3:1: [[view]] has no \"entity\"; expected entity = \"a_name\"\n\
          features/a.toml:3:1: [[view]] has no \"source\"; expected source = \"a_name\"\n\
-         features/a.toml:3:1: [[view]] has no \"features\"; expected [view.features] with a line such as temp = \"float64\"\n\
+         features/a.toml:3:1: [[view]] has no \"features\"; expected [view.features] with a line such as temp = \"float64\", or [[view.aggregate]]\n\
          features/a.toml:4:1: [[service]] has no \"name\"; expected name = \"a_name\"\n\
          features/a.toml:4:1: [[service]] has no \"features\"; expected features = [\"view:feature\", \"view:*\"]",
     );
@@ -412,9 +412,9 @@ fn what_this_version_does_not_do_yet_is_said_so() {
             "{head}\n\n[[on_demand]]\nname = \"context\"\n[[stream]]\nname = \"s\"\n\
              [[service]]\nname = \"m\"\nfeatures = [\"context:x\"]\n"
         ),
-        "features/a.toml:19:1: [[on_demand]] \"context\" has on-demand features, which this version of asof cannot \
+        "features/a.toml:20:1: [[on_demand]] \"context\" has on-demand features, which this version of asof cannot \
          compute; remove it, and compute them in the caller from the features that it gets\n\
-         features/a.toml:21:1: [[stream]] \"s\" is a stream, which this version of asof cannot read; remove it, write \
+         features/a.toml:22:1: [[stream]] \"s\" is a stream, which this version of asof cannot read; remove it, write \
          its rows to files, and take them in with `asof ingest`",
     );
 }

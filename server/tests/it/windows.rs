@@ -17,7 +17,6 @@ use asof_core::service::ReadPlan;
 use asof_core::time::Timestamp;
 use asof_core::window::Window;
 use asof_offline::{ExtractRequest, Origin, Rows, Silent};
-use asof_server::materialize::MaterializeError;
 
 use crate::materialize_failures::failing;
 use crate::materialize_project::{
@@ -26,7 +25,7 @@ use crate::materialize_project::{
 };
 
 /// How many schedules.
-const SCHEDULES: u64 = 200;
+const SCHEDULES: u64 = 120;
 /// How many steps each has.
 const STEPS: u64 = 8;
 /// In microseconds, with a hop of 2; the last one has all events.
@@ -413,7 +412,7 @@ async fn cut_short(view: &str, nth: i64, after: bool) -> bool {
         let failed = project.run(view, now, false).await;
         left(NEVER);
         if let Err(error) = failed {
-            assert!(matches!(error, MaterializeError::Store(_)), "{error}");
+            assert!(error.to_string().ends_with("a wire was cut"), "{error}");
             was_made = true;
             if view == VIEWS[1] {
                 // Between the runs rows are pushed, appended and moved to other files.
@@ -455,6 +454,7 @@ async fn what_is_pushed_while_a_generation_is_built_counts_once() {
         let generation = state(&project, view).1.serving.unwrap().generation.0;
         assert_eq!(i64::from(generation), round + 2);
     }
+    project.flush(120).await;
     same_as_extract(&project, view, 120, 0).await;
 }
 
@@ -484,7 +484,7 @@ async fn tiles_that_no_window_needs_are_reclaimed_and_no_others() {
     project.put_file("0.parquet", &at_seconds(&seconds));
     let view = VIEWS[0];
     let mut bytes = Vec::new();
-    for (day, expected) in [(25, [1, 8]), (26, [0, 0]), (60, [0, 0])] {
+    for (day, expected) in [(25, [1, 8]), (26, [0, 0]), (100, [0, 0])] {
         let at = day * DAY * 1_000_000;
         project.clock.set(at);
         project.run(view, at, false).await.unwrap();
@@ -503,8 +503,8 @@ async fn tiles_that_no_window_needs_are_reclaimed_and_no_others() {
                 .bytes,
         );
     }
-    // What a week's distance keeps goes in the end.
+    // What a week's distance keeps goes in the end; a chunk of days has 64 of them.
     assert!(bytes[0] > bytes[1] && bytes[2] == 0, "{bytes:?}");
     // And a run that begins anew finds what there is.
-    project.run(view, 61 * DAY * 1_000_000, true).await.unwrap();
+    project.run(view, 101 * DAY * 1_000_000, true).await.unwrap();
 }
