@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Extracts delay_model_v1 for every departure and compares it with DuckDB's as-of join.
+# Extracts both services for every departure and compares them with DuckDB's as-of join and its windows.
 # Works on a copy of examples/flights, so that the checkout stays as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,5 +15,9 @@ trap 'rm -rf "$work"' EXIT
 cp -R examples/flights/asof.toml examples/flights/features examples/flights/data "$work"
 asof() { "$target/debug/asof" --project "$work" "$@"; }
 asof apply --yes
-asof extract --service delay_model_v1 --spine "$work/data/departures.parquet" --out "$work/extract.parquet"
-"$venv/bin/python" benches/check_duckdb.py --verify "$work/extract.parquet"
+check() { # service, file of digests
+    asof extract --service "$1" --spine "$work/data/departures.parquet" --out "$work/$1.parquet"
+    "$venv/bin/python" benches/check_duckdb.py --service "$1" --digests "examples/flights/$2" --verify "$work/$1.parquet"
+}
+check delay_model_v1 expected_digests.json
+check delay_windows_v1 expected_window_digests.json

@@ -1,10 +1,11 @@
-//! The flights example: every departure of 2013, against digests that DuckDB's as-of join wrote.
+//! The flights example: every departure of 2013, against digests that DuckDB's as-of join and its windows wrote.
 
 use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
-use asof_core::definition::Source;
+use asof_core::aggregate::Function;
+use asof_core::definition::{Aggregate, InputText, Source};
 use asof_core::duration::Duration;
 use asof_core::service::ReadPlan;
 use asof_core::status::Status;
@@ -12,7 +13,7 @@ use asof_offline::{Engine, EngineOptions};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::project::{Ask, Entry, Project, column, extract, in_place, read, same};
+use crate::project::{Ask, Entry, Project, aggregate, column, extract, in_place, read, same};
 
 fn flights() -> &'static Path {
     // Cargo runs tests in the folder of their crate.
@@ -84,9 +85,66 @@ fn plan(project: &mut Project) -> ReadPlan {
     ])
 }
 
+/// The same for `delay_windows_v1`.
+fn windows(project: &mut Project) -> ReadPlan {
+    let delay = Some(("arr_delay", "float64"));
+    let named = |name: &str, aggregate: Aggregate| Aggregate {
+        name: Some(name.into()),
+        ..aggregate
+    };
+    let of_all = |more: Vec<Aggregate>| {
+        let all = ["1h", "1d", "7d", "30d"];
+        let mut list = vec![
+            aggregate(delay, &[Function::Mean], &all),
+            aggregate(delay, &[Function::Max], &all),
+            named("landings", aggregate(None, &[Function::Count], &all)),
+        ];
+        list.extend(more);
+        list
+    };
+    let late = Aggregate {
+        filter: Some("arr_delay > 15".into()),
+        ..named("late", aggregate(None, &[Function::Count], &["1d"]))
+    };
+    let made_up = Aggregate {
+        input: Some(InputText::Expression("dep_delay - arr_delay".into())),
+        ..named("made_up", aggregate(delay, &[Function::Sum], &["7d"]))
+    };
+    let of_plane = vec![
+        aggregate(delay, &[Function::Mean], &["1d", "7d"]),
+        made_up,
+        aggregate(Some(("dest", "string")), &[Function::LastN(3)], &["7d"]),
+    ];
+    project
+        .entity("carrier", &[("carrier", "string")])
+        .entity("route", &[("origin", "string"), ("dest", "string")])
+        .entity("plane", &[("tailnum", "string")])
+        .source(Source {
+            event_time: "arrived_at".into(),
+            ..in_place("arrivals", "data/arrivals.parquet")
+        })
+        .aggregates("carrier_delays", "carrier", "arrivals", None, of_all(vec![late]))
+        .aggregates("route_delays", "route", "arrivals", None, of_all(Vec::new()))
+        .aggregates("plane_delays", "plane", "arrivals", None, of_plane);
+    let view = |view| Entry {
+        view,
+        ..Entry::default()
+    };
+    project.plan_of(&[view("carrier_delays"), view("route_delays"), view("plane_delays")])
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_flights_extract_has_the_digests_that_another_engine_wrote() {
-    let expected = std::fs::read_to_string(flights().join("expected_digests.json")).unwrap();
+    has_digests(plan, "expected_digests.json").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_windows_of_flights_have_the_digests_that_another_engine_wrote() {
+    has_digests(windows, "expected_window_digests.json").await;
+}
+
+async fn has_digests(plan: fn(&mut Project) -> ReadPlan, file: &str) {
+    let expected = std::fs::read_to_string(flights().join(file)).unwrap();
     let expected: Value = serde_json::from_str(&expected).unwrap();
     let mut project = Project::new();
     let plan = plan(&mut project);
@@ -139,7 +197,7 @@ async fn the_flights_extract_has_the_digests_that_another_engine_wrote() {
     }
 }
 
-/// SHA-256 over the rows: 0 for a null; 1 and the value, texts after their length in four bytes.
+/// SHA-256 over the rows: 0 for a null; 1 and the value, texts and lists after their length in four bytes.
 fn digest(batch: &RecordBatch, name: &str) -> String {
     let array = column(batch, name);
     let mut digest = Sha256::new();
@@ -156,6 +214,14 @@ fn digest(batch: &RecordBatch, name: &str) -> String {
                 let text = array.as_string::<i32>().value(row);
                 digest.update(u32::try_from(text.len()).unwrap().to_le_bytes());
                 digest.update(text);
+            }
+            DataType::List(_) => {
+                let items = array.as_list::<i32>().value(row);
+                digest.update(u32::try_from(items.len()).unwrap().to_le_bytes());
+                for item in items.as_string::<i32>().iter().flatten() {
+                    digest.update(u32::try_from(item.len()).unwrap().to_le_bytes());
+                    digest.update(item);
+                }
             }
             other => panic!("{other}"),
         }

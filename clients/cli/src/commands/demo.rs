@@ -2,6 +2,7 @@
 //! the proof that training and serving agree.
 
 mod agree;
+mod live;
 mod online;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::progress::Line;
 use crate::project;
 
 const SERVICE: &str = "delay_model_v1";
+const WINDOWS: &str = "delay_windows_v1";
 /// The moment of which the demo tells: a summer Friday in New York, 10 in the morning.
 const MOMENT: &str = "2013-07-12T14:00:00Z";
 const EXAMPLE: &str = "examples/flights";
@@ -40,13 +42,14 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
     let registry = Arc::new(project.registry().await?);
     let version = apply(&project, &registry, &told).await?;
     let plan = ReadPlan::of_service(&version.definitions, SERVICE)?;
+    let windows = ReadPlan::of_service(&version.definitions, WINDOWS)?;
 
     told.step("2. Training data: every departure of 2013 with its features as of that departure");
     let departures = project.config.directory.join("data/departures.parquet");
     let train = dataset(
         &project,
         &version,
-        &plan,
+        (SERVICE, &plan),
         &departures,
         work.join("train.parquet"),
         false,
@@ -62,13 +65,18 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
         "4. Serving: GetFeatures over gRPC, the clock frozen at {moment}"
     ));
     let flights = agree::flights_around(&departures, moment)?;
-    let served = online::ask(&project, Arc::clone(&registry), &plan, moment, &flights).await?;
+    let services = [(SERVICE, &plan), (WINDOWS, &windows)];
+    let served = online::ask(&project, Arc::clone(&registry), &services, moment, &flights).await?;
     told.show(|| online::print(&served, &flights));
 
     told.step("5. Training and serving agree: the same flights, extracted at the same instant");
     let spine = agree::write_spine(&work, moment, &flights)?;
-    let check = dataset(&project, &version, &plan, &spine, work.join("check.arrow"), true).await?;
-    let agreed = agree::compare(&check, &plan, &served)?;
+    let mut agreed = agree::Agreement::default();
+    for ((service, plan), served) in services.into_iter().zip(&served) {
+        let out = work.join(format!("check_{service}.arrow"));
+        let check = dataset(&project, &version, (service, plan), &spine, out, true).await?;
+        agreed = agreed.and(agree::compare(&check, plan, served)?);
+    }
     told.show(|| {
         output::line(format!(
             "{} flights × {} features, values and statuses: {} compared, {} differ.",
@@ -78,6 +86,10 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
             output::count(agreed.different)
         ));
     });
+
+    told.step("6. The morning goes on: landings are pushed as they are reported, and the windows move");
+    let moved = live::run(&project.config.directory, &work, moment).await?;
+    told.show(|| live::print(&moved));
     let seconds = started.elapsed().as_secs_f64();
     if global.json {
         output::json(&json!({
@@ -159,7 +171,7 @@ async fn apply(
 async fn dataset(
     project: &Project,
     version: &asof_core::registry::Version,
-    plan: &ReadPlan,
+    (service, plan): (&str, &ReadPlan),
     spine: &Path,
     out: PathBuf,
     status: bool,
@@ -167,7 +179,7 @@ async fn dataset(
     let progress = Arc::new(Line::new());
     let request = ExtractRequest {
         plan,
-        origin: project.origin(version, Some(SERVICE)),
+        origin: project.origin(version, Some(service)),
         rows: Rows::Spine {
             path: spine,
             time_column: "event_timestamp",

@@ -85,11 +85,24 @@ pub(super) fn write_spine(work: &Path, moment: Timestamp, flights: &[ArrayRef]) 
 }
 
 /// How far the answers agree.
+#[derive(Default)]
 pub(super) struct Agreement {
     pub(super) rows: u64,
     pub(super) features: usize,
     pub(super) compared: u64,
     pub(super) different: u64,
+}
+
+impl Agreement {
+    /// With what was found of further features of the same flights.
+    pub(super) fn and(self, more: Self) -> Self {
+        Self {
+            rows: self.rows.max(more.rows),
+            features: self.features + more.features,
+            compared: self.compared + more.compared,
+            different: self.different + more.different,
+        }
+    }
 }
 
 /// Compares every value and every status of an extract with what was served.

@@ -7,7 +7,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use asof_core::data_type::DataType;
 use asof_core::service::ReadPlan;
 use asof_core::status::Status;
-use asof_core::time::Timestamp;
+use asof_core::time::{Clock, Timestamp};
 use asof_proto::convert::{Feature, to_proto};
 use asof_proto::response::GetFeaturesResponse;
 use asof_proto::v1;
@@ -26,9 +26,9 @@ use crate::output;
 /// The features that the demo shows.
 const SHOWN: [&str; 4] = [
     "airport_weather__temp",
-    "plane_specs__seats",
     "plane_last_landing__arr_delay",
-    "carrier_last_landing__arr_delay",
+    "carrier_delays__arr_delay_mean_1d",
+    "route_delays__landings_7d",
 ];
 /// How many flights it shows.
 const FLIGHTS: usize = 5;
@@ -48,16 +48,39 @@ pub(super) struct ServedColumn {
     pub(super) statuses: Vec<Status>,
 }
 
-/// Serves the project on a free port and asks about all flights in one call.
+/// Serves the project on a free port and asks about all flights, in one call for each service.
 pub(super) async fn ask(
     project: &Project,
     registry: Arc<SqliteRegistry>,
-    plan: &ReadPlan,
+    services: &[(&str, &ReadPlan)],
     moment: Timestamp,
     flights: &[ArrayRef],
-) -> Result<Served, Failure> {
+) -> Result<Vec<Served>, Failure> {
+    with_server(project, registry, frozen(moment), async |url| {
+        let mut all = Vec::new();
+        for (service, plan) in services {
+            let (answer, took) = call(url, service, flights).await?;
+            let features = answer.features().map_err(|error| broken(&error.to_string()))?;
+            let columns = plan.columns.iter().zip(features);
+            let columns = columns.map(|(wanted, column)| served_column(plan, wanted, column));
+            all.push(Served {
+                columns: columns.collect::<Result<_, _>>()?,
+                took,
+            });
+        }
+        Ok(all)
+    })
+    .await
+}
+
+/// Does something with a server of a project on a free port, which stops then.
+pub(super) async fn with_server<T>(
+    project: &Project,
+    registry: Arc<SqliteRegistry>,
+    clock: Arc<dyn Clock>,
+    run: impl AsyncFnOnce(&str) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let store = project.store()?;
-    let clock = frozen(moment);
     let intake = project.intake_of(Arc::clone(&store))?;
     let jobs = Materializer::new(intake.clone(), Arc::clone(&registry), Arc::new(SystemClock));
     let listening = Listening::bind(([127, 0, 0, 1], 0).into()).await?;
@@ -69,30 +92,25 @@ pub(super) async fn ask(
         registry,
         intake,
         jobs: Arc::new(jobs),
-        wall: Arc::new(SystemClock),
+        // What is pushed comes at the demo's time, too.
+        wall: Arc::clone(&clock),
         clock,
         limits: Limits::default(),
     };
     let server = tokio::spawn(serve(parts, listening, async {
         let _ = stopped.await;
     }));
-    let answer = call(&url, flights).await;
+    let done = run(&url).await;
     drop(stop);
     server
         .await
         .map_err(|error| Failure::new(Exit::Bug, error.to_string()))??;
-    let (answer, took) = answer?;
-    let columns = plan
-        .columns
-        .iter()
-        .zip(answer.features().map_err(|error| broken(&error.to_string()))?)
-        .map(|(wanted, column)| served_column(plan, wanted, column))
-        .collect::<Result<_, _>>()?;
-    Ok(Served { columns, took })
+    done
 }
 
 async fn call(
     url: &str,
+    service: &str,
     flights: &[ArrayRef],
 ) -> Result<(GetFeaturesResponse, std::time::Duration), Failure> {
     let unreachable = |error: tonic::transport::Error| Failure::unavailable(format!("{url}: {error}"));
@@ -112,7 +130,7 @@ async fn call(
         })
         .collect::<Result<Vec<_>, Failure>>()?;
     let request = v1::GetFeaturesRequest {
-        service: super::SERVICE.to_owned(),
+        service: service.to_owned(),
         features: Vec::new(),
         keys,
     };
@@ -142,12 +160,13 @@ fn served_column(
 }
 
 /// Some of what was served, for people.
-pub(super) fn print(served: &Served, flights: &[ArrayRef]) {
+pub(super) fn print(served: &[Served], flights: &[ArrayRef]) {
     let rows = flights.first().map_or(0, |column| column.len());
-    let shown: Vec<&ServedColumn> = SHOWN
-        .iter()
-        .filter_map(|name| served.columns.iter().find(|column| column.name == *name))
-        .collect();
+    let columns = SHOWN.iter().filter_map(|name| {
+        let mut all = served.iter().flat_map(|served| &served.columns);
+        all.find(|column| column.name == *name)
+    });
+    let shown: Vec<&ServedColumn> = columns.collect();
     let headings: Vec<&str> = KEYS
         .into_iter()
         .chain(shown.iter().map(|column| column.name.as_str()))
@@ -159,12 +178,16 @@ pub(super) fn print(served: &Served, flights: &[ArrayRef]) {
         keys.chain(shown.iter().map(|column| cell(column, row))).collect()
     });
     output::table(&headings, table.collect());
-    output::line(format!(
-        "\n{} flights × {} features in one call of {:.1} ms.",
-        output::count(rows as u64),
-        served.columns.len(),
-        served.took.as_secs_f64() * 1_000.0
-    ));
+    let calls = served.iter().map(|served| {
+        format!(
+            "{} flights × {} features in one call of {:.1} ms",
+            output::count(rows as u64),
+            served.columns.len(),
+            served.took.as_secs_f64() * 1_000.0
+        )
+    });
+    let calls: Vec<String> = calls.collect();
+    output::line(format!("\n{}.", calls.join("; ")));
 }
 
 fn key(column: &ArrayRef, row: usize) -> String {
