@@ -20,3 +20,4 @@ mod kills;
 mod newest_wins;
 mod schemas;
 mod whole_rows;
+mod windows;

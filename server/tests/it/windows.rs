@@ -458,6 +458,27 @@ async fn what_is_pushed_while_a_generation_is_built_counts_once() {
     same_as_extract(&project, view, 120, 0).await;
 }
 
+#[tokio::test]
+async fn a_clock_that_is_set_back_is_told_and_not_served() {
+    let mut project = project(Arc::new(MemoryStore::new())).await;
+    let view = VIEWS[1];
+    let mut row = at_seconds(&[0]).remove(0);
+    row.event = Some(108);
+    project.push(&[row], 110).await;
+    let ask = |at| {
+        project.answer(
+            &project.store,
+            &["of_table:count_all"],
+            &[(Some("1".into()), Some(1))],
+            at,
+        )
+    };
+    assert_eq!(ask(108).await.unwrap().rows(), 1);
+    let refused = ask(107).await.unwrap_err().to_string();
+    assert!(refused.contains("1970-01-01T00:00:00.000108Z"), "{refused}");
+    check(&project, view, 110, 0);
+}
+
 /// Rows of one key, each at its second.
 fn at_seconds(seconds: &[i64]) -> Vec<FileRow> {
     let row = |second: &i64| FileRow {
