@@ -465,14 +465,8 @@ async fn a_clock_that_is_set_back_is_told_and_not_served() {
     let mut row = at_seconds(&[0]).remove(0);
     row.event = Some(108);
     project.push(&[row], 110).await;
-    let ask = |at| {
-        project.answer(
-            &project.store,
-            &["of_table:count_all"],
-            &[(Some("1".into()), Some(1))],
-            at,
-        )
-    };
+    let keys = [(Some("1".into()), Some(1))];
+    let ask = |at| project.answer(&project.store, &["of_table:count_all"], &keys, at);
     assert_eq!(ask(108).await.unwrap().rows(), 1);
     let refused = ask(107).await.unwrap_err().to_string();
     assert!(refused.contains("1970-01-01T00:00:00.000108Z"), "{refused}");
