@@ -16,7 +16,7 @@ use crate::harness;
 
 /// How many kills come first, while the store is being created.
 const EARLY: usize = 3;
-const STORE: &str = "ASOF_TEST_KILLED_STORE";
+pub(crate) const STORE: &str = "ASOF_TEST_KILLED_STORE";
 const KEYS: u64 = 50;
 const NOW: Timestamp = Timestamp::from_micros(i64::MAX - 1);
 
@@ -32,7 +32,7 @@ impl Child {
         Self::run("kills::writes_until_it_is_killed", store)
     }
 
-    fn run(test: &str, store: &Path) -> Self {
+    pub(crate) fn run(test: &str, store: &Path) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args([test, "--exact", "--ignored", "--nocapture"])
             .env(STORE, store)

@@ -1,12 +1,22 @@
 //! Tiles on disk: what is read of them goes with the instant, whatever is cached.
 
+use std::io::Write;
+use std::path::Path;
+
 use asof_core::aggregate::Function;
+use asof_core::aggregate::tiles::FoldedEvents;
+use asof_core::name::{ProjectName, SourceName};
 use asof_core::online::conformance::{address, key, order, row, schema, tiled, tiles};
-use asof_core::online::{OnlineStore, ViewSlot};
-use asof_core::row::fields_of;
+use asof_core::online::intake::{Entry, Intake, IntakeLog, IntakeRows, SourceAddress};
+use asof_core::online::{Generation, OnlineStore, ViewSlot};
+use asof_core::row::{StoredRow, fields_of};
 use asof_core::time::Timestamp;
+use asof_online::{Recovery, RocksStore};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use crate::harness;
+use crate::kills::{Child, STORE};
 
 const HOUR: i64 = 3_600_000_000;
 
@@ -69,4 +79,147 @@ fn what_is_cached_of_a_key_answers_for_its_own_instants() {
     }
     assert_eq!(counts(100 * HOUR)[2], (168, 168));
     assert_eq!(counts(5_000 * HOUR)[3], (401, 401));
+}
+
+const KEYS: u64 = 7;
+const SECOND: i64 = 1_000_000;
+
+/// The generation, which begins with the first call.
+fn generation(store: &RocksStore) -> (ViewSlot, Generation) {
+    let slot = store.open_view(&address("a", "string", "v")).unwrap();
+    if store.view_state(slot).unwrap().serving.is_none() {
+        let generation = store.begin_generation(slot, tiled("v"), schema()).unwrap();
+        store.serve(slot, generation).unwrap();
+    }
+    let serving = store.view_state(slot).unwrap().serving.unwrap();
+    (slot, serving.generation)
+}
+
+/// How many events there are, by what was noted and loaded with them.
+fn written(store: &RocksStore, slot: ViewSlot, generation: Generation) -> u64 {
+    let number =
+        |bytes: Option<Vec<u8>>| bytes.map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().unwrap()));
+    let noted = number(store.noted(slot, generation).unwrap());
+    noted.max(number(store.loaded(slot, generation).unwrap()))
+}
+
+/// Not a test of its own: the other side of [`each_acknowledged_event_counts_once_after_kills`].
+#[test]
+#[ignore = "is started by other tests"]
+fn folds_until_it_is_killed() {
+    let Ok(path) = std::env::var(STORE) else { return };
+    let store = harness::open(Path::new(&path)).unwrap();
+    let (slot, generation) = generation(&store);
+    let source = SourceAddress {
+        project: ProjectName::parse("p").unwrap(),
+        source: SourceName::parse("s").unwrap(),
+    };
+    let mut out = std::io::stdout().lock();
+    for n in written(&store, slot, generation) + 1.. {
+        // The n-th event, at its second: pushed when it is due or before, or loaded, with its number beside it.
+        let at = n as i64 * SECOND;
+        let event = row(&key(&(n % KEYS).to_string()), order(at, at, n), n as i64);
+        let accept = |now: i64| {
+            let rows = [IntakeRows {
+                slot,
+                generation,
+                rows: vec![event.clone()],
+                note: Some(n.to_be_bytes().to_vec()),
+            }];
+            let entry = Entry {
+                number: n,
+                bytes: b"entry",
+                accepted: n,
+            };
+            let intake = Intake {
+                at: Timestamp::from_micros(now),
+                entry: Some(entry),
+                answers: &[],
+                rows: &rows,
+                events: None,
+            };
+            store.accept(&source, intake).unwrap();
+        };
+        match n % 4 {
+            0 => {
+                let mut folded = FoldedEvents::default();
+                let stored = StoredRow::parse(&event.bytes).unwrap();
+                folded.add(&tiles(), event.key.as_bytes(), &stored).unwrap();
+                let staged = store.stage_events(slot, generation, &folded, &[], &n.to_be_bytes());
+                store.take_in(staged.unwrap()).unwrap();
+            }
+            1 => {
+                accept(at - 1);
+                let due = Timestamp::from_micros(at);
+                store.apply_due(slot, generation, due).unwrap();
+            }
+            2 => {
+                let progress = n.to_be_bytes();
+                let nothing = FoldedEvents::default();
+                let pending = [event.clone()];
+                let staged = store.stage_events(slot, generation, &nothing, &pending, &progress);
+                store.take_in(staged.unwrap()).unwrap();
+            }
+            _ => accept(at),
+        }
+        writeln!(out, "acknowledged {n}").unwrap();
+        out.flush().unwrap();
+    }
+}
+
+#[test]
+fn each_acknowledged_event_counts_once_after_kills() {
+    let seed = harness::seed();
+    let mut random = StdRng::seed_from_u64(seed);
+    let directory = tempfile::tempdir().unwrap();
+    let mut total = 0;
+    for kill in 0..harness::cases(30) {
+        let case = format!("kill {kill}, seed {seed}");
+        let mut child = Child::run("windows::folds_until_it_is_killed", directory.path());
+        let mut acknowledged = total;
+        for _ in 0..random.random_range(1..60) {
+            acknowledged = child.next_acknowledged().unwrap_or(acknowledged);
+        }
+        child.kill();
+        acknowledged = std::iter::from_fn(|| child.next_acknowledged())
+            .last()
+            .unwrap_or(acknowledged);
+        let store = harness::open(directory.path()).unwrap();
+        assert_eq!(store.recovery(), Recovery::Complete, "{case}");
+        let (slot, generation) = generation(&store);
+        total = written(&store, slot, generation);
+        assert!(total >= acknowledged, "{total} of {acknowledged}, {case}");
+        let end = Timestamp::from_micros(total as i64 * SECOND + 1);
+        for is_applied in [false, true] {
+            if is_applied {
+                store.apply_due(slot, generation, end).unwrap();
+            }
+            let (mut count, mut sum) = (0, 0);
+            for name in 0..KEYS {
+                let views = [(slot.view, generation)];
+                let read = store.read(
+                    slot.entity,
+                    &key(&name.to_string()),
+                    &views,
+                    end,
+                    &mut |_, answer| {
+                        let body = answer.windows.unwrap().body;
+                        let outputs = tiles().outputs();
+                        let fields = fields_of(&outputs, body).unwrap();
+                        // Those of all events: the last four.
+                        let number = |place: usize| {
+                            fields[place].map_or(0, |bytes| i64::from_le_bytes(bytes.try_into().unwrap()))
+                        };
+                        count += number(12);
+                        sum += number(13);
+                        Ok(())
+                    },
+                );
+                read.unwrap();
+            }
+            let expected = (total as i64, (total * (total + 1) / 2) as i64);
+            assert_eq!((count, sum), expected, "applied: {is_applied}, {case}");
+        }
+    }
+    assert!(total > 100, "only {total} events in all");
 }
