@@ -91,9 +91,13 @@ impl Function {
             "stddev" => Self::Stddev,
             "first" => Self::First,
             "last" => Self::Last,
-            "last_n" => Self::LastN(u16::try_from(parameter).ok()?),
+            "last_n" => Self::LastN(
+                u16::try_from(parameter)
+                    .ok()
+                    .filter(|most| (1..=MOST_LAST).contains(most))?,
+            ),
             "count_distinct" => Self::CountDistinct,
-            "approx_quantile" => Self::ApproxQuantile(parameter),
+            "approx_quantile" if (1..1_000_000).contains(&parameter) => Self::ApproxQuantile(parameter),
             _ => return None,
         })
     }

@@ -387,6 +387,9 @@ impl DiskView {
             source: read(&self.source, SourceName::parse)?,
             ttl: ttl.map_err(|error| damaged(&error))?,
             kind: match self.aggregates {
+                Some(_) if !self.features.is_empty() => {
+                    return Err(damaged(&"a view has both features and aggregates"));
+                }
                 Some(aggregates) => ViewKind::Aggregates(aggregates.into_domain()?),
                 None => ViewKind::Features(self.features.into_iter().map(feature).collect::<Result<_, _>>()?),
             },

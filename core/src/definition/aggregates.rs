@@ -1,5 +1,6 @@
 //! What a view computes of the events of windows.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::Feature;
@@ -166,9 +167,13 @@ impl Input {
 }
 
 impl fmt::Display for Input {
-    /// As messages call it: `amount where amount > 0`.
+    /// As messages call it: `amount where amount > 0`, with an expression in brackets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.of.as_ref().map_or("events", InputText::as_str))?;
+        match &self.of {
+            None => f.write_str("events"),
+            Some(InputText::Column(column)) => f.write_str(column),
+            Some(InputText::Expression(expression)) => write!(f, "({expression})"),
+        }?;
         match &self.filter {
             Some(filter) => write!(f, " where {filter}"),
             None => Ok(()),
@@ -275,9 +280,10 @@ impl Aggregates {
             stored: Vec::new(),
             states: Vec::new(),
         };
+        let mut names = BTreeSet::new();
         for aggregate in &list {
             for (feature, input, aggregation, window) in aggregate.features(hop)? {
-                if aggregates.features.iter().any(|known| known.name == feature.name) {
+                if !names.insert(feature.name.clone()) {
                     return Err(AggregateError::Duplicate(feature.name));
                 }
                 aggregates.push(feature, &input, aggregation, window);

@@ -176,7 +176,7 @@ fn most(table: &Table<'_>, problems: &mut Problems) -> Option<u16> {
         return None;
     };
     let Some(text) = value.number() else {
-        return value.mismatch(problems, "\"n\"", "an integer");
+        return value.mismatch(problems, "\"n\"", "a decimal integer");
     };
     let most = text.parse().ok().filter(|most| (1..=MOST_LAST).contains(most));
     if most.is_none() {
@@ -206,9 +206,9 @@ fn quantiles(table: &Table<'_>, problems: &mut Problems) -> Option<Vec<Function>
         let Some(text) = item.number() else {
             return item.mismatch(problems, "a quantile", "a number between 0 and 1");
         };
-        let millionths = text.parse::<f64>().map_or(f64::NAN, |share| share * MILLION);
-        let whole = millionths.round();
-        if whole >= 1.0 && whole < MILLION && (millionths - whole).abs() < 1e-3 {
+        let share = text.parse().unwrap_or(f64::NAN);
+        let whole = (share * MILLION).round();
+        if whole >= 1.0 && whole < MILLION && whole / MILLION == share {
             return Some(Function::ApproxQuantile(whole as u32));
         }
         let what = format!("{} is not a quantile", shown_number(text));

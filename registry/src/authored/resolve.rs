@@ -1,5 +1,6 @@
 //! Views of aggregates, once all sources are known: as which type an input is read may depend on its source.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_schema::{Field, Schema};
@@ -9,7 +10,7 @@ use asof_core::definition::{
     Aggregate, AggregateError, Aggregates, InputText, Location, Notes, Source, View, ViewKind,
 };
 use asof_core::duration::Duration;
-use asof_core::name::{EntityName, SourceName, ViewName};
+use asof_core::name::{EntityName, FeatureName, SourceName, ViewName};
 use asof_expr::{ExprError, Expression};
 
 use super::Reader;
@@ -17,13 +18,19 @@ use super::aggregate::AuthoredAggregate;
 use super::check::column;
 use crate::problem::{Place, Problem, Problems, shown, suggest};
 
+/// The most features of a view of aggregates.
+const MOST_FEATURES: usize = 1_000;
+
 /// A view whose aggregates are not resolved yet.
 pub(super) struct AggregateView {
     pub(super) name: ViewName,
     pub(super) entity: EntityName,
     pub(super) source: SourceName,
     pub(super) hop: Option<Duration>,
+    /// Those that could be read.
     pub(super) aggregates: Vec<AuthoredAggregate>,
+    /// Whether they are all.
+    pub(super) is_whole: bool,
     pub(super) notes: Notes,
 }
 
@@ -46,11 +53,13 @@ fn resolved(view: AggregateView, source: Option<&Source>, problems: &mut Problem
         source: source_name,
         hop,
         aggregates,
+        is_whole,
         notes,
     } = view;
     let schema = source.and_then(managed_schema);
     let before = problems.len();
     let mut list: Vec<Aggregate> = Vec::new();
+    let mut names: BTreeMap<FeatureName, Place> = BTreeMap::new();
     for AuthoredAggregate {
         mut aggregate,
         has_type,
@@ -70,14 +79,29 @@ fn resolved(view: AggregateView, source: Option<&Source>, problems: &mut Problem
         if let (Some(source), Some(schema)) = (source, schema) {
             check_inputs(&aggregate, source, schema, &place, problems);
         }
+        match aggregate.features(hop) {
+            Err(error) => problems.push(explain(&error, has_type, place.clone())),
+            Ok(features) => {
+                let mut twice = features.iter().filter_map(|(feature, ..)| {
+                    let first = names.insert(feature.name.clone(), place.clone());
+                    first.map(|first| twice(&feature.name, &first, place.clone()))
+                });
+                if let Some(problem) = twice.next() {
+                    problems.push(problem);
+                }
+            }
+        }
         list.push(aggregate);
-        // With those before it, so that what is wrong is at its place.
-        if let Err(error) = Aggregates::new(hop, list.clone()) {
-            problems.push(explain(&error, place));
-            list.pop();
+        if names.len() > MOST_FEATURES {
+            let what = format!(
+                "[[view]] {:?} has more than {MOST_FEATURES} features",
+                name.as_str()
+            );
+            problems.push(Problem::new(place, what, "make several views of it"));
+            break;
         }
     }
-    if problems.len() > before {
+    if problems.len() > before || !is_whole {
         return None;
     }
     Some(View {
@@ -90,7 +114,16 @@ fn resolved(view: AggregateView, source: Option<&Source>, problems: &mut Problem
     })
 }
 
-fn explain(error: &AggregateError, place: Place) -> Problem {
+fn twice(name: &FeatureName, first: &Place, place: Place) -> Problem {
+    let what = format!("two features would be named {:?}", name.as_str());
+    let help = match *first == place {
+        true => "give the aggregate another name".to_owned(),
+        false => format!("the first is of the aggregate at {first}: give one of them another name"),
+    };
+    Problem::new(place, what, help)
+}
+
+fn explain(error: &AggregateError, has_type: bool, place: Place) -> Problem {
     let (what, help) = match error {
         AggregateError::Name { name, reason } => (
             format!("a feature would be named {}", shown(name)),
@@ -102,7 +135,10 @@ fn explain(error: &AggregateError, place: Place) -> Problem {
         ),
         AggregateError::Input(mismatch) => (
             mismatch.to_string(),
-            "say as which type the input is read: type = \"…\"".into(),
+            match has_type {
+                true => "give another type, or take another function".into(),
+                false => "take another function, or an expression that gives such values".into(),
+            },
         ),
         AggregateError::Hop(long) => (long.to_string(), "give the view a shorter hop, or none".into()),
         AggregateError::NoInput(function) => (

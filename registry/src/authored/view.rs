@@ -65,16 +65,14 @@ impl Reader<'_> {
             return;
         };
         if aggregate.is_some() {
-            let aggregates = aggregates.into_iter().collect::<Option<Vec<_>>>();
-            let Some(aggregates) = aggregates.filter(|_| has_right_hop) else {
-                return;
-            };
+            let is_whole = has_right_hop && aggregates.iter().all(Option::is_some);
             self.aggregates.push(AggregateView {
                 name,
                 entity,
                 source,
                 hop,
-                aggregates,
+                aggregates: aggregates.into_iter().flatten().collect(),
+                is_whole,
                 notes,
             });
             return;

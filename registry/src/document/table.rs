@@ -173,10 +173,10 @@ impl<'a> Value<'a> {
         self.value.get_ref().is_array()
     }
 
-    /// The digits of a number, where it is one.
+    /// The digits of a number, where it is one and written in decimal.
     pub(crate) fn number(&self) -> Option<&'a str> {
         match self.value.get_ref() {
-            DeValue::Integer(integer) => Some(integer.as_str()),
+            DeValue::Integer(integer) if integer.radix() == 10 => Some(integer.as_str()),
             DeValue::Float(float) => Some(float.as_str()),
             _ => None,
         }

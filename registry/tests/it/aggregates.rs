@@ -81,7 +81,7 @@ windows = ["1d"]
     );
     assert_eq!(
         found.describe("double_1d_p99_9").unwrap(),
-        "approx_quantile(0.999) of amount * 2 as float64 over 1d, in hops of 1m"
+        "approx_quantile(0.999) of (amount * 2) as float64 over 1d, in hops of 1m"
     );
     assert_eq!(found.inputs()[1].data_type, DataType::Int64);
 }
@@ -114,7 +114,7 @@ fn functions_and_what_they_take() {
     );
     check_one(
         "input = \"note\"\nfunction = \"mean\"\nwindows = [\"1h\"]",
-        "13:1: mean takes numbers, not string; say as which type the input is read: type = \"…\"",
+        "13:1: mean takes numbers, not string; take another function, or an expression that gives such values",
     );
     check_one(
         "function = \"sum\"\nwindows = [\"1h\"]",
@@ -134,16 +134,20 @@ fn functions_and_what_they_take() {
     );
     check_one(
         "input = \"note\"\nfunction = \"last_n\"\nn = \"5\"\nwindows = [\"1h\"]",
-        "16:5: \"n\" has the wrong type; expected an integer, found a string",
+        "16:5: \"n\" has the wrong type; expected a decimal integer, found a string",
+    );
+    check_one(
+        "input = \"note\"\nfunction = \"last_n\"\nn = 0x10\nwindows = [\"1h\"]",
+        "16:5: \"n\" has the wrong type; expected a decimal integer, found an integer",
     );
     check_one(
         "input = \"amount\"\nfunction = \"approx_quantile\"\nwindows = [\"1h\"]",
         "13:1: IT has no \"quantiles\"; expected quantiles = [0.5, 0.95]",
     );
     check_one(
-        "input = \"amount\"\nfunction = \"approx_quantile\"\nquantiles = [0.5, 1.0, 0.12345678]\nwindows = [\"1h\"]",
+        "input = \"amount\"\nfunction = \"approx_quantile\"\nquantiles = [0.5, 1.0, 0.50000000001]\nwindows = [\"1h\"]",
         "16:19: 1.0 is not a quantile; expected a number between 0 and 1, of at most 6 digits behind the point\n\
-         16:24: 0.12345678 is not a quantile; expected a number between 0 and 1, of at most 6 digits behind the point",
+         16:24: 0.50000000001 is not a quantile; expected a number between 0 and 1, of at most 6 digits behind the point",
     );
 }
 
@@ -229,11 +233,41 @@ fn names_inputs_and_conditions() {
     check(
         "",
         &format!("{twice}{twice}"),
-        "16:1: two features would be named \"count_1h\"; give one of the aggregates another name",
+        "16:1: two features would be named \"count_1h\"; the first is of the aggregate at 13:1: give one of them another name",
     );
     check_one(
         "function = \"count\"\nwindow = [\"1h\"]",
         "15:1: unknown key \"window\" in IT; did you mean \"windows\"?",
+    );
+}
+
+#[test]
+fn what_is_wrong_in_one_aggregate_hides_nothing_in_another() {
+    check(
+        "",
+        &format!(
+            "{HEAD}function = \"count\"\nwindows = [\"0s\"]\n{HEAD}input = \"amout\"\ntype = \"int64\"\nfunction = \"sum\"\n\
+             windows = [\"1h\"]"
+        ),
+        "15:12: \"0s\" is not a window; a duration must be greater than zero; or \"all\"\n\
+         16:1: source \"clicks\" has no column \"amout\" for the input; did you mean \"amount\"?",
+    );
+}
+
+#[test]
+fn a_view_has_so_many_features_at_most() {
+    let windows: Vec<String> = (1..=100).map(|minutes| format!("\"{minutes}m\"")).collect();
+    let windows = windows.join(", ");
+    let lines = |count: usize| -> String {
+        let one =
+            |number| format!("{HEAD}name = \"c{number}\"\nfunction = \"count\"\nwindows = [{windows}]\n");
+        (0..count).map(one).collect()
+    };
+    assert_eq!(aggregates("", &lines(10)).features().len(), 1_000);
+    check(
+        "",
+        &lines(11),
+        "53:1: [[view]] \"click\" has more than 1000 features; make several views of it",
     );
 }
 
