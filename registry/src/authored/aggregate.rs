@@ -208,7 +208,7 @@ fn quantiles(table: &Table<'_>, problems: &mut Problems) -> Option<Vec<Function>
         };
         let share = text.parse().unwrap_or(f64::NAN);
         let whole = (share * MILLION).round();
-        if whole >= 1.0 && whole < MILLION && whole / MILLION == share {
+        if (1.0..MILLION).contains(&whole) && whole / MILLION == share {
             return Some(Function::ApproxQuantile(whole as u32));
         }
         let what = format!("{} is not a quantile", shown_number(text));

@@ -167,22 +167,20 @@ fn check_inputs(
     problems: &mut Problems,
 ) {
     match &aggregate.input {
-        Some(InputText::Column(name)) if is_counted(aggregate) => {
-            if schema.iter().all(|(column, _)| column != name) {
-                let what = format!("source {:?} has no column {}", source.name.as_str(), shown(name));
-                let help = suggest(name, schema.iter().map(|(column, _)| column), "no column");
-                problems.push(Problem::new(place.clone(), what, help));
-            }
-        }
-        Some(InputText::Column(name)) => {
+        Some(InputText::Column(name)) if !is_counted(aggregate) => {
             let wanted = ("the input", name.as_str(), &aggregate.input_type);
             column(problems, source, schema, wanted, place);
+        }
+        Some(InputText::Column(name)) if schema.iter().all(|(column, _)| column != name) => {
+            let what = format!("source {:?} has no column {}", source.name.as_str(), shown(name));
+            let help = suggest(name, schema.iter().map(|(column, _)| column), "no column");
+            problems.push(Problem::new(place.clone(), what, help));
         }
         Some(InputText::Expression(text)) => {
             let bound = Expression::parse(text).and_then(|expression| expression.bind(&arrow(schema)));
             note(bound, "expression", source, place, problems);
         }
-        None => {}
+        Some(InputText::Column(_)) | None => {}
     }
     if let Some(text) = &aggregate.filter {
         let bound = Expression::parse(text).and_then(|filter| filter.bind_condition(&arrow(schema)));
