@@ -10,7 +10,7 @@ CARGO_TARGET_DIR=$(mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_
 root=$PWD
 # Named beside the crate under test, these select the features of the whole workspace, so that nothing
 # of others is built a second time.
-readonly WHOLE="--locked -p asof-cli -p asof-proto-gen"
+readonly WHOLE="--locked -p asof-cli -p asof-proto-gen -p asof-python"
 copy=$CARGO_TARGET_DIR/planted/tree
 products=$CARGO_TARGET_DIR/planted/target
 log=$CARGO_TARGET_DIR/planted/log
