@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,15 +50,42 @@ def test_the_toml_of_objects_is_what_the_registry_writes(flights: Path) -> None:
     for definition in found:
         [values] = tomllib.loads(definition.to_toml())[definition.kind]
         if definition.kind == "view":
-            features = values["features"].items()
+            features = values.pop("features", {}).items()
             values["features"] = {
                 name: asof.Feature(**feature) if isinstance(feature, dict) else feature for name, feature in features
             }
+            values["aggregates"] = [asof.Aggregate(**aggregate) for aggregate in values.pop("aggregate", [])]
         objects.append(classes[definition.kind](**values))
         assert objects[-1].to_toml() == definition.to_toml()
-    assert len(objects) == 11
+    assert len(objects) == 18
+    assert sum(bool(getattr(definition, "aggregates", ())) for definition in objects) == 4
     with asof.open(flights) as store:
         assert not store.plan(objects).has_changes
+
+
+def test_every_field_of_an_aggregate_is_what_the_registry_writes(store: asof.Store) -> None:
+    windows = asof.View(
+        "card_payments",
+        entity=CARD,
+        source=PAYMENTS,
+        hop=dt.timedelta(minutes=5),
+        owner="ops@example.com",
+        aggregates=[
+            asof.Aggregate("count", [dt.timedelta(hours=1), "all"], name="payments", where="amount > 0"),
+            asof.Aggregate("mean", ("1h", "7d"), "amount", type="float64", description="Mean \u202e amount"),
+            asof.Aggregate("sum", ["1d"], expression="amount * 2", name="twice", type="float64"),
+            asof.Aggregate("last_n", ["1d"], "place", n=3, type="string"),
+            asof.Aggregate("approx_quantile", ["1d"], "amount", quantiles=[0.5, 0.95, 1e-5], type="float64"),
+        ],
+    )
+    store.apply([CARD, PAYMENTS, LAST, windows, FRAUD])
+    assert store.view("card_payments").to_toml() == windows.to_toml()
+    assert 'hop = "5m"' in windows.to_toml() and 'windows = ["1h", "all"]' in windows.to_toml()
+    assert "quantiles = [0.5, 0.95, 0.00001]" in windows.to_toml()
+    assert not store.plan([CARD, PAYMENTS, LAST, windows, FRAUD]).has_changes
+    both = asof.View(**{**windows.__dict__, "features": {"amount": "float64"}})
+    with pytest.raises(asof.AsofError, match="make two views of it"):
+        store.plan([CARD, PAYMENTS, LAST, both, FRAUD])
 
 
 def test_hostile_text_stays_text(store: asof.Store) -> None:
@@ -136,12 +164,19 @@ def test_objects_are_checked_when_they_are_made() -> None:
         (lambda: asof.Entity("e", {"a": int}), r"Entity 'e': keys\['a'\] is type"),  # type: ignore[dict-item]
         (lambda: asof.Source("s", "at", tags=["x"]), "tags is list"),  # type: ignore[arg-type]
         (lambda: asof.Entity(3, {}), "Entity: name is int"),  # type: ignore[arg-type]
+        (lambda: asof.Aggregate("mean", "1h", "x"), "Aggregate: windows is str, expected a list"),
+        (lambda: asof.Aggregate("mean", [3600], "x"), r"windows\[0\] is int, expected a str or a timedelta"),  # type: ignore[list-item]
+        (lambda: asof.Aggregate("last_n", ["1h"], "x", n="3"), "n is str, expected an int"),  # type: ignore[arg-type]
+        (lambda: asof.Aggregate("last_n", ["1h"], "x", n=True), "n is bool, expected an int"),
+        (lambda: asof.Aggregate("approx_quantile", ["1h"], "x", quantiles=0.5), "quantiles is float, expected a list"),  # type: ignore[arg-type]
+        (lambda: asof.Aggregate("approx_quantile", ["1h"], "x", quantiles=["p50"]), r"quantiles\[0\] is str"),  # type: ignore[list-item]
+        (lambda: asof.Aggregate(len, ["1h"]), "function is builtin_function"),  # type: ignore[arg-type]
+        (lambda: asof.View("v", "e", "s", aggregates=[{"function": "sum"}]), r"aggregates\[0\] is dict"),  # type: ignore[list-item]
+        (lambda: asof.View("v", "e", "s", hop=5), "hop is int"),  # type: ignore[arg-type]
     ]
     for make, text in wrong:
         with pytest.raises(asof.InvalidArgumentError, match=text):
             make()
-    import datetime as dt
-
     for ttl, text in ((dt.timedelta(hours=3), "3h"), (dt.timedelta(seconds=90), "90s"), (dt.timedelta(days=2), "2d")):
         assert f'ttl = "{text}"' in asof.View("v", "e", "s", {}, ttl=ttl).to_toml()
     assert 'path = "data/x.parquet"' in asof.Source("s", "at", path=Path("data") / "x.parquet").to_toml()

@@ -52,6 +52,18 @@ def test_what_is_pushed_is_served(store: asof.Store) -> None:
     assert store.get_features("fraud_v1", [{"card": None}]).status("last_payment:amount") == ["NOT_FOUND"]
 
 
+def test_windows_move_with_what_is_pushed(store: asof.Store, shop: Path) -> None:
+    mean = asof.Aggregate("mean", ["6h", "all"], "amount")
+    places = asof.Aggregate("last_n", [dt.timedelta(days=1)], "place", n=2)
+    view = asof.View("lately", "card", "payments", owner="ops@example.com", aggregates=[mean, places])
+    store.apply([shop, view])
+    at = now()
+    store.push("payments", [payment(1, at - dt.timedelta(hours=hours), hours, f"p{hours}") for hours in (9, 2, 4)])
+    features = store.get_features(features=["lately:*"], keys=[{"card": 1}])
+    expected = {"lately__amount_mean_6h": 3.0, "lately__amount_mean_all": 5.0, "lately__place_last_n_1d": ["p4", "p2"]}
+    assert features.to_dicts() == [{"card": 1, **expected}]
+
+
 def test_keys_that_do_not_fit_are_named(store: asof.Store) -> None:
     store.push("payments", [payment(1, now())])
     wrong = [

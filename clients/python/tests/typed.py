@@ -8,7 +8,9 @@ import asof
 
 
 def work(store: asof.Store) -> float:
-    plan: asof.Plan = store.plan([asof.Entity("card", {"card": "int64"})])
+    mean = asof.Aggregate("mean", ["1h", dt.timedelta(days=7)], "amount", type="float64")
+    lately = asof.View("lately", "card", "payments", aggregates=[mean], hop=dt.timedelta(minutes=5))
+    plan: asof.Plan = store.plan([asof.Entity("card", {"card": "int64"}), lately])
     applied: asof.Applied = store.apply(plan, allow_breaking=True)
     assert applied.version > 0
     dataset: asof.Dataset = store.extract("fraud_v1", spine={"card": [1]}, time_column="at")

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from ._asof import __version__
-from ._definitions import Entity, Feature, Service, Source, View
+from ._definitions import Aggregate, Entity, Feature, Service, Source, View
 from ._errors import (
     AsofError,
     ConflictError,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from . import aio
 
 __all__ = [
+    "Aggregate",
     "Applied",
     "AsofError",
     "ConflictError",

@@ -66,6 +66,25 @@ def _check_texts(of: object, *fields: str, optional: Sequence[str] = ()) -> None
             raise _wrong(of, name, value, "a string")
 
 
+def _list(of: object, field: str, types: tuple[type, ...], expected: str) -> tuple[Any, ...]:
+    """The values of a field, each of one of some types."""
+    values = getattr(of, field)
+    if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__"):
+        raise _wrong(of, field, values, expected)
+    values = tuple(values)
+    for place, value in enumerate(values):
+        if isinstance(value, bool) or not isinstance(value, types):
+            names = " or a ".join(type.__name__ for type in types)
+            raise _wrong(of, f"{field}[{place}]", value, f"a {names}")
+    return values
+
+
+def _decimal(value: float) -> str:
+    """A number as a file writes it, without an exponent."""
+    text = repr(value)
+    return f"{value:.20f}".rstrip("0") if "e" in text else text
+
+
 def _check_mapping(of: object, field: str, *, optional: bool = False) -> None:
     values = getattr(of, field)
     if values is None and optional:
@@ -203,6 +222,67 @@ class Feature:
 
 
 @dataclass(frozen=True)
+class Aggregate:
+    """What is computed of all events of a key within windows of time, in the place of features of a :class:`View`.
+
+    The features are called by the input, the function and the window, such as ``arr_delay_mean_1h``.
+
+    Args:
+        function: ``"count"``, ``"sum"``, ``"mean"``, ``"min"``, ``"max"``, ``"variance"``, ``"stddev"``, ``"first"``,
+            ``"last"``, ``"last_n"``, ``"count_distinct"`` or ``"approx_quantile"``.
+        windows: How far each window goes back, such as ``["1h", "7d", "all"]``, or timedeltas.
+        input: The column of the source.
+        expression: In the place of a column, an expression over the columns of one row; it needs a ``name``.
+        type: As which type the input is read, where that is not the type of the source's schema, or else ``"float64"``.
+        name: What the features' names begin with, in the place of the input's name.
+        n: How many values ``"last_n"`` gives.
+        quantiles: Which quantiles ``"approx_quantile"`` gives, such as ``[0.5, 0.95]``.
+        where: A condition over the columns of one row, without which an event does not count.
+        description: For whoever looks for it.
+    """
+
+    function: str
+    windows: Sequence[str | dt.timedelta]
+    input: str | None = None
+    expression: str | None = None
+    type: str | None = None
+    name: str | None = None
+    n: int | None = None
+    quantiles: Sequence[float] | None = None
+    where: str | None = None
+    description: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "function", optional=("input", "expression", "type", "name", "where", "description"))
+        windows = _list(self, "windows", (str, dt.timedelta), 'a list such as ["1h", "7d", "all"]')
+        windows = tuple(_duration(window) if isinstance(window, dt.timedelta) else window for window in windows)
+        object.__setattr__(self, "windows", windows)
+        if self.n is not None and (isinstance(self.n, bool) or not isinstance(self.n, int)):
+            raise _wrong(self, "n", self.n, "an int")
+        if self.quantiles is not None:
+            quantiles = _list(self, "quantiles", (float, int), "a list such as [0.5, 0.95]")
+            object.__setattr__(self, "quantiles", quantiles)
+
+    def _block(self) -> str:
+        quantiles = None if self.quantiles is None else f"[{', '.join(map(_decimal, self.quantiles))}]"
+        return _lines(
+            "view.aggregate",
+            [
+                ("name", _optional(self.name)),
+                ("input", _optional(self.input)),
+                ("expression", _optional(self.expression)),
+                ("type", _optional(self.type)),
+                ("function", _text(self.function)),
+                ("n", None if self.n is None else str(self.n)),
+                ("quantiles", quantiles),
+                ("windows", _value(self.windows)),
+                ("where", _optional(self.where)),
+                ("description", _optional(self.description)),
+            ],
+        )
+
+
+@dataclass(frozen=True)
 class View:
     """A named set of features of one entity, from one source.
 
@@ -213,21 +293,26 @@ class View:
         features: The features, each by its name: a type such as ``"float64"``, or a :class:`Feature`.
         ttl: How long a row stays valid, such as ``"3h"`` or a timedelta; for ever without one.
         description, owner, tags: For whoever looks for it.
+        aggregates: In the place of features, what is computed within windows of time: each an :class:`Aggregate`.
+        hop: In what steps the tails of the windows move, such as ``"5m"`` or a timedelta.
     """
 
     name: str
     entity: str | Entity
     source: str | Source
-    features: Mapping[str, str | Feature]
+    features: Mapping[str, str | Feature] = field(default_factory=dict)
     ttl: str | dt.timedelta | None = None
     description: str | None = None
     owner: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    aggregates: Sequence[Aggregate] = ()
+    hop: str | dt.timedelta | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.ttl, dt.timedelta):
-            object.__setattr__(self, "ttl", _duration(self.ttl))
-        _check_texts(self, "name", optional=("ttl", *_ABOUT))
+        for name in ("ttl", "hop"):
+            if isinstance(getattr(self, name), dt.timedelta):
+                object.__setattr__(self, name, _duration(getattr(self, name)))
+        _check_texts(self, "name", optional=("ttl", "hop", *_ABOUT))
         _check_mapping(self, "tags")
         for name, of in (("entity", Entity), ("source", Source)):
             if not isinstance(getattr(self, name), (str, of)):
@@ -237,6 +322,8 @@ class View:
         for name, feature in self.features.items():
             if not isinstance(feature, (str, Feature)):
                 raise _wrong(self, f"features[{name!r}]", feature, 'a type such as "float64", or a Feature')
+        aggregates = _list(self, "aggregates", (Aggregate,), "a list of Aggregate objects")
+        object.__setattr__(self, "aggregates", aggregates)
 
     def to_toml(self) -> str:
         """The definition as a file writes it."""
@@ -247,9 +334,13 @@ class View:
                 ("entity", _text(_name(self.entity))),
                 ("source", _text(_name(self.source))),
                 ("ttl", None if self.ttl is None else _text(str(self.ttl))),
+                ("hop", None if self.hop is None else _text(str(self.hop))),
                 *_notes(self),
             ],
         )
+        text += "".join(aggregate._block() for aggregate in self.aggregates)
+        if self.aggregates and not self.features:
+            return text
         features = {
             name: Feature(feature) if isinstance(feature, str) else feature
             for name, feature in self.features.items()
@@ -299,7 +390,7 @@ class Service:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Union
+    from typing import Any, Union
 
     Definition = Union[Entity, Source, View, Service]
     #: What can be planned: definitions, and directories of projects or files with definitions.
