@@ -272,11 +272,11 @@ async fn bad_definitions_are_refused() {
         ),
         (
             of(expression("amount + name"), "float64", None),
-            "source s: view w: input amount + name: `+` cannot be used with int64 and string: cast to types that fit",
+            "source s: view w: input (amount + name): `+` cannot be used with int64 and string: cast to types that fit",
         ),
         (
             of(expression("amount + nothing"), "float64", None),
-            "source s: view w: input amount + nothing: there is no column `nothing`; there are: k, at, amount, name",
+            "source s: view w: input (amount + nothing): there is no column `nothing`; there are: k, at, amount, name",
         ),
         (of(expression("amount / 2.0"), "int64", None), ""),
         (
@@ -304,8 +304,7 @@ async fn bad_definitions_are_refused() {
     }
 }
 
-const HALF: &str =
-    "source s: s.parquet: column \"amount / 2.0\" has a value that is not exactly int64 (row 0 of the file)";
+const HALF: &str = "source s: s.parquet: column \"(amount / 2.0)\" has a value that is not exactly int64 (row 0 of the file)";
 
 /// A CSV file has the types of the plain inputs; a decimal is summed exactly, and its mean is the nearest float64.
 #[tokio::test]
