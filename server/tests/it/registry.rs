@@ -125,7 +125,7 @@ async fn wrong_and_breaking_definitions_are_refused() {
             Code::InvalidArgument,
             "features/all.toml:1:1: [[view]] \"a\" has no \"entity\"; expected entity = \"a_name\"\n\
              features/all.toml:1:1: [[view]] \"a\" has no \"source\"; expected source = \"a_name\"\n\
-             features/all.toml:1:1: [[view]] \"a\" has no \"features\"; expected [view.features] with a line such as temp = \"float64\"\n\
+             features/all.toml:1:1: [[view]] \"a\" has no \"features\"; expected [view.features] with a line such as temp = \"float64\", or [[view.aggregate]]\n\
              features/all.toml:3:1: unknown key \"tpl\" in [[view]] \"a\"; did you mean \"ttl\"?"
         )
     );
