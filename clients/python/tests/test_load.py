@@ -202,4 +202,4 @@ def test_a_deadline_is_kept(flights: Path, serve: Callable[..., Server]) -> None
             assert isinstance(late.value, TimeoutError)
         finally:
             server.process.send_signal(signal.SIGCONT)
-        assert len(store.views()) == 4
+        assert len(store.views()) == 8
