@@ -177,7 +177,8 @@ def test_objects_are_checked_when_they_are_made() -> None:
     for make, text in wrong:
         with pytest.raises(asof.InvalidArgumentError, match=text):
             make()
-    for ttl, text in ((dt.timedelta(hours=3), "3h"), (dt.timedelta(seconds=90), "90s"), (dt.timedelta(days=2), "2d")):
+    ttls = ((dt.timedelta(hours=3), "3h"), (dt.timedelta(seconds=90), "90s"), (dt.timedelta(days=2), "2d"))
+    for ttl, text in (*ttls, (dt.timedelta(microseconds=1_500), "1500us"), (dt.timedelta(microseconds=5_000), "5ms")):
         assert f'ttl = "{text}"' in asof.View("v", "e", "s", {}, ttl=ttl).to_toml()
     assert 'path = "data/x.parquet"' in asof.Source("s", "at", path=Path("data") / "x.parquet").to_toml()
     assert '"last_payment:*"' in asof.Service("s", (view for view in [LAST])).to_toml()  # type: ignore[arg-type]

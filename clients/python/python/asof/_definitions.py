@@ -106,7 +106,8 @@ def _duration(value: dt.timedelta) -> str:
     """A duration as a file writes it, such as "3h"."""
     seconds, rest = divmod(value, dt.timedelta(seconds=1))
     if rest:
-        return f"{value // dt.timedelta(milliseconds=1)}ms"
+        microseconds = value // dt.timedelta(microseconds=1)
+        return f"{microseconds}us" if microseconds % 1_000 else f"{microseconds // 1_000}ms"
     unit, size = next((unit, size) for unit, size in _UNITS if seconds % size == 0)
     return f"{seconds // size}{unit}"
 
