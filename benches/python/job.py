@@ -16,6 +16,9 @@ class Job:
     keys: list[str]
     features: list[str]
     ttl_days: int
+    aggregated: str
+    windows: list[tuple[str, int, int]]  # (name, length, hop) in microseconds
+    form: str
     out: str
     threads: int
 

@@ -7,6 +7,7 @@ mod case;
 mod contest;
 pub(crate) mod digest;
 pub(crate) mod input;
+mod proof;
 mod ring;
 
 pub use case::Case;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::child::{self, Done};
-use crate::generate::{Asks, KeyKind, Spec};
+use crate::generate::{AGGREGATES, Asks, KeyKind, Spec, Values, WINDOWS};
 use crate::report::{Comparison, count};
 use crate::sets;
 use crate::stage::Task;
@@ -24,8 +25,10 @@ use crate::stage::ingest::{Ingest, Ingested};
 use crate::workload::Workload;
 
 use case::wanted;
-use contest::Contestant;
+use contest::{Contestant, Peer};
+use digest::Column;
 use input::{Input, Shape, WHOLE};
+use proof::Rounded;
 use ring::{Ring, median, say};
 
 /// Threads of each contestant.
@@ -33,8 +36,14 @@ const THREADS: usize = 2;
 /// What a spine of few rows is of the whole one, and what the keys that it may ask for are of its rows.
 const NARROW: u64 = 100;
 const FEW_KEYS: u64 = 10;
-/// What a peer's key types are measured with: once is enough to compare the datasets.
+/// What the keys of the set are of those that windows are computed of besides, and of what their number is a multiple.
+const FEWER: u64 = 100;
+const HUNDREDS: u64 = 100;
+/// What a peer's key types and its ways of computing windows are measured with: once is enough to compare.
 const ONCE: usize = 1;
+
+/// Datasets of values as they are in the sources.
+type Exact = Vec<Column>;
 
 /// Where the peers are.
 #[derive(Debug, Clone)]
@@ -104,7 +113,7 @@ impl Cases<'_> {
                 let label = format!("1 view, {} spine rows spread evenly", count(narrow));
                 let input = self.ring.input("spread", 1, Asks::Everything, narrow)?;
                 self.ring
-                    .beside_peers(&label, &input, &[Contestant::Asof], wanted::SPREAD)?;
+                    .newest(&label, &input, &[Contestant::Asof], wanted::SPREAD)?;
                 input.remove()?;
             }
             Case::FewKeys => {
@@ -131,6 +140,11 @@ impl Cases<'_> {
                 self.key_type(KeyKind::String)?;
                 self.key_type(KeyKind::Composite)?;
             }
+            Case::Windows => {
+                let keys = self.ring.on.spec.keys;
+                self.windows((keys / FEWER / HUNDREDS).max(1) * HUNDREDS)?;
+                self.windows(keys)?;
+            }
         }
         Ok(())
     }
@@ -142,7 +156,7 @@ impl Cases<'_> {
         let input = self.ring.input("whole-spine", views, Asks::Everything, rows)?;
         let mut own = vec![Contestant::Asof];
         own.extend(floor.then_some(Contestant::Floor));
-        let medians = self.ring.beside_peers(&label, &input, &own, wanted::MANY_ROWS)?;
+        let medians = self.ring.newest(&label, &input, &own, wanted::MANY_ROWS)?;
         if let [ours, floor, ..] = medians.as_slice()
             && own.len() == 2
         {
@@ -160,7 +174,7 @@ impl Cases<'_> {
         let input = self.ring.input(name, 1, asks, narrow)?;
         let managed = self.managed(&input)?;
         let own = [Contestant::Asof, Contestant::Managed(managed)];
-        self.ring.beside_peers(label, &input, &own, wanted::NARROW)?;
+        self.ring.newest(label, &input, &own, wanted::NARROW)?;
         input.remove()
     }
 
@@ -211,7 +225,7 @@ impl Cases<'_> {
             let input = Input::make(self.ring.on.data, &self.ring.on.spec, shape)?;
             let runs = self
                 .ring
-                .hold(&label, &input, &[Contestant::Asof], self.ring.on.runs)?;
+                .hold::<Exact>(&label, &input, &[Contestant::Asof], self.ring.on.runs)?;
             input.remove()?;
             let ours = median(&runs, 0)?;
             let Some(first) = first else {
@@ -242,19 +256,73 @@ impl Cases<'_> {
             .shape("key-type", 1, Asks::Everything, self.ring.on.spec.spine_rows);
         let input = Input::make(self.ring.on.data, &spec, shape)?;
         if self.ring.on.peers.is_some() {
-            let all = [Contestant::Asof, Contestant::DuckDb, Contestant::Polars];
+            let mut all = vec![Contestant::Asof];
+            all.extend(contest::NEWEST.map(Contestant::Peer));
             self.ring
-                .hold(&format!("{label}, compared"), &input, &all, ONCE)?;
+                .hold::<Exact>(&format!("{label}, compared"), &input, &all, ONCE)?;
         }
         let runs = self
             .ring
-            .hold(&label, &input, &[Contestant::Asof], self.ring.on.runs)?;
+            .hold::<Exact>(&label, &input, &[Contestant::Asof], self.ring.on.runs)?;
         input.remove()?;
         sets::remove(&sets::made(&spec, self.ring.on.data)?.project)?;
         let against = vec![("int64 keys".to_owned(), int64)];
         self.ring
             .time(&label, median(&runs, 0)?, against, wanted::KEY_TYPES);
         Ok(())
+    }
+
+    /// Windows over as many rows as the generated set has, of so many keys.
+    fn windows(&mut self, keys: u64) -> Result<()> {
+        let spec = Spec {
+            keys,
+            ..self.ring.on.spec.clone()
+        };
+        let label = format!(
+            "{} aggregates × {} windows, {} spine rows, {} keys",
+            AGGREGATES.len(),
+            WINDOWS.len(),
+            count(spec.spine_rows),
+            count(keys)
+        );
+        say(&format!("{label}: input"));
+        let shape = Shape {
+            values: Values::Windows,
+            ..self.ring.shape("windows", 1, Asks::Everything, spec.spine_rows)
+        };
+        let input = Input::make(self.ring.on.data, &spec, shape)?;
+        let mut fastest = Vec::new();
+        if self.ring.on.peers.is_some() {
+            for forms in contest::WINDOWS {
+                fastest.push(self.fastest(&label, &input, forms)?);
+            }
+        }
+        self.ring
+            .beside_peers::<Rounded>(&label, &input, &[Contestant::Asof], &fastest, wanted::WINDOWS)?;
+        input.remove()?;
+        if keys != self.ring.on.spec.keys {
+            sets::remove(&sets::made(&spec, self.ring.on.data)?.project)?;
+        }
+        Ok(())
+    }
+
+    /// The fastest of the ways in which a peer can do the same.
+    fn fastest(&mut self, label: &str, input: &Input, forms: &[Peer]) -> Result<Peer> {
+        let mut times = Vec::new();
+        for form in forms {
+            let label = format!("{label}, {}", form.form);
+            let runs = self
+                .ring
+                .hold::<Rounded>(&label, input, &[Contestant::Peer(*form)], ONCE)?;
+            times.push((median(&runs, 0)?, *form));
+        }
+        let fastest = times.into_iter().min_by(|(a, _), (b, _)| a.total_cmp(b));
+        let (_, fastest) = fastest.context("a peer has no way to do it")?;
+        self.ring.found.fact(
+            &format!("{label}, {}", fastest.name),
+            &format!("by {}", fastest.form),
+        );
+        Ok(fastest)
     }
 
     /// The median of one view for the whole spine, of this run.
@@ -267,7 +335,7 @@ impl Cases<'_> {
         let input = self.ring.input("whole-spine", 1, Asks::Everything, rows)?;
         let runs = self
             .ring
-            .hold(&label, &input, &[Contestant::Asof], self.ring.on.runs)?;
+            .hold::<Exact>(&label, &input, &[Contestant::Asof], self.ring.on.runs)?;
         input.remove()?;
         let median = median(&runs, 0)?;
         self.one_view = Some(median);

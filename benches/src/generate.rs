@@ -7,12 +7,14 @@
 //! the hot ones have a fifth of the rows; eight `float64` and two `int64` features, some with nulls.
 //! No two rows have the same event time. The spine asks at random times of the last 80 days, for one key in a hundred that no row has.
 
+mod even;
 mod keys;
 mod project;
 mod rows;
 
+pub use even::{EVEN_DAYS, EVEN_UNTIL_MICROS, write_even, write_keys};
 pub use keys::KeyKind;
-pub use project::Definitions;
+pub use project::{AGGREGATED, AGGREGATES, Definitions, Values, WINDOWS, Window};
 pub use rows::Asks;
 
 use std::fs::{self, File};
@@ -117,7 +119,7 @@ pub fn generate(dir: &Path, spec: &Spec) -> Result<Generated> {
     let definitions = Definitions {
         key: spec.key,
         views: &[("gen".into(), "events".into())],
-        ttl: "30d",
+        values: Values::Newest("30d"),
         managed: false,
     };
     definitions.write(dir)?;

@@ -4,6 +4,7 @@ pub mod feast;
 mod ground;
 mod redis;
 mod turns;
+mod windows;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -52,7 +53,8 @@ by its own HTTP server with a process for each core, on the same Redis; over som
 values. At half load, requests are sent at set times, half as many a second as were answered before, and latency counts
 from then, without the lateness of the client's own timer. Of many keys, up to 20,000 are asked for, over and over. Cold
 keys are asked for the first time since the server started, their files in the page cache. Bulk loads ran once each;
-beside reads, one after the other. Ratios are of medians and are never rounded towards what is wanted.
+beside reads, one after the other. Windows are count, sum and mean over 1 hour, 1 day and 7 days, materialized from eight
+days of events, or pushed to with process durability by requests of 100 rows of other keys each. Ratios are of medians and are never rounded towards what is wanted.
 ";
 
 /// What is wanted.
@@ -76,6 +78,12 @@ mod wanted {
     pub(super) const LOAD_FEAST: f64 = 40.0;
     /// Bytes of a row with ten values of eight bytes.
     pub(super) const BYTES: f64 = 80.0 + 48.0;
+    /// Of the requests a second for windows, as a ratio to those of the echo.
+    pub(super) const WINDOWS: f64 = 0.3;
+    /// Of keys with many events, to keys with few: a quarter slower.
+    pub(super) const FLAT: f64 = 0.8;
+    /// Of pushes into windows.
+    pub(super) const PUSHED: f64 = 60_000.0;
 }
 
 /// What to measure.
@@ -109,11 +117,22 @@ pub enum Reads {
     OneView,
     /// One view, beside a bulk load.
     BesideLoad,
+    /// Windows, beside an echo, of keys with few events and with many.
+    Windows,
+    /// Pushes into windows.
+    PushedWindows,
 }
 
 impl Reads {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::FewKeys, Self::ManyKeys, Self::OneView, Self::BesideLoad];
+    pub const ALL: [Self; 6] = [
+        Self::FewKeys,
+        Self::ManyKeys,
+        Self::OneView,
+        Self::BesideLoad,
+        Self::Windows,
+        Self::PushedWindows,
+    ];
 }
 
 /// Measures.
@@ -133,6 +152,8 @@ pub fn run(on: Comparing<'_>) -> Result<Comparison> {
             Reads::ManyKeys => online.many_keys()?,
             Reads::OneView => online.one_view()?,
             Reads::BesideLoad => online.beside_a_load()?,
+            Reads::Windows => online.windows()?,
+            Reads::PushedWindows => online.pushed_windows()?,
         }
     }
     Ok(online.found)

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use asof_core::time::Timestamp;
 use clap::ValueEnum;
 
-use crate::generate::{Definitions, END_MICROS, FORMAT, Generated, SERVICE, Spec, generate};
+use crate::generate::{Definitions, END_MICROS, FORMAT, Generated, SERVICE, Spec, Values, generate};
 use crate::workload::Workload;
 
 /// Which set.
@@ -63,19 +63,19 @@ pub fn generated(spec: &Spec, data: &Path) -> Result<Workload> {
     })
 }
 
-/// A project with a managed source of the columns of the generated set of `spec`, and a file with rows for it.
+/// A project with a managed source of the columns of the generated set of `spec`, and a file with its last rows.
 ///
 /// # Errors
 ///
 /// As [`generated`].
-pub fn pushed(spec: &Spec, data: &Path) -> Result<(Workload, PathBuf)> {
+pub fn pushed(spec: &Spec, data: &Path, values: Values<'_>) -> Result<(Workload, PathBuf)> {
     let generated = made(spec, data)?;
     let scratch = scratch(data, "pushed")?;
     let project = scratch.join("project");
     let definitions = Definitions {
         key: spec.key,
         views: &[("v0".into(), "s0".into())],
-        ttl: "90d",
+        values,
         managed: true,
     };
     definitions.write(&project)?;
@@ -86,7 +86,7 @@ pub fn pushed(spec: &Spec, data: &Path) -> Result<(Workload, PathBuf)> {
         .collect::<std::io::Result<Vec<_>>>()?;
     let file = files
         .into_iter()
-        .min()
+        .max()
         .context("the generated set has no files")?;
     let workload = Workload {
         name: "generated".into(),

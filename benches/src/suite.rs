@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::child::{self, Done, Server};
 use crate::compare::{self, Case, Peers};
-use crate::generate::Spec;
+use crate::generate::{Spec, Values};
 use crate::machine;
 use crate::online::feast::Feast;
 use crate::online::{self, Comparing, Reads};
@@ -107,7 +107,7 @@ impl Suite {
         }
         if self.stages.contains(&Stage::Push) && self.sets.contains(&Set::Generated) {
             for sync in [false, true] {
-                let (workload, file) = sets::pushed(&self.spec, &self.data)?;
+                let (workload, file) = sets::pushed(&self.spec, &self.data, Values::Newest("90d"))?;
                 let mut on = On {
                     suite: self,
                     workload: &workload,

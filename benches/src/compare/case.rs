@@ -19,11 +19,13 @@ pub enum Case {
     Growth,
     /// Keys of text, and keys of text and a number.
     KeyTypes,
+    /// Three aggregates over three windows each, of few keys and of many.
+    Windows,
 }
 
 impl Case {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::OneView,
         Self::ThreeViews,
         Self::Spread,
@@ -31,6 +33,7 @@ impl Case {
         Self::OneDay,
         Self::Growth,
         Self::KeyTypes,
+        Self::Windows,
     ];
 }
 
@@ -44,6 +47,7 @@ pub(super) mod wanted {
     pub(crate) const FLOOR: f64 = 1.35;
     /// To the same with int64 keys.
     pub(crate) const KEY_TYPES: f64 = 1.5;
+    pub(crate) const WINDOWS: f64 = 0.25;
     /// To the most memory of the leaner of the peers.
     pub(crate) const MEMORY: f64 = 1.0;
 }

@@ -6,11 +6,11 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::digest::{self, Column};
 use super::input::{Input, TTL_DAYS};
+use super::proof::Proof;
 use super::{Peers, THREADS};
 use crate::child::{self, Done};
-use crate::generate::features;
+use crate::generate::{self, AGGREGATED, features};
 use crate::stage::Task;
 use crate::stage::extract::Extracted;
 use crate::stage::floor::{Floor, Floored};
@@ -25,9 +25,64 @@ pub(super) enum Contestant {
     Managed(Workload),
     /// Decoding and encoding alone.
     Floor,
-    DuckDb,
-    Polars,
+    Peer(Peer),
 }
+
+/// A peer, and how it does the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub(super) name: &'static str,
+    pub(super) script: &'static str,
+    /// Which of the ways that the script knows; empty where it knows one.
+    pub(super) form: &'static str,
+}
+
+/// The peers of cases without windows.
+pub(super) const NEWEST: [Peer; 2] = [
+    Peer {
+        name: "DuckDB",
+        script: "run_duckdb.py",
+        form: "",
+    },
+    Peer {
+        name: "Polars",
+        script: "run_polars.py",
+        form: "",
+    },
+];
+
+/// The ways in which each peer can do the windows.
+pub(super) const WINDOWS: [&[Peer]; 2] = [
+    &[
+        Peer {
+            name: "DuckDB",
+            script: "run_duckdb_windows.py",
+            form: "prefix sums",
+        },
+        Peer {
+            name: "DuckDB",
+            script: "run_duckdb_windows.py",
+            form: "frames",
+        },
+        Peer {
+            name: "DuckDB",
+            script: "run_duckdb_windows.py",
+            form: "range joins",
+        },
+    ],
+    &[
+        Peer {
+            name: "Polars",
+            script: "run_polars_windows.py",
+            form: "prefix sums",
+        },
+        Peer {
+            name: "Polars",
+            script: "run_polars_windows.py",
+            form: "range joins",
+        },
+    ],
+];
 
 impl Contestant {
     pub(super) fn name(&self) -> &'static str {
@@ -35,8 +90,7 @@ impl Contestant {
             Self::Asof => "asof",
             Self::Managed(_) => "asof, managed table",
             Self::Floor => "decode and encode",
-            Self::DuckDb => "DuckDB",
-            Self::Polars => "Polars",
+            Self::Peer(peer) => peer.name,
         }
     }
 }
@@ -75,17 +129,21 @@ struct Job<'a> {
     keys: Vec<&'static str>,
     features: Vec<&'static str>,
     ttl_days: u32,
+    aggregated: &'static str,
+    /// Each with its length and the step of its tail, in microseconds.
+    windows: [(&'static str, u64, u64); 3],
+    form: &'static str,
     out: &'a Path,
     threads: usize,
 }
 
 /// Lets all contestants run so many times, the order of one round being the reverse of that of the one before;
-/// the datasets of all runs must be equal.
+/// the datasets of all runs must be equal, as far as `P` tells them apart.
 ///
 /// # Errors
 ///
 /// A contestant that fails, and datasets that differ.
-pub(super) fn hold(
+pub(super) fn hold<P: Proof>(
     input: &Input,
     contestants: &[Contestant],
     peers: Option<&Peers>,
@@ -93,7 +151,7 @@ pub(super) fn hold(
     say: &dyn Fn(&str),
 ) -> Result<Vec<Runs>> {
     let mut runs = vec![Runs::default(); contestants.len()];
-    let mut expected: Option<(&'static str, Vec<Column>)> = None;
+    let mut expected: Option<(&'static str, P)> = None;
     for round in 1..=rounds {
         let mut order: Vec<_> = contestants.iter().zip(&mut runs).collect();
         if round % 2 == 0 {
@@ -108,9 +166,9 @@ pub(super) fn hold(
                 .extend(run.peak_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)));
             runs.version = run.version;
             let Some(dataset) = run.dataset else { continue };
-            let found = digest::columns(&dataset)?;
+            let found = P::of(&dataset)?;
             match &expected {
-                Some((first, expected)) => digest::same(first, expected, name, &found)?,
+                Some((first, expected)) => expected.same(first, &found, name)?,
                 None => expected = Some((name, found)),
             }
         }
@@ -123,8 +181,7 @@ fn once(input: &Input, contestant: &Contestant, peers: Option<&Peers>) -> Result
         Contestant::Asof => asof(&input.workload),
         Contestant::Managed(workload) => asof(workload),
         Contestant::Floor => floor(input),
-        Contestant::DuckDb => peer(input, peers, "run_duckdb.py"),
-        Contestant::Polars => peer(input, peers, "run_polars.py"),
+        Contestant::Peer(asked) => peer(input, peers, *asked),
     }
 }
 
@@ -157,7 +214,7 @@ fn floor(input: &Input) -> Result<Run> {
     })
 }
 
-fn peer(input: &Input, peers: Option<&Peers>, script: &str) -> Result<Run> {
+fn peer(input: &Input, peers: Option<&Peers>, Peer { script, form, .. }: Peer) -> Result<Run> {
     let peers = peers.context("no Python with the peers was named")?;
     let out = input.workload.scratch.join(script).with_extension("parquet");
     let job = Job {
@@ -170,6 +227,9 @@ fn peer(input: &Input, peers: Option<&Peers>, script: &str) -> Result<Run> {
         keys: input.key.columns().iter().map(|(name, _)| *name).collect(),
         features: features().collect(),
         ttl_days: TTL_DAYS,
+        aggregated: AGGREGATED,
+        windows: generate::WINDOWS.map(|window| (window.name, window.length, window.hop)),
+        form,
         out: &out,
         threads: THREADS,
     };

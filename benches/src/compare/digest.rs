@@ -11,7 +11,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sha2::{Digest as _, Sha256};
 
 /// The column that says at which place of the spine a row stands.
-const ROW: &str = "row_id";
+pub(super) const ROW: &str = "row_id";
 const BATCH: usize = 65_536;
 
 /// A column by its name and values, in the order of the rows.
@@ -92,7 +92,7 @@ pub fn same(ours: &str, expected: &[Column], theirs: &str, found: &[Column]) -> 
 }
 
 /// As one of the three types that generated sets are made of.
-fn plain(array: &ArrayRef) -> Result<ArrayRef> {
+pub(super) fn plain(array: &ArrayRef) -> Result<ArrayRef> {
     Ok(match array.data_type() {
         DataType::Int64 | DataType::Float64 | DataType::LargeUtf8 => array.clone(),
         DataType::Utf8 | DataType::Utf8View => cast(array, &DataType::LargeUtf8)?,
@@ -104,7 +104,7 @@ fn plain(array: &ArrayRef) -> Result<ArrayRef> {
     })
 }
 
-fn in_order(rows: &ArrayRef, first: i64) -> Result<()> {
+pub(super) fn in_order(rows: &ArrayRef, first: i64) -> Result<()> {
     let rows = rows
         .as_primitive_opt::<Int64Type>()
         .context("row numbers are not int64")?;

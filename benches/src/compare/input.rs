@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::generate::{Asks, Definitions, END_MICROS, KeyKind, SERVICE, Spec, write_spine};
+use crate::generate::{Asks, Definitions, END_MICROS, KeyKind, SERVICE, Spec, Values, write_spine};
 use crate::sets;
 use crate::stage::ingest::files;
 use crate::workload::Workload;
 
-/// How long values stay valid, as definition files say it.
-const TTL: &str = "7d";
-/// The same in days.
+/// The values of cases without windows: the newest ones, for a week.
+pub(crate) const NEWEST: Values<'static> = Values::Newest("7d");
+/// How long they stay valid, in days.
 pub(crate) const TTL_DAYS: u32 = 7;
 /// A whole set in the parts that [`Shape::eighths`] counts.
 pub(crate) const WHOLE: u64 = 8;
@@ -24,6 +24,7 @@ pub(crate) struct Shape<'a> {
     /// The folder of the input.
     pub(crate) name: &'a str,
     pub(crate) views: u64,
+    pub(crate) values: Values<'a>,
     /// How many eighths of the files are read.
     pub(crate) eighths: u64,
     pub(crate) asks: Asks,
@@ -57,7 +58,13 @@ impl Input {
         let names: Vec<_> = (1..=shape.views)
             .map(|view| (format!("v{view}"), format!("events{view}")))
             .collect();
-        write_definitions(&project, spec.key, &names, false)?;
+        let definitions = Definitions {
+            key: spec.key,
+            views: &names,
+            values: shape.values,
+            managed: false,
+        };
+        definitions.write(&project)?;
         let mut views = Vec::new();
         for (offset, (view, source)) in (0..).zip(&names) {
             let folder = project.join("data").join(source);
@@ -99,7 +106,13 @@ impl Input {
         let names = names
             .collect::<Option<Vec<_>>>()
             .context("a source without a folder")?;
-        write_definitions(&project, self.key, &names, true)?;
+        let definitions = Definitions {
+            key: self.key,
+            views: &names,
+            values: NEWEST,
+            managed: true,
+        };
+        definitions.write(&project)?;
         Ok(workload(
             "managed",
             project,
@@ -169,16 +182,6 @@ fn link(set: &Path, folder: &Path, eighths: u64) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn write_definitions(project: &Path, key: KeyKind, views: &[(String, String)], managed: bool) -> Result<()> {
-    let definitions = Definitions {
-        key,
-        views,
-        ttl: TTL,
-        managed,
-    };
-    definitions.write(project)
 }
 
 fn workload(name: &str, project: PathBuf, scratch: &Path, spine: PathBuf) -> Workload {

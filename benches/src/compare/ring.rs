@@ -4,8 +4,10 @@ use anyhow::{Context, Result};
 
 use super::Comparing;
 use super::case::wanted;
-use super::contest::{self, Contestant, Runs};
-use super::input::{Input, Shape, WHOLE};
+use super::contest::{self, Contestant, Peer, Runs};
+use super::digest::Column;
+use super::input::{Input, NEWEST, Shape, WHOLE};
+use super::proof::Proof;
 use crate::generate::Asks;
 use crate::report::Comparison;
 use crate::spread::Spread;
@@ -14,11 +16,12 @@ use crate::verdict::Wanted;
 /// Two threads each, whatever the rest was measured with.
 const METHOD: &str = "\
 The same extract by each engine, as a process of its own with two threads: Parquet in, Parquet with zstd level 1 out,
-rows in the order of the spine, ttl 7 days. Engines take turns, in one order and then in the reverse one; files are warm
+rows in the order of the spine, ttl 7 days, or count, sum and mean over 1 hour, 1 day and 7 days. Engines take turns, in one order and then in the reverse one; files are warm
 in the page cache; each times its work from the call to the written file, without starting up. Asof notes a digest of
 every input in its manifest, which it takes the first time that it reads a file and knows afterwards: of three runs the
-median leaves the first one out. The datasets of all runs were equal in every column, bit for bit. Ratios are of medians,
-ours to the least of what it is held against, and are rounded up.
+median leaves the first one out. The datasets of all runs were equal in every column, bit for bit; those of windows within
+a millionth. Of the ways in which a peer can compute windows each ran once, and the fastest is what ours is held against.
+Ratios are of medians, ours to the least of what it is held against, and are rounded up.
 ";
 
 const TIME: &str = "time, s";
@@ -44,6 +47,7 @@ impl<'a> Ring<'a> {
         Shape {
             name,
             views,
+            values: NEWEST,
             eighths: WHOLE,
             asks,
             spine_rows,
@@ -60,19 +64,31 @@ impl<'a> Ring<'a> {
         )
     }
 
-    /// Holds our own contestants and the peers, and judges time and memory; returns the median times of our own.
-    pub(super) fn beside_peers(
+    /// Holds our own contestants and the peers on newest values, as [`Self::beside_peers`].
+    pub(super) fn newest(
         &mut self,
         label: &str,
         input: &Input,
         own: &[Contestant],
         most: f64,
     ) -> Result<Vec<f64>> {
+        self.beside_peers::<Vec<Column>>(label, input, own, &contest::NEWEST, most)
+    }
+
+    /// Holds our own contestants and the peers, and judges time and memory; returns the median times of our own.
+    pub(super) fn beside_peers<P: Proof>(
+        &mut self,
+        label: &str,
+        input: &Input,
+        own: &[Contestant],
+        peers: &[Peer],
+        most: f64,
+    ) -> Result<Vec<f64>> {
         let mut all = own.to_vec();
         if self.on.peers.is_some() {
-            all.extend([Contestant::DuckDb, Contestant::Polars]);
+            all.extend(peers.iter().copied().map(Contestant::Peer));
         }
-        let runs = self.hold(label, input, &all, self.on.runs)?;
+        let runs = self.hold::<P>(label, input, &all, self.on.runs)?;
         let (own_runs, peer_runs) = runs.split_at(own.len());
         let peers = all.iter().skip(own.len()).zip(peer_runs);
         let medians = |of: fn(&Runs) -> &Vec<f64>| -> Vec<(String, f64)> {
@@ -107,7 +123,7 @@ impl<'a> Ring<'a> {
     }
 
     /// Lets contestants run and notes their figures.
-    pub(super) fn hold(
+    pub(super) fn hold<P: Proof>(
         &mut self,
         label: &str,
         input: &Input,
@@ -115,8 +131,8 @@ impl<'a> Ring<'a> {
         rounds: usize,
     ) -> Result<Vec<Runs>> {
         let announce = |what: &str| say(&format!("{label}: {what}"));
-        let runs =
-            contest::hold(input, all, self.on.peers, rounds, &announce).with_context(|| label.to_owned())?;
+        let runs = contest::hold::<P>(input, all, self.on.peers, rounds, &announce)
+            .with_context(|| label.to_owned())?;
         for (contestant, runs) in all.iter().zip(&runs) {
             let name = contestant.name();
             self.figure(&format!("{label}: {name}"), "s", runs.seconds.iter().copied());

@@ -33,11 +33,59 @@ pub struct Definitions<'a> {
     pub key: KeyKind,
     /// The names of the views, each with that of its source.
     pub views: &'a [(String, String)],
-    /// How long values stay valid, as definition files say it.
-    pub ttl: &'a str,
+    /// What the views have of their sources.
+    pub values: Values<'a>,
     /// Whether the sources are managed tables, rather than the files `data/SOURCE/*.parquet`.
     pub managed: bool,
 }
+
+/// What a view has of its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Values<'a> {
+    /// All features, of the newest row of a key, for so long, as definition files say it.
+    Newest(&'a str),
+    /// Each of [`AGGREGATES`] of [`AGGREGATED`], over each of [`WINDOWS`].
+    Windows,
+}
+
+/// The feature that is aggregated.
+pub const AGGREGATED: &str = "f0";
+/// The functions, each over every window.
+pub const AGGREGATES: [&str; 3] = ["count", "sum", "mean"];
+
+/// A window, with the step in which its tail moves.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// Its length, as definition files say it.
+    pub name: &'static str,
+    /// Its length in microseconds.
+    pub length: u64,
+    /// The step in microseconds.
+    pub hop: u64,
+}
+
+const MINUTE: u64 = 60_000_000;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// The windows.
+pub const WINDOWS: [Window; 3] = [
+    Window {
+        name: "1h",
+        length: HOUR,
+        hop: MINUTE,
+    },
+    Window {
+        name: "1d",
+        length: DAY,
+        hop: HOUR,
+    },
+    Window {
+        name: "7d",
+        length: 7 * DAY,
+        hop: HOUR,
+    },
+];
 
 impl Definitions<'_> {
     /// Writes `asof.toml` and `features/gen.toml` into `dir`.
@@ -81,17 +129,31 @@ event_time = "event_time"
 name = "{view}"
 entity = "user"
 source = "{source}"
-ttl = "{ttl}"
-
-[view.features]
-"#,
-                ttl = self.ttl
+"#
             )?;
-            for (name, data_type) in FEATURES {
-                writeln!(text, "{name} = \"{data_type}\"")?;
-            }
+            self.values.write(&mut text)?;
         }
         Ok(text)
+    }
+}
+
+impl Values<'_> {
+    fn write(self, text: &mut String) -> std::fmt::Result {
+        match self {
+            Self::Newest(ttl) => {
+                writeln!(text, "ttl = \"{ttl}\"\n\n[view.features]")?;
+                FEATURES
+                    .iter()
+                    .try_for_each(|(name, data_type)| writeln!(text, "{name} = \"{data_type}\""))
+            }
+            Self::Windows => AGGREGATES.iter().try_for_each(|function| {
+                let windows = WINDOWS.map(|window| window.name);
+                writeln!(
+                    text,
+                    "\n[[view.aggregate]]\ninput = \"{AGGREGATED}\"\nfunction = \"{function}\"\nwindows = {windows:?}"
+                )
+            }),
+        }
     }
 }
 

@@ -97,7 +97,7 @@ pub(super) fn spine_schema(key: KeyKind) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn utc() -> DataType {
+pub(super) fn utc() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
@@ -137,9 +137,14 @@ pub(super) fn events(spec: &Spec, rows: Range<u64>) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(event_schema(spec.key), columns)?)
 }
 
+/// Some hundredths.
+pub(super) fn amount(random: &mut SplitMix64) -> f64 {
+    random.below(10_000) as f64 / 100.0
+}
+
 fn float(random: &mut SplitMix64, column: usize) -> Option<f64> {
     if column < AMOUNTS {
-        return Some(random.below(10_000) as f64 / 100.0);
+        return Some(amount(random));
     }
     let value = random.unit() * 2.0 - 1.0;
     let null = column + 1 == FLOATS && random.percent(2);
@@ -166,6 +171,6 @@ pub(super) fn spine(spec: &Spec, asks: Asks, rows: Range<u64>) -> Result<RecordB
     Ok(RecordBatch::try_new(spine_schema(spec.key), columns)?)
 }
 
-fn timestamps(micros: Vec<i64>) -> ArrayRef {
+pub(super) fn timestamps(micros: Vec<i64>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("UTC"))
 }

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::child::{self, Done};
-use crate::generate::{Definitions, END_MICROS, SERVICE, Spec, features};
+use crate::generate::{
+    Definitions, END_MICROS, EVEN_UNTIL_MICROS, KeyKind, SERVICE, Spec, Values, features, write_even,
+    write_keys,
+};
 use crate::sets;
 use crate::stage::Task;
 use crate::stage::ingest::files;
@@ -40,7 +43,7 @@ impl Ground {
         let definitions = Definitions {
             key: spec.key,
             views: &names,
-            ttl: TTL,
+            values: Values::Newest(TTL),
             managed: false,
         };
         definitions.write(&project)?;
@@ -64,14 +67,50 @@ impl Ground {
             as_of_micros: END_MICROS,
             threads: None,
         };
+        let views = names.into_iter().map(|(view, _)| view).collect();
+        Self::materialize(workload, views, found)
+    }
+
+    /// Makes a project of one view with windows over events of `keys` keys, each of which has so many a day, and
+    /// materializes it.
+    pub(super) fn of_windows(data: &Path, seed: u64, keys: u64, a_day: u64) -> Result<Self> {
+        let name = format!("windows-{a_day}-a-day-of-{keys}");
+        let scratch = sets::scratch(data, &format!("online-{name}"))?;
+        let project = scratch.join("project");
+        let view = ("v0".to_owned(), "s0".to_owned());
+        let definitions = Definitions {
+            key: KeyKind::Int64,
+            views: std::slice::from_ref(&view),
+            values: Values::Windows,
+            managed: false,
+        };
+        definitions.write(&project)?;
+        let folder = project.join("data/s0");
+        fs::create_dir_all(&folder)?;
+        write_even(&folder.join("part.parquet"), seed, keys, a_day)?;
+        let spine = project.join("data/spine.parquet");
+        write_keys(&spine, keys)?;
+        let workload = Workload {
+            name,
+            project,
+            scratch,
+            service: SERVICE.into(),
+            spine,
+            as_of_micros: EVEN_UNTIL_MICROS,
+            threads: None,
+        };
+        Self::materialize(workload, vec![view.0], Vec::new())
+    }
+
+    fn materialize(workload: Workload, views: Vec<String>, files: Vec<(String, PathBuf)>) -> Result<Self> {
         let done: Done<Materialized> = child::run(&Task::Materialize(workload.clone()))?;
         let runtime = tokio::runtime::Runtime::new()?;
         let opened = runtime.block_on(Opened::open(&workload))?;
         Ok(Self {
             callers: Callers::read(&workload, &opened.plan)?,
             workload,
-            views: names.into_iter().map(|(view, _)| view).collect(),
-            files: found,
+            views,
+            files,
             materialized: done.result,
         })
     }

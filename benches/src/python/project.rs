@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use asof_core::time::Timestamp;
 use serde::Deserialize;
 
-use crate::compare::input::{Input, Shape, WHOLE};
+use crate::compare::input::{Input, NEWEST, Shape, WHOLE};
 use crate::generate::{Asks, END_MICROS, SERVICE, Spec};
 use crate::stage::requests::Callers;
 use crate::workload::Opened;
@@ -26,6 +26,7 @@ impl Project {
         let shape = Shape {
             name: "python",
             views: 1,
+            values: NEWEST,
             eighths: WHOLE,
             asks: Asks::Everything,
             spine_rows: spec.spine_rows,

@@ -1,6 +1,7 @@
 //! The requests of a load: keys drawn from the spine, which is who asks for features.
 
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -37,8 +38,17 @@ impl Callers {
     ///
     /// A spine that cannot be read, is empty, or lacks a key column.
     pub fn read(workload: &Workload, plan: &ReadPlan) -> Result<Self> {
-        let spine = workload.spine.display();
-        let file = File::open(&workload.spine).with_context(|| format!("cannot read {spine}"))?;
+        Self::of_file(workload, plan, &workload.spine)
+    }
+
+    /// Reads the key columns of another file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub fn of_file(workload: &Workload, plan: &ReadPlan, path: &Path) -> Result<Self> {
+        let spine = path.display();
+        let file = File::open(path).with_context(|| format!("cannot read {spine}"))?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
         let names = plan.caller_columns.iter().map(|column| column.name.as_str());
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);

@@ -175,6 +175,8 @@ fn without_peers_the_engine_is_held_against_itself() {
         "1 view, 4 spine rows of 1 keys: asof, managed table (s)",
         "1 view, 4 spine rows of one day: asof, managed table (s)",
         "3 views, 400 spine rows: asof, peak memory (MiB)",
+        "3 aggregates × 3 windows, 400 spine rows, 100 keys: asof (s)",
+        "3 aggregates × 3 windows, 400 spine rows, 200 keys: asof (s)",
     ] {
         assert!(
             figures(&page).iter().any(|(name, _)| name == measure),
@@ -236,6 +238,32 @@ fn reads_are_held_against_an_echo_and_redis() {
             "1 entity × 10 features at half load, beside a bulk load",
             "quiet",
             "≤ 3",
+        ],
+        [
+            "10 entities × 9 windowed features, 100 events a day of 3 keys, 1 connection",
+            "echo",
+            "≥ 0.3",
+        ],
+        [
+            "10 entities × 9 windowed features, 100 events a day of 3 keys, 2 connections",
+            "echo",
+            "≥ 0.3",
+        ],
+        [
+            "10 entities × 9 windowed features, 1 connection, 10,000 events a day",
+            "1 event a day",
+            "≥ 0.8",
+        ],
+        [
+            "10 entities × 9 windowed features, 2 connections, 10,000 events a day",
+            "1 event a day",
+            "≥ 0.8",
+        ],
+        ["push into 3 aggregates × 3 windows, 1 connection", "limit", "≥ 1"],
+        [
+            "push into 3 aggregates × 3 windows, 2 connections",
+            "limit",
+            "≥ 1",
         ],
     ];
     let shown: Vec<[&str; 3]> = found.iter().map(|[a, b, c, _]| [a.as_str(), b, c]).collect();
