@@ -456,6 +456,9 @@ async fn what_is_pushed_while_a_generation_is_built_counts_once() {
     }
     project.flush(120).await;
     same_as_extract(&project, view, 120, 0).await;
+    // The run finds all of them in the table.
+    project.run(view, 120, false).await.unwrap();
+    check(&project, view, 120, 6);
 }
 
 #[tokio::test]
