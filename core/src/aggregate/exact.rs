@@ -207,8 +207,24 @@ impl ExactSum {
         if let Some(endless) = self.without_end() {
             return endless;
         }
-        let (negative, digits, exponent) = self.digits();
-        nearest(negative, &digits, exponent, count)
+        match self.short() {
+            Some((negative, magnitude, exponent)) => quotient(negative, (magnitude, exponent), count, false),
+            None => {
+                let (negative, digits, exponent) = self.digits();
+                nearest(negative, &digits, exponent, count)
+            }
+        }
+    }
+
+    /// Its sign, and a whole number by a power of two, where that has no more than 127 bits: so it is with numbers that are
+    /// about as large as each other, and is found without a copy of the limbs.
+    fn short(&self) -> Option<(bool, u128, i32)> {
+        let mut whole = 0_i128;
+        for limb in self.limbs.iter().rev() {
+            whole = whole.checked_mul(LIMB.into())?.checked_add((*limb).into())?;
+        }
+        let first = i32::try_from(self.first).ok()?;
+        Some((whole < 0, whole.unsigned_abs(), LIMB_BITS * first - BASE))
     }
 
     /// The sample variance of `count` numbers, two at least, of which this is the sum and `squares` that of their squares.
@@ -266,30 +282,33 @@ impl ExactSum {
 
     /// Reads what [`Self::encode`] wrote.
     pub(super) fn decode(rest: &mut &[u8]) -> Result<Self, Corrupt> {
+        let mut sum = Self::default();
+        sum.merge_encoded(rest)?;
+        Ok(sum)
+    }
+
+    /// Adds a sum that [`Self::encode`] wrote.
+    pub(super) fn merge_encoded(&mut self, rest: &mut &[u8]) -> Result<(), Corrupt> {
         let flags = take_byte(rest)?;
         let first = take_count(rest)?;
         let len = take_count(rest)?;
-        if flags > 3 || first + len > 2 * BASE as u64 {
+        if flags > 3 || first > 2 * BASE as u64 || len > 2 * BASE as u64 - first {
             return Err(Corrupt);
         }
-        let sign = if flags & 1 == 0 { 1 } else { -1 };
-        let mut limbs = Vec::with_capacity(len as usize);
-        for _ in 0..len {
-            let digit = take::<4>(rest)?;
-            limbs.push(sign * i64::from(u32::from_le_bytes(digit)));
+        if len > 0 {
+            let negative = flags & 1 != 0;
+            for limb in self.limbs_at(first as usize, len as usize) {
+                let digit = i64::from(u32::from_le_bytes(take::<4>(rest)?));
+                *limb += if negative { -digit } else { digit };
+            }
+            self.count_additions(1);
         }
-        let [nans, ups, downs] = match flags & 2 {
-            0 => [0; 3],
-            _ => [take_count(rest)?, take_count(rest)?, take_count(rest)?],
-        };
-        Ok(Self {
-            first: first as usize,
-            limbs,
-            additions: 1,
-            nans,
-            ups,
-            downs,
-        })
+        if flags & 2 != 0 {
+            for count in [&mut self.nans, &mut self.ups, &mut self.downs] {
+                *count += take_count(rest)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -322,9 +341,24 @@ fn nearest(negative: bool, digits: &[u32], exponent: i32, count: u64) -> f64 {
         || digits.len() > 5 && digits.iter().rev().skip(5).any(|digit| *digit != 0);
     let len = i32::try_from(digits.len()).unwrap_or(i32::MAX);
     let exponent = exponent + LIMB_BITS * (len - 4) - zeros.cast_signed();
+    quotient(negative, (top, exponent), count, more)
+}
+
+/// The number nearest to `(magnitude + more) · 2^exponent / count`, where `more` is something between 0 and 1, or nothing,
+/// and nothing where the magnitude has not its first bit.
+fn quotient(negative: bool, (magnitude, exponent): (u128, i32), count: u64, more: bool) -> f64 {
+    if magnitude == 0 {
+        return 0.0;
+    }
+    // As many bits of the quotient as there can be: more than decide how it is rounded.
+    let zeros = magnitude.leading_zeros();
+    let (top, exponent) = (magnitude << zeros, exponent - zeros.cast_signed());
+    if count == 1 {
+        return rounded(negative, top, exponent, more);
+    }
     let divisor = u128::from(count);
-    let (quotient, rest) = (top / divisor, top % divisor);
-    rounded(negative, quotient, exponent, more || rest != 0)
+    let whole = top / divisor;
+    rounded(negative, whole, exponent, more || whole * divisor != top)
 }
 
 /// The number nearest to `(magnitude + more) · 2^exponent`, where `more` is something between 0 and 1, or nothing.
@@ -441,6 +475,19 @@ mod tests {
         }
 
         /// Whole numbers have sums that need no other rule.
+        #[test]
+        fn short_sums_are_rounded_as_long_ones(
+            numbers in prop::collection::vec((-4.0_f64..4.0, -20..20_i32), 1..20),
+            count in 1..10_u64,
+        ) {
+            let numbers: Vec<f64> = numbers.iter().map(|(number, up)| number * f64::from(*up).exp2()).collect();
+            let sum = sum_of(&numbers);
+            let (negative, digits, exponent) = sum.digits();
+            prop_assert!(sum.short().is_some());
+            let long = nearest(negative, &digits, exponent, count);
+            prop_assert_eq!(sum.divided(count).to_bits(), long.to_bits());
+        }
+
         #[test]
         fn whole_numbers_add_up(numbers in prop::collection::vec(any::<i64>(), 0..50)) {
             let mut sum = ExactSum::default();

@@ -191,6 +191,29 @@ impl Partial {
         }
     }
 
+    /// The same as [`Self::merge`] of what [`State::decode`] reads off the front of some bytes, without making that where
+    /// this is a count or a sum.
+    ///
+    /// # Errors
+    ///
+    /// Bytes that are none of the state, or a state that is not this one's.
+    pub fn merge_encoded(&mut self, state: State, rest: &mut &[u8]) -> Result<(), Corrupt> {
+        match (&mut self.0, state.0) {
+            (Kind::Count(count), Kept::Count) => *count += take_count(rest)?,
+            (Kind::Sum { count, sum }, Kept::Sum) => {
+                *count += take_count(rest)?;
+                sum.merge_encoded(rest)?;
+            }
+            (Kind::Squares { count, sum, squares }, Kept::Squares) => {
+                *count += take_count(rest)?;
+                sum.merge_encoded(rest)?;
+                squares.merge_encoded(rest)?;
+            }
+            _ => self.merge(&state.decode(rest)?)?,
+        }
+        Ok(())
+    }
+
     /// Adds what another was computed from, which are other events.
     ///
     /// # Errors

@@ -89,16 +89,36 @@ impl TilesAt {
     fn add_tile(&self, sums: &mut Sums, wanted: &[usize], tile: &[u8]) -> Result<(), RowCorrupt> {
         let mut rest = tile;
         for (place, (_, state)) in self.layout.states.iter().enumerate() {
-            let partial = state.decode(&mut rest).map_err(|_| RowCorrupt::Body)?;
-            for sum in wanted {
-                let is_of = self
-                    .layout
+            let is_of = |sum: &&usize| {
+                self.layout
                     .sums
-                    .get(*sum)
-                    .is_some_and(|(state, _)| *state == place);
-                if let (true, Some(sum)) = (is_of, sums.partials.get_mut(*sum)) {
-                    sum.merge(&partial).map_err(|_| RowCorrupt::Body)?;
-                }
+                    .get(**sum)
+                    .is_some_and(|(state, _)| *state == place)
+            };
+            let of_state = wanted.iter().filter(is_of);
+            let start = rest;
+            // What is cheap to read again is added up as it is read.
+            let decoded = match state.is_reversible() {
+                true => None,
+                false => Some(state.decode(&mut rest).map_err(|_| RowCorrupt::Body)?),
+            };
+            let mut end = None;
+            for sum in of_state {
+                let Some(sum) = sums.partials.get_mut(*sum) else {
+                    continue;
+                };
+                let mut again = start;
+                let merged = match &decoded {
+                    Some(partial) => sum.merge(partial),
+                    None => sum.merge_encoded(*state, &mut again),
+                };
+                merged.map_err(|_| RowCorrupt::Body)?;
+                end = Some(again);
+            }
+            match (&decoded, end) {
+                (Some(_), _) => {}
+                (None, Some(end)) => rest = end,
+                (None, None) => drop(state.decode(&mut rest).map_err(|_| RowCorrupt::Body)?),
             }
         }
         match rest.is_empty() {
