@@ -298,6 +298,21 @@ impl Aggregation {
 }
 
 impl State {
+    /// About how many bytes more one value may take, which is stored in so many bytes, beside those of a state without
+    /// values.
+    pub(crate) fn growth(self, stored: usize) -> usize {
+        /// What a number takes in a list or a set, and a text beside its bytes.
+        const ENTRY: usize = 16;
+        const TEXT: usize = 64;
+        match self.0 {
+            Kept::Count | Kept::Whole | Kept::Sum | Kept::Squares => 0,
+            Kept::Least | Kept::Greatest if stored <= ENTRY => 0,
+            Kept::Least | Kept::Greatest => stored,
+            Kept::Edge(..) => stored + TEXT,
+            Kept::Distinct | Kept::Quantiles => ENTRY,
+        }
+    }
+
     /// Whether values can be taken out again, as [`Partial::remove`] does.
     pub fn is_reversible(self) -> bool {
         matches!(self.0, Kept::Count | Kept::Whole | Kept::Sum | Kept::Squares)

@@ -241,3 +241,83 @@ proptest! {
         }
     }
 }
+
+/// Events of one key of text, folded by a layout of one feature for all events: what they were counted to take, and the
+/// bytes of the chunks.
+fn folded(function: Function, text: impl Fn(i64) -> String, events: i64) -> (usize, usize) {
+    let feature = TiledFeature {
+        name: "f".into(),
+        input: 1,
+        aggregation: Aggregation::new(function, DataType::String).unwrap(),
+        window: Window::All,
+    };
+    let layout = TileLayout::new(schema(), vec![feature]);
+    let mut folded = FoldedEvents::default();
+    for number in 0..events {
+        let event = Event {
+            order: RowOrder {
+                event_time: Timestamp::from_micros(number),
+                created_time: Timestamp::from_micros(number),
+                seq: number.cast_unsigned(),
+            },
+            deleted: false,
+            x: None,
+            t: Some(text(number)),
+        };
+        let bytes = event.bytes();
+        folded
+            .add(&layout, b"k", &StoredRow::parse(&bytes).unwrap())
+            .unwrap();
+    }
+    let bytes = folded.chunks(&layout).map(|chunk| chunk.bytes.len()).sum();
+    (folded.size(), bytes)
+}
+
+#[test]
+fn what_lists_sets_and_texts_grow_to_is_counted() {
+    let long = |number: i64| format!("{number:0200}");
+    for (function, text, events) in [
+        (Function::LastN(1_000), &long as &dyn Fn(i64) -> String, 2_000),
+        (Function::CountDistinct, &long, 500),
+        (Function::Max, &|number| "x".repeat(20_000 + number as usize), 2),
+        (Function::Last, &|_| "y".repeat(20_000), 1),
+    ] {
+        let (counted, bytes) = folded(function, text, events);
+        assert!(counted > bytes, "{function}: {bytes} bytes counted as {counted}");
+    }
+    let (counted, _) = folded(Function::Count, long, 2_000);
+    assert!(counted < 1_000, "a count does not grow: {counted}");
+}
+
+#[test]
+fn more_states_than_a_chunk_can_name_are_refused() {
+    let of = |count: u16| {
+        let features = (1..=count).map(|most| TiledFeature {
+            name: format!("f{most}"),
+            input: 1,
+            aggregation: Aggregation::new(Function::LastN(most), DataType::String).unwrap(),
+            window: Window::All,
+        });
+        TileLayout::new(schema(), features.collect()).check()
+    };
+    assert_eq!(of(254), Ok(()));
+    assert_eq!(
+        of(255).unwrap_err().to_string(),
+        "255 different aggregates, whatever their windows, where there can be 254"
+    );
+    let windows = (1..=300).map(|micros| {
+        let length = Duration::parse(&format!("{micros}us")).unwrap();
+        Window::last(length, None).unwrap()
+    });
+    let features = windows.map(|window| TiledFeature {
+        name: window.to_string(),
+        input: 1,
+        aggregation: Aggregation::new(Function::Count, DataType::String).unwrap(),
+        window,
+    });
+    let refused = TileLayout::new(schema(), features.collect()).check().unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "windows in 300 different hops, where there can be 254"
+    );
+}

@@ -111,7 +111,7 @@ fn new_generations(old: &Definitions, new: &Definitions) -> Vec<ViewName> {
         let (Some(old), Some(new)) = (old.bound_view(name.as_str()), new.bound_view(name.as_str())) else {
             return false;
         };
-        !old.stored_shape().serves(&new.stored_shape())
+        !old.stored_shape().takes(&new.stored_shape())
     };
     new.views.keys().filter(starts_anew).cloned().collect()
 }

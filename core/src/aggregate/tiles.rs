@@ -56,6 +56,17 @@ pub struct TiledFeature {
     pub window: Window,
 }
 
+/// Why a layout cannot be stored: what there is, and the most that there can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TooMany {
+    /// Of what is computed of an input, whatever the window.
+    #[error("{0} different aggregates, whatever their windows, where there can be {1}")]
+    States(usize, usize),
+    /// Of hops.
+    #[error("windows in {0} different hops, where there can be {1}")]
+    Hops(usize, usize),
+}
+
 /// Where a chunk is among those of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkId {
@@ -77,7 +88,7 @@ pub struct ChunkRange {
 }
 
 impl TileLayout {
-    /// The tiles for the aggregates of a view.
+    /// The tiles for the aggregates of a view: the same whatever the order in which these are written.
     pub fn of(aggregates: &Aggregates) -> Self {
         let inputs = RowSchema {
             fields: aggregates
@@ -99,7 +110,9 @@ impl TileLayout {
             aggregation: windowed.aggregation.clone(),
             window: windowed.window,
         });
-        Self::new(inputs, features.collect())
+        let mut features: Vec<TiledFeature> = features.collect();
+        features.sort_by(|a, b| a.name.cmp(&b.name));
+        Self::new(inputs, features)
     }
 
     /// The tiles for features of inputs.
@@ -133,6 +146,20 @@ impl TileLayout {
             places,
             sums,
             tiling,
+        }
+    }
+
+    /// Whether chunks can name all of it.
+    ///
+    /// # Errors
+    ///
+    /// More states or levels than a byte can tell apart.
+    pub fn check(&self) -> Result<(), TooMany> {
+        let most = usize::from(ALL) - 1;
+        match (self.states.len(), self.tiling.hops().len()) {
+            (states, _) if states > most => Err(TooMany::States(states, most)),
+            (_, hops) if hops > most => Err(TooMany::Hops(hops, most)),
+            _ => Ok(()),
         }
     }
 

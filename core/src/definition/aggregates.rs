@@ -174,6 +174,9 @@ impl fmt::Display for Input {
             Some(InputText::Column(column)) => f.write_str(column),
             Some(InputText::Expression(expression)) => write!(f, "({expression})"),
         }?;
+        if self.is_counted && self.of.is_some() {
+            f.write_str(" is not null")?;
+        }
         match &self.filter {
             Some(filter) => write!(f, " where {filter}"),
             None => Ok(()),
@@ -290,7 +293,38 @@ impl Aggregates {
             }
         }
         aggregates.list = list;
+        aggregates.order_inputs();
         Ok(aggregates)
+    }
+
+    /// Names each input by the least of its features' names, and puts inputs in the order of these: what is stored does
+    /// not go by the order in which aggregates are written.
+    fn order_inputs(&mut self) {
+        for (stored, place) in self.stored.iter_mut().zip(0..) {
+            let features = self.features.iter().zip(&self.windowed);
+            let of_input = features.filter(|(_, windowed)| {
+                let state = self.states.get(windowed.state);
+                state.is_some_and(|(input, _)| *input == place)
+            });
+            if let Some(name) = of_input.map(|(feature, _)| &feature.name).min() {
+                stored.name.clone_from(name);
+            }
+        }
+        let mut order: Vec<usize> = (0..self.stored.len()).collect();
+        let name = |place: &usize| self.stored.get(*place).map(|stored| &stored.name);
+        order.sort_by(|a, b| name(a).cmp(&name(b)));
+        let place_of = |input: usize| order.iter().position(|place| *place == input).unwrap_or(input);
+        for (input, _) in &mut self.states {
+            *input = place_of(*input);
+        }
+        let ordered = order.iter();
+        self.inputs = ordered
+            .clone()
+            .filter_map(|place| self.inputs.get(*place).cloned())
+            .collect();
+        self.stored = ordered
+            .filter_map(|place| self.stored.get(*place).cloned())
+            .collect();
     }
 
     fn push(&mut self, feature: Feature, input: &Input, aggregation: Aggregation, window: Window) {
@@ -298,7 +332,7 @@ impl Aggregates {
             Some(known) => known,
             None => {
                 self.stored.push(Feature {
-                    // That of the first feature that is computed of it.
+                    // Until inputs are named and ordered.
                     name: feature.name.clone(),
                     data_type: input.data_type.clone(),
                     column: Some(input.to_string()),
@@ -347,6 +381,7 @@ impl Aggregates {
                 narrowed.push(feature.clone(), input, aggregation, windowed.window);
             }
         }
+        narrowed.order_inputs();
         narrowed
     }
 
@@ -425,12 +460,12 @@ impl Aggregates {
         &self.windowed
     }
 
-    /// The values that are read of each event, each once.
+    /// The values that are read of each event, each once, in the order of the names of [`Self::stored`].
     pub fn inputs(&self) -> &[Input] {
         &self.inputs
     }
 
-    /// The same as columns.
+    /// The same as columns, each named as the first of its features by name.
     pub fn stored(&self) -> &[Feature] {
         &self.stored
     }
@@ -463,6 +498,7 @@ impl Aggregates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aggregate::tiles::TileLayout;
 
     fn aggregate(input: Option<&str>, functions: &[Function], windows: &[&str]) -> Aggregate {
         Aggregate {
@@ -526,8 +562,33 @@ mod tests {
         assert_eq!(names(&narrowed), ["delay_approx_quantile_1d_p99_9", "count_1h"]);
         assert_eq!(
             narrowed.states(),
-            [(0, aggregates.states()[2].1), (1, aggregates.states()[1].1)]
+            [(1, aggregates.states()[2].1), (0, aggregates.states()[1].1)]
         );
+    }
+
+    #[test]
+    fn what_is_stored_does_not_go_by_the_order_of_the_aggregates() {
+        let list = [
+            aggregate(Some("b"), &[Function::Sum], &["1h", "all"]),
+            aggregate(Some("a"), &[Function::Max], &["1d"]),
+            aggregate(Some("b"), &[Function::Max], &["7d"]),
+            aggregate(None, &[Function::Count], &["1h"]),
+        ];
+        let of = |order: [usize; 4], windows: [&str; 2]| {
+            let list = order.map(|place| list[place].clone()).into_iter();
+            let turned = list.map(|known| match known.windows.len() {
+                2 => aggregate(Some("b"), &[Function::Sum], &windows),
+                _ => known,
+            });
+            let aggregates = Aggregates::new(None, turned.collect()).unwrap();
+            let stored = aggregates.stored().iter().map(|stored| stored.name.to_string());
+            (TileLayout::of(&aggregates), stored.collect::<Vec<_>>())
+        };
+        let expected = of([0, 1, 2, 3], ["1h", "all"]);
+        assert_eq!(expected.1, ["a_max_1d", "b_max_7d", "count_1h"]);
+        for order in [[3, 2, 1, 0], [1, 0, 3, 2]] {
+            assert_eq!(of(order, ["all", "1h"]), expected);
+        }
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub(super) struct AuthoredAggregate {
     pub(super) aggregate: Aggregate,
     pub(super) has_type: bool,
     pub(super) place: Place,
+    /// Where its input or expression stands, and its condition; its own place where it has none.
+    pub(super) input_place: Place,
+    pub(super) filter_place: Place,
 }
 
 /// The aggregates of a view, `None` for those that could not be read.
@@ -84,6 +87,8 @@ fn aggregate(table: &Table<'_>, problems: &mut Problems) -> Option<AuthoredAggre
     let filter = given(&table, problems, "where", |text| expression(text, "condition"));
     let description = field::owned(&table, problems, "description");
     let (name, input, input_type) = (name?, input?, input_type?);
+    let place_of = |key: &str| table.get(key).map(|value| value.place());
+    let own = table.place();
     Some(AuthoredAggregate {
         has_type: input_type.is_some(),
         aggregate: Aggregate {
@@ -95,7 +100,11 @@ fn aggregate(table: &Table<'_>, problems: &mut Problems) -> Option<AuthoredAggre
             filter: filter?,
             description,
         },
-        place: table.place().clone(),
+        input_place: place_of("input")
+            .or_else(|| place_of("expression"))
+            .unwrap_or_else(|| own.clone()),
+        filter_place: place_of("where").unwrap_or_else(|| own.clone()),
+        place: own.clone(),
     })
 }
 
@@ -150,10 +159,18 @@ fn functions(table: &Table<'_>, problems: &mut Problems) -> Option<Vec<Function>
             true => Ok(text.to_owned()),
             false => Err((
                 format!("unknown function {}", shown(text)),
-                suggest(text, Function::WORDS, "no function"),
+                match elsewhere(text) {
+                    Some(word) => format!("it is called {word} here"),
+                    None => suggest(text, Function::WORDS, "no function"),
+                },
             )),
         })?;
     let mut is_right = true;
+    if let (Some(value), "count") = (table.get("type"), word.as_str()) {
+        let help = "it counts events or values of any type: remove it";
+        problems.push(Problem::new(value.place(), "\"type\" is not for count", help));
+        is_right = false;
+    }
     for (key, of) in [("n", "last_n"), ("quantiles", "approx_quantile")] {
         if let (Some(value), true) = (table.get(key), word != of) {
             let what = format!("{key:?} is not for {word}");
@@ -168,6 +185,20 @@ fn functions(table: &Table<'_>, problems: &mut Problems) -> Option<Vec<Function>
         word => vec![Function::from_word(word, 0)?],
     };
     is_right.then_some(functions)
+}
+
+/// What a function is called here that other tools call so.
+fn elsewhere(word: &str) -> Option<&'static str> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "avg" | "average" => "mean",
+        "median" => "approx_quantile, with quantiles = [0.5],",
+        "quantile" | "percentile" | "approx_percentile" => "approx_quantile",
+        "std" => "stddev",
+        "var" => "variance",
+        "distinct" | "nunique" | "approx_count_distinct" => "count_distinct",
+        "latest" => "last",
+        _ => return None,
+    })
 }
 
 fn most(table: &Table<'_>, problems: &mut Problems) -> Option<u16> {
@@ -199,7 +230,11 @@ fn quantiles(table: &Table<'_>, problems: &mut Problems) -> Option<Vec<Function>
     let items = value.array(problems, "\"quantiles\"")?;
     if items.is_empty() || items.len() > MOST_LISTED {
         let what = format!("{} lists {} quantiles", table.label(), items.len());
-        problems.push(Problem::new(value.place(), what, format!("expected {EXAMPLE}")));
+        let help = match items.is_empty() {
+            true => format!("expected {EXAMPLE}"),
+            false => format!("{MOST_LISTED} are the most: make several aggregates of it"),
+        };
+        problems.push(Problem::new(value.place(), what, help));
         return None;
     }
     let quantile = |item: &Value<'_>| {
@@ -212,12 +247,21 @@ fn quantiles(table: &Table<'_>, problems: &mut Problems) -> Option<Vec<Function>
             return Some(Function::ApproxQuantile(whole as u32));
         }
         let what = format!("{} is not a quantile", shown_number(text));
-        let help = "expected a number between 0 and 1, of at most 6 digits behind the point";
+        let help = "expected a number above 0 and below 1, of at most 6 digits behind the point; min and max give the ends";
         problems.push(Problem::new(item.place(), what, help));
         None
     };
     let quantiles: Vec<Option<Function>> = items.iter().map(quantile).collect();
-    quantiles.into_iter().collect()
+    let quantiles: Vec<Function> = quantiles.into_iter().collect::<Option<_>>()?;
+    for (at, (quantile, item)) in quantiles.iter().zip(&items).enumerate() {
+        if quantiles.iter().take(at).any(|known| known == quantile) {
+            let text = item.number().unwrap_or_default();
+            let what = format!("the quantile {} is listed twice", shown_number(text));
+            problems.push(Problem::new(item.place(), what, "remove one of them"));
+            return None;
+        }
+    }
+    Some(quantiles)
 }
 
 fn shown_number(text: &str) -> String {
@@ -232,7 +276,11 @@ fn windows(table: &Table<'_>, problems: &mut Problems) -> Option<Vec<NamedWindow
     let items = value.array(problems, &format!("\"windows\" of {}", table.label()))?;
     if items.is_empty() || items.len() > MOST_LISTED {
         let what = format!("{} lists {} windows", table.label(), items.len());
-        problems.push(Problem::new(value.place(), what, format!("expected {WINDOWS}")));
+        let help = match items.is_empty() {
+            true => format!("expected {WINDOWS}"),
+            false => format!("{MOST_LISTED} are the most: make several aggregates of it"),
+        };
+        problems.push(Problem::new(value.place(), what, help));
         return None;
     }
     let mut windows: Vec<NamedWindow> = Vec::new();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow_schema::{Field, Schema};
 use asof_core::aggregate::Function;
+use asof_core::aggregate::tiles::TileLayout;
 use asof_core::data_type::DataType;
 use asof_core::definition::{
     Aggregate, AggregateError, Aggregates, InputText, Location, Notes, Source, View, ViewKind,
@@ -32,6 +33,7 @@ pub(super) struct AggregateView {
     /// Whether they are all.
     pub(super) is_whole: bool,
     pub(super) notes: Notes,
+    pub(super) place: Place,
 }
 
 /// Resolves all of them, and notes what does not fit.
@@ -55,6 +57,7 @@ fn resolved(view: AggregateView, source: Option<&Source>, problems: &mut Problem
         aggregates,
         is_whole,
         notes,
+        place,
     } = view;
     let schema = source.and_then(managed_schema);
     let before = problems.len();
@@ -64,6 +67,8 @@ fn resolved(view: AggregateView, source: Option<&Source>, problems: &mut Problem
         mut aggregate,
         has_type,
         place,
+        input_place,
+        filter_place,
     } in aggregates
     {
         if is_counted(&aggregate) {
@@ -77,10 +82,16 @@ fn resolved(view: AggregateView, source: Option<&Source>, problems: &mut Problem
             }
         }
         if let (Some(source), Some(schema)) = (source, schema) {
-            check_inputs(&aggregate, source, schema, &place, problems);
+            check_inputs(
+                &aggregate,
+                source,
+                schema,
+                (&input_place, &filter_place),
+                problems,
+            );
         }
         match aggregate.features(hop) {
-            Err(error) => problems.push(explain(&error, has_type, place.clone())),
+            Err(error) => problems.push(explain(&error, &aggregate, has_type, place.clone())),
             Ok(features) => {
                 let mut twice = features.iter().filter_map(|(feature, ..)| {
                     let first = names.insert(feature.name.clone(), place.clone());
@@ -104,12 +115,18 @@ fn resolved(view: AggregateView, source: Option<&Source>, problems: &mut Problem
     if problems.len() > before || !is_whole {
         return None;
     }
+    let aggregates = Aggregates::new(hop, list).ok()?;
+    if let Err(too_many) = TileLayout::of(&aggregates).check() {
+        let what = format!("[[view]] {:?} has {too_many}", name.as_str());
+        problems.push(Problem::new(place, what, "make several views of it"));
+        return None;
+    }
     Some(View {
         name,
         entity,
         source: source_name,
         ttl: None,
-        kind: ViewKind::Aggregates(Aggregates::new(hop, list).ok()?),
+        kind: ViewKind::Aggregates(aggregates),
         notes,
     })
 }
@@ -123,11 +140,14 @@ fn twice(name: &FeatureName, first: &Place, place: Place) -> Problem {
     Problem::new(place, what, help)
 }
 
-fn explain(error: &AggregateError, has_type: bool, place: Place) -> Problem {
+fn explain(error: &AggregateError, aggregate: &Aggregate, has_type: bool, place: Place) -> Problem {
     let (what, help) = match error {
         AggregateError::Name { name, reason } => (
             format!("a feature would be named {}", shown(name)),
-            format!("{reason}: give the aggregate a name"),
+            match aggregate.name {
+                Some(_) => format!("{reason}: give the aggregate another name"),
+                None => format!("{reason}: give the aggregate a name"),
+            },
         ),
         AggregateError::Duplicate(name) => (
             format!("two features would be named {:?}", name.as_str()),
@@ -163,7 +183,7 @@ fn check_inputs(
     aggregate: &Aggregate,
     source: &Source,
     schema: &[(String, DataType)],
-    place: &Place,
+    (place, filter_place): (&Place, &Place),
     problems: &mut Problems,
 ) {
     match &aggregate.input {
@@ -184,7 +204,7 @@ fn check_inputs(
     }
     if let Some(text) = &aggregate.filter {
         let bound = Expression::parse(text).and_then(|filter| filter.bind_condition(&arrow(schema)));
-        note(bound, "condition", source, place, problems);
+        note(bound, "condition", source, filter_place, problems);
     }
 }
 

@@ -74,6 +74,7 @@ impl Reader<'_> {
                 aggregates: aggregates.into_iter().flatten().collect(),
                 is_whole,
                 notes,
+                place: table.place().clone(),
             });
             return;
         }

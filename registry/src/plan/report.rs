@@ -88,7 +88,8 @@ impl Plan {
         }
         for view in self.new_generations() {
             let text = format!(
-                "view {view} starts a new generation; what is stored serves until the new one is materialized"
+                "view {view} starts a new generation; until that is materialized, what is stored serves the features that did \
+                 not change, and takes no pushed rows"
             );
             lines.push(Line::new(Sign::Note, 0, text));
         }

@@ -113,6 +113,18 @@ fn functions_and_what_they_take() {
         "15:12: unknown function \"stdev\"; did you mean \"stddev\"?",
     );
     check_one(
+        "input = \"amount\"\nfunction = \"median\"\nwindows = [\"1h\"]",
+        "15:12: unknown function \"median\"; it is called approx_quantile, with quantiles = [0.5], here",
+    );
+    check_one(
+        "function = \"count\"\ntype = \"float64\"\nwindows = [\"1h\"]",
+        "15:8: \"type\" is not for count; it counts events or values of any type: remove it",
+    );
+    check_one(
+        "input = \"amount\"\nfunction = \"approx_quantile\"\nquantiles = [0.5, 0.50]\nwindows = [\"1h\"]",
+        "16:19: the quantile 0.50 is listed twice; remove one of them",
+    );
+    check_one(
         "input = \"note\"\nfunction = \"mean\"\nwindows = [\"1h\"]",
         "13:1: mean takes numbers, not string; take another function, or an expression that gives such values",
     );
@@ -146,8 +158,8 @@ fn functions_and_what_they_take() {
     );
     check_one(
         "input = \"amount\"\nfunction = \"approx_quantile\"\nquantiles = [0.5, 1.0, 0.50000000001]\nwindows = [\"1h\"]",
-        "16:19: 1.0 is not a quantile; expected a number between 0 and 1, of at most 6 digits behind the point\n\
-         16:24: 0.50000000001 is not a quantile; expected a number between 0 and 1, of at most 6 digits behind the point",
+        "16:19: 1.0 is not a quantile; expected a number above 0 and below 1, of at most 6 digits behind the point; min and max give the ends\n\
+         16:24: 0.50000000001 is not a quantile; expected a number above 0 and below 1, of at most 6 digits behind the point; min and max give the ends",
     );
 }
 
@@ -268,6 +280,23 @@ fn a_view_has_so_many_features_at_most() {
         "",
         &lines(11),
         "53:1: [[view]] \"click\" has more than 1000 features; make several views of it",
+    );
+}
+
+#[test]
+fn a_view_has_so_many_different_aggregates_at_most() {
+    let several = |count: usize| {
+        let lists = (1..=count).map(|n| {
+            format!("{HEAD}name = \"last_{n}_\"\ninput = \"note\"\ntype = \"string\"\nfunction = \"last_n\"\nn = {n}\nwindows = [\"1h\", \"1d\"]\n")
+        });
+        lists.collect::<String>()
+    };
+    assert_eq!(aggregates("", &several(254)).features().len(), 508);
+    check(
+        "",
+        &several(255),
+        "8:1: [[view]] \"click\" has 255 different aggregates, whatever their windows, where there can be 254; \
+         make several views of it",
     );
 }
 

@@ -90,7 +90,7 @@ fn changes_are_shown_field_by_field() {
          ~ source weather_hourly\n    + timezone: \"UTC\"\n\
          ~ view airport_weather\n    ~ ttl: \"3h\" -> \"6h\"\n    + owner: \"ops\"\n\
          \x20   + features.gust: { type = \"float64\", column = \"wind_gust\" }\n    - features.temp: \"float64\"\n\
-         note: view airport_weather starts a new generation; what is stored serves until the new one is materialized\n\
+         note: view airport_weather starts a new generation; until that is materialized, what is stored serves the features that did not change, and takes no pushed rows\n\
          Plan: 1 to add, 2 to change, 0 to remove.",
     );
 }
@@ -116,7 +116,7 @@ fn the_order_of_parts_is_a_change() {
         &two,
         &turned,
         "~ entity airport\n    ~ keys: { a = \"string\", b = \"string\" } -> { b = \"string\", a = \"string\" }\n\
-         note: view airport_weather starts a new generation; what is stored serves until the new one is materialized\n\
+         note: view airport_weather starts a new generation; until that is materialized, what is stored serves the features that did not change, and takes no pushed rows\n\
          Plan: 0 to add, 1 to change, 0 to remove.",
     );
     let features = "temp = \"float64\"\nwind_speed = \"float64\"";
@@ -262,7 +262,7 @@ fn a_star_keeps_what_it_stood_for_and_the_plan_tells_what_it_would_add() {
     assert_eq!(
         plan.to_string(),
         "~ view airport_weather\n    + features.gust: \"float64\"\n\
-         note: view airport_weather starts a new generation; what is stored serves until the new one is materialized\n\
+         note: view airport_weather starts a new generation; until that is materialized, what is stored serves the features that did not change, and takes no pushed rows\n\
          note: service delay_model_v1 keeps the features that airport_weather:* had when it was applied; today it would add gust\n\
          Plan: 0 to add, 1 to change, 0 to remove."
     );

@@ -64,6 +64,7 @@ impl FoldedEvents {
                 self.size += layout.states.len() * STATE_SIZE;
                 layout.states.iter().map(|(_, state)| state.init()).collect()
             });
+            self.size += growth(layout, &fields);
             add_values(layout, &fields, row, partials)?;
         }
         self.events += 1;
@@ -80,7 +81,7 @@ impl FoldedEvents {
         self.events == 0
     }
 
-    /// About how many bytes of memory this takes.
+    /// About how many bytes of memory this takes at the most: what newer values took the place of counts, too.
     pub fn size(&self) -> usize {
         self.size
     }
@@ -115,6 +116,14 @@ impl FoldedEvents {
 /// About how many bytes of memory a chunk takes beside its key and its states, and a state.
 const CHUNK_SIZE: usize = 200;
 const STATE_SIZE: usize = 140;
+
+/// About how many bytes the values of an event add to partial aggregates, one a state.
+fn growth(layout: &TileLayout, fields: &[Option<&[u8]>]) -> usize {
+    let states = layout.states.iter();
+    let growth =
+        states.filter_map(|(input, state)| Some(state.growth(fields.get(*input).copied().flatten()?.len())));
+    growth.sum()
+}
 
 /// Adds the values of an event to partial aggregates, one a state.
 pub(super) fn add_values(
