@@ -11,6 +11,8 @@
 //! - what is read is cached only where none is under way, and none ended after the snapshot that it was read
 //!   from was taken.
 //!
+//! A reader has one snapshot for all of its keys, and uses of what is cached only what is in it.
+//!
 //! Loads, which write keys without number, hold all shards at once by a counter of their own.
 
 use std::sync::Arc;
@@ -46,6 +48,13 @@ pub(crate) struct Cached {
     pub(crate) rows: KeyRows,
 }
 
+impl Cached {
+    /// Whether it is what a snapshot has of the key that was taken then: nothing was written since.
+    pub(crate) fn is_in(&self, taken: Taken) -> bool {
+        self.stamp.last_write() <= taken.0
+    }
+}
+
 /// The state of what a key's rows depend on, with no write under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
@@ -53,6 +62,13 @@ struct Stamp {
     all: u64,
     /// The catalogue's number; see [`OnlineStore::changes`](asof_core::online::OnlineStore::changes).
     changes: u64,
+}
+
+impl Stamp {
+    /// The tick at which the last write ended.
+    fn last_write(&self) -> u64 {
+        (self.shard / TICK).max(self.all / TICK)
+    }
 }
 
 /// When a snapshot was taken, in ticks.
@@ -102,10 +118,9 @@ impl KeyCache {
 
     /// Caches what a snapshot has of a key, where that is still what the store has; returns the rows.
     pub(crate) fn insert(&self, key: &[u8], rows: KeyRows, taken: Taken, changes: u64) -> Arc<Cached> {
-        let stamp = self.stamp(key, changes).filter(|stamp| {
-            let last = (stamp.shard / TICK).max(stamp.all / TICK);
-            last <= taken.0
-        });
+        let stamp = self
+            .stamp(key, changes)
+            .filter(|stamp| stamp.last_write() <= taken.0);
         let nothing = Stamp {
             shard: UNDER_WAY,
             all: UNDER_WAY,

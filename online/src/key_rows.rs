@@ -1,5 +1,7 @@
 //! All that there is of one entity key, copied out of the store in one pass.
 
+use std::cmp::Ordering;
+
 use asof_core::aggregate::tiles::{ChunkId, TileLayout, TilesAt};
 use asof_core::online::{Found, FoundWindows, Generation, newer_row};
 use asof_core::order::RowOrder;
@@ -98,6 +100,10 @@ impl KeyRows {
         self
     }
 
+    fn bytes_of(&self, entry: &Entry) -> &[u8] {
+        self.bytes.get(entry.start..entry.end).unwrap_or_default()
+    }
+
     /// A walk over its views, by number and generation.
     pub(crate) fn walk(&self, at: Timestamp) -> Walk<'_> {
         Walk {
@@ -121,16 +127,7 @@ impl<'a> Walk<'a> {
     pub(crate) fn find(&mut self, view: u32, generation: Generation) -> Result<Found<'a>, RowCorrupt> {
         let mut winner: Option<&[u8]> = None;
         let mut held_back = false;
-        while let Some((entry, rest)) = self.entries.split_first() {
-            let here = (entry.view, entry.generation);
-            if here > (view, generation) {
-                break;
-            }
-            self.entries = rest;
-            if here != (view, generation) {
-                continue;
-            }
-            let row = self.rows.bytes.get(entry.start..entry.end).unwrap_or_default();
+        for entry in self.entries_of(view, generation) {
             match entry.kind {
                 Kind::Pending(order) if order.due() > self.at => {
                     held_back |= order.event_time <= self.at;
@@ -142,6 +139,7 @@ impl<'a> Walk<'a> {
             if let Some(corrupt) = entry.corrupt {
                 return Err(corrupt);
             }
+            let row = self.rows.bytes_of(entry);
             winner = Some(winner.map_or(row, |winner| newer_row(winner, row)));
         }
         let winner = winner.map(StoredRow::parse_checked).transpose()?;
@@ -161,16 +159,8 @@ impl<'a> Walk<'a> {
         body: &'b mut Vec<u8>,
     ) -> Result<Found<'b>, RowCorrupt> {
         let mut sums = tiles.begin();
-        while let Some((entry, rest)) = self.entries.split_first() {
-            let here = (entry.view, entry.generation);
-            if here > (view, generation) {
-                break;
-            }
-            self.entries = rest;
-            if here != (view, generation) {
-                continue;
-            }
-            let bytes = self.rows.bytes.get(entry.start..entry.end).unwrap_or_default();
+        for entry in self.entries_of(view, generation) {
+            let bytes = self.rows.bytes_of(entry);
             match entry.kind {
                 Kind::Tiles(chunk) => tiles.add_chunk(&mut sums, chunk, bytes)?,
                 Kind::Pending(order) if order.due() <= self.at => {
@@ -189,5 +179,18 @@ impl<'a> Walk<'a> {
             }),
             ..Found::default()
         })
+    }
+
+    /// The entries of a view, greater than those before; those of lesser ones are passed.
+    fn entries_of(&mut self, view: u32, generation: Generation) -> &'a [Entry] {
+        let is = |ordering: Ordering| {
+            move |entry: &&Entry| (entry.view, entry.generation).cmp(&(view, generation)) == ordering
+        };
+        let lesser = self.entries.iter().take_while(is(Ordering::Less)).count();
+        let (_, rest) = self.entries.split_at(lesser);
+        let here = rest.iter().take_while(is(Ordering::Equal)).count();
+        let (here, rest) = rest.split_at(here);
+        self.entries = rest;
+        here
     }
 }

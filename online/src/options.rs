@@ -110,6 +110,10 @@ pub(crate) fn load_file(options: &RocksOptions) -> Options {
     set
 }
 
+/// So many merges into one chunk lie one on the other in memory before they are merged by the next: a read of a key that is
+/// pushed to all the time merges no more than these.
+const SUCCESSIVE_MERGES: usize = 32;
+
 fn family_options(family: Family, options: &RocksOptions, cache: Option<&Cache>) -> Options {
     let mut table = BlockBasedOptions::default();
     if let Some(cache) = cache {
@@ -128,7 +132,10 @@ fn family_options(family: Family, options: &RocksOptions, cache: Option<&Cache>)
     set.set_compression_type(DBCompressionType::Lz4);
     set.set_bottommost_compression_type(DBCompressionType::Zstd);
     match family {
-        Family::Rows => set.set_merge_operator_associative(merge::NAME, merge::merge),
+        Family::Rows => {
+            set.set_merge_operator_associative(merge::NAME, merge::merge);
+            set.set_max_successive_merges(SUCCESSIVE_MERGES);
+        }
         Family::Due | Family::Catalogue | Family::Intake | Family::Events => {}
     }
     set

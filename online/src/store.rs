@@ -50,6 +50,8 @@ pub struct RocksStore {
     changes: RwLock<()>,
     /// Held by whoever removes what was given up.
     sweeping: Mutex<()>,
+    /// Held by whoever merges pending rows: what two found pending at once would come to its tiles twice.
+    merging: Mutex<()>,
     /// Raised after each change of `catalogue`, before its lock is given back.
     published: AtomicU64,
     cache: KeyCache,
@@ -93,7 +95,7 @@ impl RocksStore {
         let catalogue = load_catalogue(&db, path)?;
         expiry.set(&catalogue);
         let tiled = Tiled::default();
-        tiled.set(&catalogue);
+        tiled.set(&catalogue, 0);
         let recovery = check_mark(&db, path, left, options.durability, &catalogue)?;
         let mark = Mark::start(path, db.latest_sequence_number())
             .map_err(|error| failure::of_io(&path.join(mark::NAME), &error))?;
@@ -106,6 +108,7 @@ impl RocksStore {
             catalogue: RwLock::new(catalogue),
             changes: RwLock::new(()),
             sweeping: Mutex::new(()),
+            merging: Mutex::new(()),
             published: AtomicU64::new(0),
             cache: KeyCache::new(options.row_cache_bytes),
             expiry,
@@ -171,7 +174,7 @@ impl RocksStore {
         rows: &[OnlineRow],
     ) -> Result<(), StoreError> {
         let (row_family, due_family) = (self.family(Family::Rows)?, self.family(Family::Due)?);
-        let tiles = self.tiled.get().get(&(slot.view, generation)).cloned();
+        let tiles = self.tiled.get().get(slot.view, generation).cloned();
         let mut folded = FoldedEvents::default();
         for row in rows {
             let cell = Cell {

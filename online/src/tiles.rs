@@ -10,15 +10,28 @@ use asof_core::time::Timestamp;
 use crate::catalogue::Catalogue;
 
 /// The layouts of the generations that have tiles and serve or are being built.
-pub(crate) type Layouts = HashMap<(u32, Generation), Arc<TileLayout>>;
+#[derive(Debug, Default)]
+pub(crate) struct Layouts {
+    /// How often the catalogue had been changed by then: one lock for both, so that nobody takes the layouts of one state
+    /// of the catalogue for those of another.
+    pub(crate) changes: u64,
+    of: HashMap<(u32, Generation), Arc<TileLayout>>,
+}
+
+impl Layouts {
+    /// That of a generation, where it has tiles.
+    pub(crate) fn get(&self, view: u32, generation: Generation) -> Option<&Arc<TileLayout>> {
+        self.of.get(&(view, generation))
+    }
+}
 
 /// The layouts as they were last published.
 #[derive(Debug, Default)]
 pub(crate) struct Tiled(RwLock<Arc<Layouts>>);
 
 impl Tiled {
-    /// Takes the layouts over from a catalogue.
-    pub(crate) fn set(&self, catalogue: &Catalogue) {
+    /// Takes the layouts over from a catalogue that was changed so often.
+    pub(crate) fn set(&self, catalogue: &Catalogue, changes: u64) {
         let generations = catalogue.views.values().flat_map(|view| {
             let states = [&view.state.serving, &view.state.building].into_iter().flatten();
             states.filter_map(|state| {
@@ -26,7 +39,11 @@ impl Tiled {
                 Some(((view.slot.view, state.generation), Arc::clone(tiles)))
             })
         });
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(generations.collect());
+        let layouts = Layouts {
+            changes,
+            of: generations.collect(),
+        };
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(layouts);
     }
 
     /// The layouts of today.

@@ -203,7 +203,8 @@ impl RocksStore {
         let mut catalogue = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut catalogue);
         self.expiry.set(&catalogue);
-        self.tiled.set(&catalogue);
-        self.published.fetch_add(1, Ordering::Release);
+        let changes = self.published.load(Ordering::Acquire) + 1;
+        self.tiled.set(&catalogue, changes);
+        self.published.store(changes, Ordering::Release);
     }
 }

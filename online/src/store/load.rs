@@ -90,7 +90,7 @@ impl RocksStore {
         pending: &[OnlineRow],
         progress: &[u8],
     ) -> Result<Files, StoreError> {
-        let tiles = self.tiled.get().get(&(slot.view, generation)).cloned();
+        let tiles = self.tiled.get().get(slot.view, generation).cloned();
         let chunks = tiles.iter().flat_map(|tiles| events.chunks(tiles));
         let chunks = chunks.map(|chunk| {
             let cell = cell(slot, generation, &chunk.key);

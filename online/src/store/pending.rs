@@ -24,6 +24,7 @@ impl RocksStore {
         generation: Generation,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
+        let _alone = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut start, end) = DueKey::due_range(slot.view, generation, now);
         let (mut merged, mut damage) = (0, None);
         loop {
@@ -47,7 +48,7 @@ impl RocksStore {
         let _shared = self.changes.read().unwrap_or_else(PoisonError::into_inner);
         self.catalogue().live(slot, generation)?;
         let (row_family, due_family) = (self.family(Family::Rows)?, self.family(Family::Due)?);
-        let tiles = self.tiled.get().get(&(slot.view, generation)).cloned();
+        let tiles = self.tiled.get().get(slot.view, generation).cloned();
         let mut folded = FoldedEvents::default();
         let mut batch = WriteBatch::default();
         let mut step = Step::default();
@@ -78,7 +79,7 @@ impl RocksStore {
                     step.merged += 1;
                 }
                 Some(Err(error)) => *damage = damage.take().or(Some(error)),
-                // Another call merged it since this one began.
+                // A load that is under way notes what is due before its files are there.
                 None => {}
             }
             due.next();

@@ -1,4 +1,7 @@
 //! Reads of keys: one short iteration over all that there is of each, or what is cached of it.
+//!
+//! All keys of a reader are read from one snapshot, which is as old as the reader: what is accepted while it reads on, and
+//! happens after its instant, is not in it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +12,7 @@ use asof_core::row::RowCorrupt;
 use asof_core::time::Timestamp;
 
 use super::RocksStore;
-use crate::key_cache::Cached;
+use crate::key_cache::{Cached, Taken};
 use crate::key_rows::KeyRows;
 use crate::keys::{self, Family, RowKey};
 use crate::tiles::{self, Layouts, Step};
@@ -21,7 +24,8 @@ impl RocksStore {
         set: &'a ReadSet,
         at: Timestamp,
     ) -> Result<Reader<'a>, StoreError> {
-        let changes = self.published.load(Ordering::Acquire);
+        let layouts = self.tiled.get();
+        let changes = layouts.changes;
         // One more than the number of changes, as 0 says that nothing was noted; then whether all serve.
         let noted = set.noted();
         let serving = if noted >> 1 == changes + 1 {
@@ -31,13 +35,15 @@ impl RocksStore {
             set.note((changes + 1) << 1 | u64::from(serving));
             serving
         };
-        let layouts = self.tiled.get();
         let tiled = set.sorted().iter().filter_map(|(view, generation, _)| {
-            let layout = layouts.get(&(*view, *generation))?;
+            let layout = layouts.get(*view, *generation)?;
             Some((*view, *generation, Arc::clone(layout), layout.at(at)))
         });
+        let taken = self.cache.before_snapshot();
         Ok(Reader {
             store: self,
+            taken,
+            snapshot: self.db.snapshot(),
             set,
             at,
             changes,
@@ -69,6 +75,9 @@ impl RocksStore {
 /// See [`OnlineStore::reader`](asof_core::online::OnlineStore::reader).
 pub(super) struct Reader<'a> {
     store: &'a RocksStore,
+    /// From before the snapshot.
+    taken: Taken,
+    snapshot: rocksdb::Snapshot<'a>,
     set: &'a ReadSet,
     at: Timestamp,
     changes: u64,
@@ -123,23 +132,23 @@ impl Reader<'_> {
             .store
             .cache
             .get(&self.start, self.changes)
-            .filter(|_| self.serving)?;
+            .filter(|cached| self.serving && cached.is_in(self.taken))?;
         let layouts = self.tiled.iter().map(|(_, _, layout, _)| &**layout);
         cached.rows.answers(self.at, layouts).then_some(cached)
     }
 
     /// Copies what there is of the key.
     ///
-    /// Each key has an iteration of its own, between two bounds: it never looks at what is another key's, and
-    /// never at an older state than a key before it was read in.
+    /// Each key has an iteration of its own, between two bounds: it never looks at what is another key's.
     fn fill(&self) -> Result<Arc<Cached>, StoreError> {
-        let Self { store, at, .. } = *self;
-        let taken = store.cache.before_snapshot();
+        let Self { store, at, taken, .. } = *self;
         let family = store.family(Family::Rows)?;
         let range = keys::range_of(self.start.clone());
-        let mut rows = store.db.raw_iterator_cf_opt(family, options::point_read(range));
-        // An iterator sees the store as it was when it was made, and rows are removed only after their
-        // generation is gone from the catalogue: what is live now is whole in it.
+        let mut rows = self
+            .snapshot
+            .raw_iterator_cf_opt(family, options::point_read(range));
+        // Rows are removed only after their generation is gone from the catalogue: what is live now is whole in the
+        // snapshot.
         if store.published.load(Ordering::Acquire) != self.changes {
             store.look_at(self.set)?;
         }
@@ -155,7 +164,7 @@ impl Reader<'_> {
                     rows.seek(behind);
                 }
                 RowKey::Tiles(cell, chunk) => {
-                    let layout = self.layouts.get(&(cell.view, cell.generation));
+                    let layout = self.layouts.get(cell.view, cell.generation);
                     match layout.map_or(Step::End, |layout| tiles::step(layout, at, chunk)) {
                         Step::Take => {
                             key_rows.push(&row_key, row);

@@ -56,6 +56,16 @@ impl Child {
             .find_map(|line| line.strip_prefix("acknowledged ")?.parse().ok())
     }
 
+    /// Kills it after so many acknowledgements, and returns the last one that it had sent by then.
+    pub(crate) fn kill_after(&mut self, acknowledgements: usize) -> Option<u64> {
+        let mut last = None;
+        for _ in 0..acknowledgements {
+            last = self.next_acknowledged().or(last);
+        }
+        self.kill();
+        std::iter::from_fn(|| self.next_acknowledged()).last().or(last)
+    }
+
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -133,14 +143,7 @@ fn acknowledged_loads_survive_kills() {
     for kill in 0..harness::cases(20) {
         let case = format!("kill {kill}, seed {seed}");
         let mut child = Child::run("kills::loads_until_it_is_killed", directory.path());
-        let mut acknowledged = total;
-        for _ in 0..random.random_range(1..40) {
-            acknowledged = child.next_acknowledged().unwrap_or(acknowledged);
-        }
-        child.kill();
-        acknowledged = std::iter::from_fn(|| child.next_acknowledged())
-            .last()
-            .unwrap_or(acknowledged);
+        let acknowledged = child.kill_after(random.random_range(1..40)).unwrap_or(total);
         let store = harness::open(directory.path()).unwrap();
         assert_eq!(store.recovery(), Recovery::Complete, "{case}");
         let slot = store.open_view(&address("a", "string", "v")).unwrap();
@@ -180,15 +183,9 @@ fn acknowledged_writes_survive_kills() {
         let mut child = Child::start(directory.path());
         let acknowledged = if kill < EARLY {
             std::thread::sleep(Duration::from_millis(random.random_range(0..60)));
-            child.kill();
-            std::iter::from_fn(|| child.next_acknowledged()).last()
+            child.kill_after(0)
         } else {
-            let mut last = child.next_acknowledged();
-            for _ in 0..random.random_range(0..400) {
-                last = child.next_acknowledged();
-            }
-            child.kill();
-            std::iter::from_fn(|| child.next_acknowledged()).last().or(last)
+            child.kill_after(random.random_range(1..=400))
         };
         total = acknowledged.unwrap_or(total);
         check(directory.path(), &mut total, &format!("kill {kill}, seed {seed}"));

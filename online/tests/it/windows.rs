@@ -5,10 +5,11 @@ use std::path::Path;
 
 use asof_core::aggregate::Function;
 use asof_core::aggregate::tiles::FoldedEvents;
+use asof_core::key::EntityKey;
 use asof_core::name::{ProjectName, SourceName};
 use asof_core::online::conformance::{address, key, order, row, schema, tiled, tiles};
 use asof_core::online::intake::{Entry, Intake, IntakeLog, IntakeRows, SourceAddress};
-use asof_core::online::{Generation, OnlineStore, ViewSlot};
+use asof_core::online::{Generation, OnlineReader, OnlineStore, ReadSet, ViewSlot};
 use asof_core::row::{StoredRow, fields_of};
 use asof_core::time::Timestamp;
 use asof_online::{Recovery, RocksStore};
@@ -79,6 +80,84 @@ fn what_is_cached_of_a_key_answers_for_its_own_instants() {
     }
     assert_eq!(counts(100 * HOUR)[2], (168, 168));
     assert_eq!(counts(5_000 * HOUR)[3], (401, 401));
+}
+
+#[test]
+fn a_reader_has_nothing_of_what_comes_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = harness::open(directory.path()).unwrap();
+    let (slot, generation) = generation(&store);
+    let keys = ["a", "b"].map(key);
+    let write = |n: i64| {
+        let at = n * SECOND;
+        let events = keys
+            .each_ref()
+            .map(|key| row(key, order(at, at, n.cast_unsigned()), n));
+        store
+            .write(slot, generation, Timestamp::from_micros(at), &events, None)
+            .unwrap();
+    };
+    let set = ReadSet::new(slot.entity, vec![(slot.view, generation)]);
+    let count = |reader: &mut dyn OnlineReader, key: &EntityKey| {
+        let outputs = tiles().outputs();
+        let mut found = None;
+        let read = reader.read(key.as_bytes(), &mut |_, answer| {
+            let windows = answer.windows.unwrap();
+            let fields = fields_of(&outputs, windows.body).unwrap();
+            let all = i64::from_le_bytes(fields[12].unwrap().try_into().unwrap());
+            found = Some((all, windows.latest.micros()));
+            Ok(())
+        });
+        read.unwrap();
+        found.unwrap()
+    };
+    write(1);
+    let at = |n: i64| Timestamp::from_micros(n * SECOND);
+    let mut first = store.reader(&set, at(1)).unwrap();
+    assert_eq!(count(&mut *first, &keys[0]), (1, SECOND));
+    write(2);
+    // What others have of it in the cache is not in the first one's snapshot, nor is what it has not read yet.
+    let mut second = store.reader(&set, at(2)).unwrap();
+    for key in &keys {
+        assert_eq!(count(&mut *second, key), (2, 2 * SECOND));
+        assert_eq!(count(&mut *first, key), (1, SECOND));
+        assert_eq!(count(&mut *second, key), (2, 2 * SECOND));
+    }
+}
+
+#[test]
+fn what_is_pending_comes_to_its_tiles_once_however_many_look_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = harness::open(directory.path()).unwrap();
+    let (slot, generation) = generation(&store);
+    let key = key("k");
+    for round in 0..10 {
+        // More than are merged in one step.
+        let first = round * 3_000 * SECOND;
+        let events: Vec<_> = (0..3_000_i64)
+            .map(|n| row(&key, order(first + n * SECOND, 0, n.cast_unsigned()), 1))
+            .collect();
+        let before = Timestamp::from_micros(first - 1);
+        store.write(slot, generation, before, &events, None).unwrap();
+        let now = Timestamp::from_micros(first + 3_000 * SECOND);
+        let merged: u64 = std::thread::scope(|scope| {
+            let merge = || store.apply_due(slot, generation, now).unwrap();
+            let callers: Vec<_> = (0..4).map(|_| scope.spawn(merge)).collect();
+            callers.into_iter().map(|caller| caller.join().unwrap()).sum()
+        });
+        assert_eq!(merged, 3_000);
+        let mut found = None;
+        let views = [(slot.view, generation)];
+        let read = store.read(slot.entity, &key, &views, now, &mut |_, answer| {
+            let fields = fields_of(&tiles().outputs(), answer.windows.unwrap().body)
+                .unwrap()
+                .clone();
+            found = fields[12].map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap()));
+            Ok(())
+        });
+        read.unwrap();
+        assert_eq!(found, Some((round + 1) * 3_000));
+    }
 }
 
 const KEYS: u64 = 7;
@@ -176,14 +255,7 @@ fn each_acknowledged_event_counts_once_after_kills() {
     for kill in 0..harness::cases(30) {
         let case = format!("kill {kill}, seed {seed}");
         let mut child = Child::run("windows::folds_until_it_is_killed", directory.path());
-        let mut acknowledged = total;
-        for _ in 0..random.random_range(1..60) {
-            acknowledged = child.next_acknowledged().unwrap_or(acknowledged);
-        }
-        child.kill();
-        acknowledged = std::iter::from_fn(|| child.next_acknowledged())
-            .last()
-            .unwrap_or(acknowledged);
+        let acknowledged = child.kill_after(random.random_range(1..60)).unwrap_or(total);
         let store = harness::open(directory.path()).unwrap();
         assert_eq!(store.recovery(), Recovery::Complete, "{case}");
         let (slot, generation) = generation(&store);

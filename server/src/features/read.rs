@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use asof_core::online::{Found, OnlineStore, StoreError};
+use asof_core::online::{Found, OnlineReader, OnlineStore, StoreError};
 use asof_core::row::{Packer, RowCorrupt};
 use asof_core::status::Verdict;
 use asof_core::time::{Clock, Timestamp};
@@ -132,8 +132,11 @@ impl<S: OnlineStore + ?Sized> Reading<'_, S> {
             event_times: vec![None; prepared.plan.reads.len() * rows],
             trouble: None,
         };
-        for group in &self.resolved.groups {
-            self.read_group(group, &mut gathered)?;
+        // All of them before a key is read: none has what is accepted while the others are.
+        let groups = self.resolved.groups.iter();
+        let readers = groups.map(|group| Ok((group, self.store.reader(&group.set, self.now)?)));
+        for (group, reader) in readers.collect::<Result<Vec<_>, StoreError>>()? {
+            self.read_group(group, reader, &mut gathered)?;
         }
         if let Some((read, trouble)) = gathered.trouble {
             return Err(self.miss(read, trouble));
@@ -148,9 +151,13 @@ impl<S: OnlineStore + ?Sized> Reading<'_, S> {
         })
     }
 
-    fn read_group(&self, group: &Group, gathered: &mut Gathered) -> Result<(), ServerError> {
+    fn read_group(
+        &self,
+        group: &Group,
+        mut reader: Box<dyn OnlineReader + '_>,
+        gathered: &mut Gathered,
+    ) -> Result<(), ServerError> {
         let columns = self.keys.of(&self.prepared.plan, &group.key_columns)?;
-        let mut reader = self.store.reader(&group.set, self.now)?;
         let mut key = Vec::new();
         for position in 0..self.keys.rows() {
             if self.interest.is_lost() {
