@@ -144,10 +144,11 @@ where
             store,
             watch,
             intake,
+            clock,
             wall,
             ..
         } = self;
-        let flushing = intake.keep_flushing(|| watch.current(), || wall.now());
+        let flushing = intake.keep_flushing(|| watch.current(), || wall.now(), || clock.now());
         let served = tokio::select! {
             served = serving => served,
             () = keep_dropping(store, watch) => T::default(),

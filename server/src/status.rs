@@ -112,7 +112,7 @@ fn view_status(
         current: state
             .serving
             .as_ref()
-            .is_some_and(|serving| serving.shape.serves(&shape)),
+            .is_some_and(|serving| serving.shape.takes(&shape)),
         rows: counts.map(|counts| counts.keys),
         expired_rows: counts.map(|counts| counts.earlier),
         pending_rows: counts.map(|counts| counts.pending),

@@ -8,6 +8,7 @@ use asof_core::definition::Definitions;
 use asof_core::online::OnlineStore;
 use asof_core::registry::{RegistryError, RegistryStore, Version};
 use asof_core::time::Timestamp;
+use asof_offline::RowReader;
 use asof_proto::v1;
 use asof_proto::v1::registry_service_server::RegistryService;
 use asof_registry::{ApplyError, Authored, AuthoredFile, FrozenColumn, Object, ObjectKind, Plan};
@@ -110,7 +111,9 @@ where
     }
 }
 
-impl<S, R: RegistryStore, J> App<S, R, J> {
+impl<S: OnlineStore + 'static, R: RegistryStore, J> App<S, R, J> {
+    /// The plan of files. Sources that can be read are looked at as well: what does not fit them is told here, and of the
+    /// others when they are read.
     async fn plan(&self, files: Vec<v1::DefinitionFile>) -> Result<Plan, ServerError> {
         let files: Vec<AuthoredFile> = files
             .into_iter()
@@ -122,7 +125,18 @@ impl<S, R: RegistryStore, J> App<S, R, J> {
         let authored = Authored::parse(&self.config, &files)?;
         let current = self.watch.refresh().await?;
         let applied = (current.number > 0).then_some(&*current);
-        Ok(asof_registry::plan(applied, authored)?)
+        let plan = asof_registry::plan(applied, authored)?;
+        let definitions = plan.definitions();
+        for bound in definitions
+            .views
+            .keys()
+            .filter_map(|name| definitions.bound_view(name.as_str()))
+        {
+            if let Ok(snapshot) = self.intake.engine().snapshot(&bound).await {
+                RowReader::bind(&bound, &snapshot)?;
+            }
+        }
+        Ok(plan)
     }
 
     async fn apply(&self, request: v1::ApplyRequest) -> Result<v1::ApplyResponse, ServerError> {

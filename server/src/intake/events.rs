@@ -73,17 +73,17 @@ impl<S: OnlineStore + 'static> Inner<S> {
         reader: &Arc<Reader>,
         numbers: &mut Numbers,
         at: Timestamp,
-    ) -> Result<(), IntakeError> {
+    ) -> Result<bool, IntakeError> {
         let (Some(event_id), Some(view)) = (reader.reader.event_id(), reader.views.first()) else {
             numbers.index = None;
-            return Ok(());
+            return Ok(false);
         };
         if numbers
             .index
             .as_ref()
             .is_some_and(|index| Arc::ptr_eq(&index.reader, reader))
         {
-            return Ok(());
+            return Ok(false);
         }
         // What others accepted, and what came before the source had ids, is read from the table.
         self.flush_lane(lane, &reader.source, at).await?;
@@ -118,7 +118,7 @@ impl<S: OnlineStore + 'static> Inner<S> {
             reader: Arc::clone(reader),
             covers,
         });
-        Ok(())
+        Ok(true)
     }
 
     /// Keeps those rows of a group from the views that repeat an event, of an earlier row or among themselves; returns

@@ -48,10 +48,16 @@ impl<S: OnlineStore + 'static> Inner<S> {
         };
         let rows = waiting.iter().map(|waiting| waiting.rows.len() as u64).sum();
         let ready = async {
-            self.number(lane, &mut numbers, &reader, rows).await?;
             let at = waiting.iter().map(|waiting| waiting.at).max();
             let at = at.unwrap_or(Timestamp::EPOCH);
-            self.index_events(lane, &reader, &mut numbers, at).await
+            loop {
+                self.number(lane, &mut numbers, &reader, rows).await?;
+                // While ids were read, others may have accepted rows behind our seqs whose ids come first in the index,
+                // and last in the table: then there are other seqs.
+                if !self.index_events(lane, &reader, &mut numbers, at).await? {
+                    return Ok(());
+                }
+            }
         };
         if let Err(error) = ready.await {
             return refuse(waiting.into_iter().map(|waiting| waiting.answer), &error);
