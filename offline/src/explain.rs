@@ -244,7 +244,10 @@ impl ViewExplanation {
             order: head.order,
             place: Place::of(head.order.seq, &found.snapshot),
             deleted: head.deleted,
-            standing: Standing::in_windows(row, head.order, &asked, &windows),
+            standing: Standing::in_windows(row, head.order, &asked, &windows, |input| {
+                let values = found.features.get(input);
+                values.is_some_and(|values| !values.is_null(row.values))
+            }),
         });
         Ok(Self {
             read: read.clone(),

@@ -24,8 +24,10 @@ pub enum Standing {
     NotKnown(Span),
     /// Rule 1: it happened only so long after the instant.
     NotYet(Span),
-    /// An event that the windows of so many features of a view of aggregates cover.
+    /// An event that counts for so many features of a view of aggregates.
     Counts(usize),
+    /// An event that windows cover, and that has no value for any of them.
+    NoValue,
     /// An event from before every window.
     Before,
     /// A row that says that there is nothing any more is no event.
@@ -66,25 +68,33 @@ impl Standing {
         }
     }
 
-    /// The same in the windows of a view of aggregates.
+    /// The same in the windows of a view of aggregates; `has_value` tells of an input whether the row has a value of it.
     pub(super) fn in_windows(
         row: &HistoryRow<usize>,
         order: RowOrder,
         asked: &Asked<'_>,
         windows: &[ExplainedWindow],
+        has_value: impl Fn(usize) -> bool,
     ) -> Self {
-        let covered = |as_corrected| {
-            let covers = |window: &&ExplainedWindow| {
+        let covering = |as_corrected| {
+            let covers = move |window: &&ExplainedWindow| {
                 !in_window(from_ref(row), asked.key, asked.at, window.window, as_corrected).is_empty()
             };
-            windows.iter().filter(covers).count()
+            windows.iter().filter(covers)
         };
+        let covered = |as_corrected| covering(as_corrected).count();
         match (covered(asked.as_corrected), covered(true)) {
             _ if row.deleted => Self::NoEvent,
             (0, 0) if order.event_time > asked.at => Self::NotYet(Span::between(order.event_time, asked.at)),
             (0, 0) => Self::Before,
             (0, _) => Self::NotKnown(Span::between(order.created_time, asked.at)),
-            (windows, _) => Self::Counts(windows),
+            (_, _) => match covering(asked.as_corrected)
+                .filter(|window| has_value(window.input))
+                .count()
+            {
+                0 => Self::NoValue,
+                features => Self::Counts(features),
+            },
         }
     }
 
@@ -94,7 +104,7 @@ impl Standing {
             Self::NotYet(_) => 1,
             Self::NotKnown(_) => 2,
             Self::Wins | Self::Loses(_) => 3,
-            Self::Counts(_) | Self::Before | Self::NoEvent => WINDOWS,
+            Self::Counts(_) | Self::NoValue | Self::Before | Self::NoEvent => WINDOWS,
         }
     }
 
@@ -106,6 +116,7 @@ impl Standing {
             Self::NotKnown(_) => "not_known",
             Self::NotYet(_) => "not_yet",
             Self::Counts(_) => "counts",
+            Self::NoValue => "no_value",
             Self::Before => "before",
             Self::NoEvent => "no_event",
         }
@@ -137,6 +148,7 @@ impl fmt::Display for Standing {
             Self::NotYet(by) => write!(f, "left out: happened only {by} later"),
             Self::Counts(1) => return f.write_str("counts for 1 feature"),
             Self::Counts(features) => return write!(f, "counts for {features} features"),
+            Self::NoValue => return f.write_str("left out: its value is null, or where is not true"),
             Self::Before => return f.write_str("left out: from before every window"),
             Self::NoEvent => return f.write_str("left out: marked as deleted, which is no event"),
         }?;

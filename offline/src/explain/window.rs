@@ -21,11 +21,13 @@ pub struct ExplainedWindow {
     pub window: Window,
     /// The instant after which it does, where it has one.
     pub after: Option<Timestamp>,
-    /// How many events count.
+    /// Which of the stored columns the feature is computed of.
+    pub input: usize,
+    /// How many events it covers.
     pub events: u64,
-    /// How many of them have a value: the input is not null, and the filter is true.
+    /// How many of them count: the input is not null, and the filter is true.
     pub values: u64,
-    /// How many events more it covers, which rule 2 leaves out.
+    /// How many more would count, which rule 2 leaves out.
     pub left_out: u64,
     /// The feature, as an array of one value.
     pub value: ArrayRef,
@@ -69,13 +71,18 @@ impl Asked<'_> {
         let (input, state) = aggregates.states().get(feature.state).ok_or_else(lost)?;
         let values = inputs.get(*input).ok_or_else(lost)?;
         let mut partial = state.init();
-        let (mut count, mut bytes) = (0, Vec::new());
-        for (order, row) in &counting {
-            if !values.is_null(row.values) {
-                partial.add(values.get(*state, row.values, &mut bytes), *order);
-                count += 1;
-            }
+        let mut bytes = Vec::new();
+        let has_value = |row: &HistoryRow<usize>| !values.is_null(row.values);
+        for (order, row) in counting.iter().filter(|(_, row)| has_value(row)) {
+            partial.add(values.get(*state, row.values, &mut bytes), *order);
         }
+        let with_value = |as_corrected| {
+            covered(as_corrected)
+                .iter()
+                .filter(|(_, row)| has_value(row))
+                .count() as u64
+        };
+        let count = with_value(self.as_corrected);
         let mut column = ColumnBuilder::new(&feature.aggregation.output());
         let mut bytes = Vec::new();
         let is_whole = self.key.iter().all(Option::is_some);
@@ -91,9 +98,10 @@ impl Asked<'_> {
         Ok(ExplainedWindow {
             window: feature.window,
             after: feature.window.after(self.at),
+            input: *input,
             events: counting.len() as u64,
             values: count,
-            left_out: (covered(true).len() - counting.len()) as u64,
+            left_out: with_value(true) - count,
             value: column.finish().map_err(internal)?,
         })
     }

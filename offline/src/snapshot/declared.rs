@@ -130,22 +130,39 @@ impl Declared {
 
 /// The columns that are values of a view as they are, with their types.
 fn values(view: &View) -> Vec<(&str, DataType)> {
-    let Some(aggregates) = view.aggregates() else {
-        let features = view.features().iter();
-        return features
-            .map(|feature| (feature.source_column(), feature.data_type.clone()))
-            .collect();
-    };
-    let columns = aggregates.inputs().iter().filter_map(|input| match &input.of {
-        Some(InputText::Column(column)) if !input.is_counted => {
-            Some((column.as_str(), input.data_type.clone()))
+    let mut columns: Vec<_> = match view.aggregates() {
+        None => {
+            let features = view.features().iter();
+            features
+                .map(|feature| (feature.source_column(), feature.data_type.clone()))
+                .collect()
         }
-        _ => None,
-    });
-    let mut columns: Vec<_> = columns.collect();
-    // A decimal can be read as the nearest float64 as well, but not the other way round.
-    columns.sort_by_key(|(_, data_type)| !matches!(data_type, DataType::Decimal { .. }));
+        Some(aggregates) => {
+            let columns = aggregates.inputs().iter();
+            let columns = columns.filter_map(|input| match &input.of {
+                Some(InputText::Column(column)) if !input.is_counted => {
+                    Some((column.as_str(), input.data_type.clone()))
+                }
+                _ => None,
+            });
+            columns.collect()
+        }
+    };
+    columns.sort_by_key(|(_, data_type)| losses(data_type));
     columns
+}
+
+/// Of a column with several types the one comes first that loses least of the text: the others are taken from it, or
+/// refused where it does not have them.
+fn losses(data_type: &DataType) -> u8 {
+    match data_type {
+        DataType::String => 0,
+        DataType::Decimal { .. } => 1,
+        DataType::Int64 => 2,
+        DataType::Int32 => 3,
+        DataType::Float64 => 4,
+        _ => 5,
+    }
 }
 
 fn is_time(source: &Source, name: &str) -> bool {

@@ -164,7 +164,9 @@ fn check_rows(explained: &ViewExplanation, history: &History, key: &Key, at: Tim
                 false
             }
             Standing::Wins => true,
-            Standing::Counts(_) | Standing::Before | Standing::NoEvent => panic!("a view of features"),
+            Standing::Counts(_) | Standing::NoValue | Standing::Before | Standing::NoEvent => {
+                panic!("a view of features")
+            }
         };
         assert_eq!(said, explained.winner == Some(number));
     }

@@ -308,6 +308,39 @@ const HALF: &str = "source s: s.parquet: column \"(amount / 2.0)\" has a value t
 
 /// A CSV file has the types of the plain inputs; a decimal is summed exactly, and its mean is the nearest float64.
 #[tokio::test]
+async fn of_two_types_of_a_csv_column_neither_loses_what_the_other_has() {
+    let found = async |aggregates: Vec<Aggregate>| {
+        let mut project = Project::new();
+        let text = "k,at,q\n1,1970-01-01T00:00:00Z,9007199254740993\n1,1970-01-01T00:00:01Z,5\n";
+        std::fs::write(project.path("s.csv"), text).unwrap();
+        project
+            .entity("thing", &[("k", "int64")])
+            .source(in_place("s", "s.csv"))
+            .aggregates("w", "thing", "s", None, aggregates);
+        let (plan, out) = (project.plan(&["w:*"]), project.path("grid.parquet"));
+        let grid = Rows::Grid(Grid::at(Timestamp::from_micros(MINUTE)));
+        extract_rows(&project.engine(), &plan, grid, &out, &again())
+            .await
+            .map(|_| read(&out))
+    };
+    let of = |data_type, function| aggregate(Some(("q", data_type)), &[function], &["all"]);
+    let (float, int) = (of("float64", Function::Min), of("int64", Function::Max));
+    // Whichever comes first.
+    for both in [[&float, &int], [&int, &float]] {
+        let error = found(both.map(Clone::clone).to_vec())
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("column \"q\" has a value that is not exactly float64"),
+            "{error}"
+        );
+    }
+    let alone = found(vec![int]).await.unwrap();
+    assert_eq!(counts(&alone, "w__q_max_all"), [9_007_199_254_740_993]);
+}
+
+#[tokio::test]
 async fn csv_files_and_decimals() {
     let mut project = Project::new();
     let rows = batch(vec![

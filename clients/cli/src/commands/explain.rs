@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use asof_core::definition::Feature;
 use asof_core::key::EntityKey;
 use asof_core::service::ReadPlan;
 use asof_core::time::Timestamp;
@@ -189,14 +190,21 @@ fn print(view: &ViewExplanation, values: &Shown, given: &BTreeMap<String, String
     }
 }
 
-/// What each row has a value of: features, or inputs of aggregates.
-fn stored_names(view: &ViewExplanation) -> impl Iterator<Item = &str> + Clone {
-    let of_inputs = !view.windows.is_empty();
+/// What each row has a value of: features, or inputs of aggregates, with their types where only these tell them apart.
+fn stored_names(view: &ViewExplanation) -> Vec<String> {
+    let name = |stored: &Feature| match view.windows.is_empty() {
+        true => stored.name.to_string(),
+        false => stored.source_column().to_owned(),
+    };
     let stored = view.stored.iter();
-    stored.map(move |stored| match of_inputs {
-        true => stored.source_column(),
-        false => stored.name.as_str(),
-    })
+    let unique = |stored: &Feature| {
+        let own = name(stored);
+        match view.stored.iter().filter(|other| name(other) == own).count() {
+            1 => own,
+            _ => format!("{own} as {}", stored.data_type),
+        }
+    };
+    stored.map(unique).collect()
 }
 
 /// The rows in the total order, the greatest last.
@@ -208,7 +216,8 @@ fn print_rows(view: &ViewExplanation, values: &[Vec<Value>], all: bool) {
     let has_deleted = view.read.bound.source.deleted.is_some();
     let mut headings = vec!["event time", "created time", "place"];
     headings.extend(has_deleted.then_some("deleted"));
-    headings.extend(stored_names(view));
+    let names = stored_names(view);
+    headings.extend(names.iter().map(String::as_str));
     headings.push("by the contract");
     let line = |(number, row): (usize, &ExplainedRow)| {
         let mut cells = vec![
@@ -242,6 +251,7 @@ fn print_windows(view: &ViewExplanation, values: &Shown) {
             feature,
             covered(view, window),
             output::count(window.events),
+            output::count(window.values),
             output::count(window.left_out),
             cell(value),
             status,
@@ -252,6 +262,7 @@ fn print_windows(view: &ViewExplanation, values: &Shown) {
             "feature",
             "covers",
             "events",
+            "that count",
             "left out (rule 2)",
             "value",
             "status",
@@ -330,9 +341,9 @@ fn view_json(view: &ViewExplanation, values: &Shown, given: &BTreeMap<String, St
     let names = stored_names(view);
     let rows = view.rows.iter().enumerate().map(|(number, row)| {
         let features = names
-            .clone()
+            .iter()
             .zip(&values.rows)
-            .map(|(name, values)| (name.to_owned(), values.get(number).cloned().unwrap_or_default()));
+            .map(|(name, values)| (name.clone(), values.get(number).cloned().unwrap_or_default()));
         row_json(row, features.collect())
     });
     let key = key_columns(view, given).map(|(key, _, value)| (key.to_owned(), json!(value)));

@@ -311,3 +311,31 @@ fn what_get_refuses_is_refused_in_the_same_words() {
         "`asof explain` works on the project's directory, not yet through a server: run it there, without --server",
     );
 }
+
+#[test]
+fn windows_show_what_they_cover_and_what_counts() {
+    let project = moods();
+    let text = project.read("features/orders.toml");
+    project.write(
+        "features/orders.toml",
+        &format!(
+            "{text}\n[[view]]\nname = \"lately\"\nentity = \"person\"\nsource = \"moods\"\nhop = \"1h\"\n\
+             [[view.aggregate]]\ninput = \"score\"\nfunction = \"sum\"\nwindows = [\"1d\", \"all\"]\n\
+             where = \"score > 0.3\"\n\
+             [[view.aggregate]]\ninput = \"score\"\nfunction = \"count\"\nwindows = [\"1d\"]\n"
+        ),
+    );
+    project.done(&["apply", "--yes"]);
+    let arguments = |feature| {
+        let at = ["--key", "who=a", "--at", "2026-01-03T09:00:00Z"];
+        [&["explain", "--feature", feature][..], &at].concat()
+    };
+    let told = project.done(&arguments("lately:score_sum_all")).stdout;
+    assert_eq!(told, "");
+    let told = project
+        .done(&[&arguments("lately:*")[..], &["--json"]].concat())
+        .json();
+    let view = &told["views"][0];
+    let names: Vec<&String> = view["rows"][0]["features"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["score is not null", "score where score > 0.3"]);
+}

@@ -105,6 +105,44 @@ fn single_features_are_made_again_too() {
 }
 
 #[test]
+fn windows_are_made_again_too() {
+    let project = Project::applied();
+    let orders = project.read("features/orders.toml");
+    let spent = |window: &str| {
+        format!(
+            "{orders}\n[[view]]\nname = \"spent\"\nentity = \"customer\"\nsource = \"orders\"\n\
+             [[view.aggregate]]\ninput = \"amount\"\nfunction = \"mean\"\nwindows = [\"{window}\", \"all\"]\n"
+        )
+    };
+    project.write("features/orders.toml", &spent("30d"));
+    project.done(&["apply", "--yes"]);
+    let extract = [
+        "extract",
+        "--features",
+        "spent:amount_mean_30d,spent:amount_mean_all",
+    ];
+    let spine = ["--spine", "spine.csv", "--status", "--out", "w.csv"];
+    project.done(&[&extract[..], &spine[..]].concat());
+    assert!(project.read("w.csv").lines().nth(1).unwrap().contains("PRESENT"));
+    // By the windows of its time.
+    project.write("features/orders.toml", &spent("1d"));
+    project.done(&["apply", "--yes", "--allow-breaking"]);
+    project.done(&["replay", "w.csv.manifest.json", "--out", "again.csv"]);
+    assert_eq!(project.read("again.csv"), project.read("w.csv"));
+    project.write(
+        "data/orders.csv",
+        &format!("{}\n", project.read("data/orders.csv")),
+    );
+    let ran = project.asof(&["replay", "w.csv.manifest.json", "--out", "third.csv"]);
+    assert_eq!(ran.code, 4);
+    assert!(
+        ran.stderr.contains("data/orders.csv was changed"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
 fn what_stands_in_the_way_is_named() {
     let project = trained();
     project.write("spine.csv", "customer_id,event_timestamp,reordered\n");
