@@ -63,6 +63,13 @@ def test_the_toml_of_objects_is_what_the_registry_writes(flights: Path) -> None:
         assert not store.plan(objects).has_changes
 
 
+def test_quantiles_of_any_size_are_toml() -> None:
+    quantiles = [1e-22, 1e20, 1e-5, 1]
+    aggregate = asof.Aggregate("approx_quantile", ["1h"], "x", quantiles=quantiles)
+    text = asof.View("v", "e", "s", aggregates=[aggregate]).to_toml()
+    assert tomllib.loads(text)["view"][0]["aggregate"][0]["quantiles"] == quantiles
+
+
 def test_every_field_of_an_aggregate_is_what_the_registry_writes(store: asof.Store) -> None:
     windows = asof.View(
         "card_payments",
@@ -165,7 +172,7 @@ def test_objects_are_checked_when_they_are_made() -> None:
         (lambda: asof.Source("s", "at", tags=["x"]), "tags is list"),  # type: ignore[arg-type]
         (lambda: asof.Entity(3, {}), "Entity: name is int"),  # type: ignore[arg-type]
         (lambda: asof.Aggregate("mean", "1h", "x"), "Aggregate: windows is str, expected a list"),
-        (lambda: asof.Aggregate("mean", [3600], "x"), r"windows\[0\] is int, expected a str or a timedelta"),  # type: ignore[list-item]
+        (lambda: asof.Aggregate("mean", [3600], "x"), r"windows\[0\] is int, expected a string or a timedelta"),  # type: ignore[list-item]
         (lambda: asof.Aggregate("last_n", ["1h"], "x", n="3"), "n is str, expected an int"),  # type: ignore[arg-type]
         (lambda: asof.Aggregate("last_n", ["1h"], "x", n=True), "n is bool, expected an int"),
         (lambda: asof.Aggregate("approx_quantile", ["1h"], "x", quantiles=0.5), "quantiles is float, expected a list"),  # type: ignore[arg-type]

@@ -64,6 +64,29 @@ def test_windows_move_with_what_is_pushed(store: asof.Store, shop: Path) -> None
     assert features.to_dicts() == [{"card": 1, **expected}]
 
 
+def test_windows_serve_what_an_extract_gives(store: asof.Store, shop: Path) -> None:
+    functions = ("count", "sum", "min", "stddev")
+    aggregates = [asof.Aggregate(function, ["1h", "1d", "all"], "amount") for function in functions]
+    store.apply([shop, asof.View("spent", "card", "payments", owner="ops@example.com", aggregates=aggregates)])
+    at = now()
+    ago = [(card, minutes) for card in range(4) for minutes in (1, 59 * card, 700 * card + 3)]
+    store.push("payments", [payment(card, at - dt.timedelta(minutes=m), m / 3, "here") for card, m in ago[:7]])
+    store.materialize("spent").wait()
+    store.push("payments", [payment(card, at - dt.timedelta(minutes=m), m / 3, "here") for card, m in ago[7:]])
+    # The last one was never seen.
+    keys = [{"card": card} for card in (0, 1, 2, 3, 99)]
+    served = store.get_features(features=["spent:*"], keys=keys)
+    spine = [{**key, "event_timestamp": served.as_of} for key in keys]
+    extracted = store.extract(features=["spent:*"], spine=spine).to_dicts()
+    for row in extracted:
+        del row["event_timestamp"]
+    assert served.to_dicts() == extracted
+    never = extracted[-1]
+    assert (never["spent__amount_count_all"], never["spent__amount_sum_all"]) == (0, None)
+    assert served.status("spent:amount_count_1h")[-1] == "PRESENT"
+    assert served.status("spent:amount_sum_1h")[-1] == "NULL"
+
+
 def test_keys_that_do_not_fit_are_named(store: asof.Store) -> None:
     store.push("payments", [payment(1, now())])
     wrong = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import numbers
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,6 +67,15 @@ def _check_texts(of: object, *fields: str, optional: Sequence[str] = ()) -> None
             raise _wrong(of, name, value, "a string")
 
 
+_NOUNS: dict[type, str] = {
+    int: "an int",
+    numbers.Integral: "an int",
+    numbers.Real: "a number",
+    str: "a string",
+    dt.timedelta: "a timedelta",
+}
+
+
 def _list(of: object, field: str, types: tuple[type, ...], expected: str) -> tuple[Any, ...]:
     """The values of a field, each of one of some types."""
     values = getattr(of, field)
@@ -74,15 +84,15 @@ def _list(of: object, field: str, types: tuple[type, ...], expected: str) -> tup
     values = tuple(values)
     for place, value in enumerate(values):
         if isinstance(value, bool) or not isinstance(value, types):
-            names = " or a ".join(type.__name__ for type in types)
-            raise _wrong(of, f"{field}[{place}]", value, f"a {names}")
+            names = " or ".join(_NOUNS.get(type, f"a {type.__name__}") for type in types)
+            raise _wrong(of, f"{field}[{place}]", value, names)
     return values
 
 
 def _decimal(value: float) -> str:
-    """A number as a file writes it, without an exponent."""
-    text = repr(value)
-    return f"{value:.20f}".rstrip("0") if "e" in text else text
+    """A number as a file writes it, without an exponent where it is a small share of one."""
+    text = repr(int(value) if isinstance(value, numbers.Integral) else float(value))
+    return f"{value:.20f}".rstrip("0") if "e-" in text and value > 1e-16 else text
 
 
 def _check_mapping(of: object, field: str, *, optional: bool = False) -> None:
@@ -258,10 +268,12 @@ class Aggregate:
         windows = _list(self, "windows", (str, dt.timedelta), 'a list such as ["1h", "7d", "all"]')
         windows = tuple(_duration(window) if isinstance(window, dt.timedelta) else window for window in windows)
         object.__setattr__(self, "windows", windows)
-        if self.n is not None and (isinstance(self.n, bool) or not isinstance(self.n, int)):
-            raise _wrong(self, "n", self.n, "an int")
+        if self.n is not None:
+            if isinstance(self.n, bool) or not isinstance(self.n, numbers.Integral):
+                raise _wrong(self, "n", self.n, "an int")
+            object.__setattr__(self, "n", int(self.n))
         if self.quantiles is not None:
-            quantiles = _list(self, "quantiles", (float, int), "a list such as [0.5, 0.95]")
+            quantiles = _list(self, "quantiles", (numbers.Real,), "a list such as [0.5, 0.95]")
             object.__setattr__(self, "quantiles", quantiles)
 
     def _block(self) -> str:

@@ -200,7 +200,7 @@ class Store:
         return Definitions.of_native(self._native.search(query))
 
     def history(self) -> list[Version]:
-        """The versions of the registry, the newest first."""
+        """The versions of the registry, the oldest first."""
         return Version.all_of_native(self._native.history())
 
     def _definition(self, kind: str, name: str) -> Definition:

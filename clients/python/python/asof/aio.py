@@ -153,7 +153,7 @@ class Store:
         return Definitions.of_native(await self._native.search(query))
 
     async def history(self) -> list[Version]:
-        """The versions of the registry, the newest first."""
+        """The versions of the registry, the oldest first."""
         return Version.all_of_native(await self._native.history())
 
     async def _definition(self, kind: str, name: str) -> Definition:
