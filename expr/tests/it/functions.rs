@@ -112,3 +112,17 @@ fn none_is_left_out() {
     let listed: Vec<&str> = functions().iter().map(|(name, _)| *name).collect();
     assert_eq!(tried, listed);
 }
+
+#[test]
+fn the_documentation_lists_every_function_as_it_is() {
+    let page = std::fs::read_to_string("../docs/expressions.md").unwrap();
+    let (_, listed) = page.split_once("## Functions\n\n").unwrap();
+    let expected: String = functions()
+        .iter()
+        .map(|(_, described)| {
+            let (form, what) = described.split_once(": ").unwrap();
+            format!("- `{form}`: {what}\n")
+        })
+        .collect();
+    assert_eq!(listed, expected);
+}
