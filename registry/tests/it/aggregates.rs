@@ -210,24 +210,24 @@ fn names_inputs_and_conditions() {
     );
     check_one(
         "input = \"amout\"\ntype = \"int64\"\nfunction = \"sum\"\nwindows = [\"1h\"]",
-        "13:1: source \"clicks\" has no column \"amout\" for the input; did you mean \"amount\"?",
+        "14:9: source \"clicks\" has no column \"amout\" for the input; did you mean \"amount\"?",
     );
     check_one(
         "input = \"amount\"\ntype = \"float32\"\nfunction = \"sum\"\nwindows = [\"1h\"]",
-        "13:1: the input is \"float32\", and column \"amount\" of source \"clicks\" is \"int64\"; expected one type",
+        "14:9: the input is \"float32\", and column \"amount\" of source \"clicks\" is \"int64\"; expected one type",
     );
     check_one(
         "input = \"amout\"\nfunction = \"count\"\nwindows = [\"1h\"]",
-        "13:1: source \"clicks\" has no column \"amout\"; did you mean \"amount\"?",
+        "14:9: source \"clicks\" has no column \"amout\"; did you mean \"amount\"?",
     );
     check_one(
         "expression = \"amout + 1\"\nname = \"x\"\nfunction = \"sum\"\nwindows = [\"1h\"]",
-        "13:1: the expression does not fit source \"clicks\": there is no column `amout`, did you mean `amount`?; there are: \
+        "14:14: the expression does not fit source \"clicks\": there is no column `amout`, did you mean `amount`?; there are: \
          user_id, at, amount, note",
     );
     check_one(
         "function = \"count\"\nwindows = [\"1h\"]\nwhere = \"amount + 1\"",
-        "13:1: the condition does not fit source \"clicks\": `where` needs a condition, not int64: compare it with something",
+        "16:9: the condition does not fit source \"clicks\": `where` needs a condition, not int64: compare it with something",
     );
     check_one(
         "function = \"count\"\nwindows = [\"1h\"]\nwhere = \"exec('rm')\"",
@@ -262,7 +262,7 @@ fn what_is_wrong_in_one_aggregate_hides_nothing_in_another() {
              windows = [\"1h\"]"
         ),
         "15:12: \"0s\" is not a window; a duration must be greater than zero; or \"all\"\n\
-         16:1: source \"clicks\" has no column \"amout\" for the input; did you mean \"amount\"?",
+         17:9: source \"clicks\" has no column \"amout\" for the input; did you mean \"amount\"?",
     );
 }
 
@@ -287,7 +287,7 @@ fn a_view_has_so_many_features_at_most() {
 fn a_view_has_so_many_different_aggregates_at_most() {
     let several = |count: usize| {
         let lists = (1..=count).map(|n| {
-            format!("{HEAD}name = \"last_{n}_\"\ninput = \"note\"\ntype = \"string\"\nfunction = \"last_n\"\nn = {n}\nwindows = [\"1h\", \"1d\"]\n")
+            format!("{HEAD}name = \"last{n}\"\ninput = \"note\"\ntype = \"string\"\nfunction = \"last_n\"\nn = {n}\nwindows = [\"1h\", \"1d\"]\n")
         });
         lists.collect::<String>()
     };
