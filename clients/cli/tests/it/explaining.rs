@@ -331,7 +331,28 @@ fn windows_show_what_they_cover_and_what_counts() {
         [&["explain", "--feature", feature][..], &at].concat()
     };
     let told = project.done(&arguments("lately:score_sum_all")).stdout;
-    assert_eq!(told, "");
+    assert_eq!(
+        told,
+        "\
+view lately at 2026-01-03T09:00:00Z: who = a
+source moods: data/moods.csv
+rows of this key: 5 of 6
+rows skipped: their key or event time is null: 1
+
+event time            created time          place                 deleted  score where score > 0.3  by the contract
+2026-01-01T09:00:00Z  2026-01-01T09:00:00Z  data/moods.csv row 0  false    0.5                      counts for 1 feature
+2026-01-02T09:00:00Z  2026-01-02T10:00:00Z  data/moods.csv row 2  false                             left out: its value is null, or where is not true
+2026-01-02T09:00:00Z  2026-01-02T10:00:00Z  data/moods.csv row 4  false    0.75                     counts for 1 feature
+2026-01-02T09:00:00Z  2026-01-04T08:00:00Z  data/moods.csv row 1  false                             left out: known only 23h later (rule 2)
+2026-01-05T09:00:00Z  2026-01-05T09:00:00Z  data/moods.csv row 5  true                              left out: marked as deleted, which is no event
+
+no row wins: events count as long as a window covers them
+every feature is computed of the events that its window covers, as known at the instant
+
+feature                covers                          events  that count  left out (rule 2)  value  status
+lately__score_sum_all  all until 2026-01-03T09:00:00Z  3       2           0                  1.25   PRESENT
+"
+    );
     let told = project
         .done(&[&arguments("lately:*")[..], &["--json"]].concat())
         .json();
