@@ -144,11 +144,10 @@ where
             store,
             watch,
             intake,
-            clock,
             wall,
             ..
         } = self;
-        let flushing = intake.keep_flushing(|| watch.current(), || wall.now(), || clock.now());
+        let flushing = intake.keep_flushing(|| watch.current(), || wall.now());
         let served = tokio::select! {
             served = serving => served,
             () = keep_dropping(store, watch) => T::default(),

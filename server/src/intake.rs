@@ -101,8 +101,6 @@ struct Inner<S> {
     limits: IntakeLimits,
     room: Arc<Semaphore>,
     lanes: Mutex<HashMap<SourceName, Arc<Lane>>>,
-    /// Held alone by whoever folds what fell due, and shared by runs, which count what they wrote.
-    folding: tokio::sync::RwLock<()>,
 }
 
 /// What there is of one source.
@@ -168,7 +166,6 @@ impl<S: OnlineStore + 'static> Intake<S> {
                 room: Arc::new(Semaphore::new(units(limits.under_way))),
                 limits,
                 lanes: Mutex::new(HashMap::new()),
-                folding: tokio::sync::RwLock::new(()),
             }),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use asof_core::definition::{Definitions, Location, Source};
 use asof_core::name::SourceName;
-use asof_core::online::{OnlineStore, StoreError};
+use asof_core::online::OnlineStore;
 use asof_core::registry::Version;
 use asof_core::time::Timestamp;
 
@@ -19,8 +19,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const STEP: usize = 32 << 20;
 /// How long answers are remembered, in microseconds: 7 days.
 const REMEMBERED: i64 = 7 * 24 * 3_600 * 1_000_000;
-/// How many intervals there are between two times at which what fell due is folded.
-const FOLDING: u32 = 5;
 /// How many intervals there are between two times at which answers are forgotten: an hour.
 const FORGETTING: u32 = 3_600;
 
@@ -61,13 +59,11 @@ impl<S: OnlineStore + 'static> Intake<S> {
         result
     }
 
-    /// Flushes again and again, folds what fell due by `read_at`, the clock that reads go by, and forgets what was answered
-    /// long ago, until it is dropped.
+    /// Flushes again and again, and forgets what was answered long ago, until it is dropped.
     pub async fn keep_flushing(
         &self,
         version: impl Fn() -> Arc<Version> + Send + Sync,
         now: impl Fn() -> Timestamp + Send + Sync,
-        read_at: impl Fn() -> Timestamp + Send + Sync,
     ) {
         let mut failing = BTreeSet::new();
         for tick in 0_u32.. {
@@ -86,40 +82,8 @@ impl<S: OnlineStore + 'static> Intake<S> {
                     }
                 }
             }
-            if tick % FOLDING == 0
-                && let Err(error) = self.fold_due(read_at()).await
-                && failing.insert(error.to_string())
-            {
-                tracing::error!(%error, "rows that fell due could not be folded; it will be tried again");
-            }
             tokio::time::sleep(INTERVAL).await;
         }
-    }
-
-    /// Makes rows of those pending rows that fell due, in what serves: until then, each read of their keys looks at them one
-    /// by one. Returns how many there were; while views are materialized there are none, as runs do the same.
-    ///
-    /// # Errors
-    ///
-    /// A store that fails.
-    pub async fn fold_due(&self, at: Timestamp) -> Result<u64, IntakeError> {
-        let Ok(_alone) = self.inner.folding.try_write() else {
-            return Ok(0);
-        };
-        let inner = Arc::clone(&self.inner);
-        let fold = move || {
-            let own = inner.store.views()?.into_iter();
-            let own = own.filter(|(address, ..)| address.project == inner.project);
-            let serving = own.filter_map(|(_, slot, state)| Some((slot, state.serving?.generation)));
-            let folded = serving.map(|(slot, generation)| inner.store.apply_due(slot, generation, at));
-            folded.sum::<Result<u64, StoreError>>()
-        };
-        blocking(move || Ok::<_, IntakeError>(fold()?)).await
-    }
-
-    /// Held by a run for as long as it counts on what it wrote.
-    pub(crate) async fn runs(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
-        self.inner.folding.read().await
     }
 
     async fn forget(&self, before: Timestamp) -> Result<u64, IntakeError> {

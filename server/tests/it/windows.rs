@@ -17,7 +17,6 @@ use asof_core::service::ReadPlan;
 use asof_core::time::Timestamp;
 use asof_core::window::Window;
 use asof_offline::{ExtractRequest, Origin, Rows, Silent};
-use asof_online::RocksStore;
 
 use crate::materialize_failures::failing;
 use crate::materialize_project::{
@@ -355,14 +354,7 @@ async fn schedule<S: OnlineStore + 'static>(store: Arc<S>, seed: u64, view: &str
                     project.compact().await;
                 }
             }
-            _ => {
-                // What is read is the same, whether it was folded or not.
-                project
-                    .intake
-                    .fold_due(Timestamp::from_micros(now))
-                    .await
-                    .unwrap();
-            }
+            _ => {}
         }
         if !is_behind {
             check(&project, view, now, seed);
@@ -469,35 +461,6 @@ async fn what_is_pushed_while_a_generation_is_built_counts_once() {
     // The run finds all of them in the table.
     project.run(view, 120, false).await.unwrap();
     check(&project, view, 120, 6);
-}
-
-#[tokio::test]
-async fn what_falls_due_is_folded_without_a_run() {
-    let (_directory, store) = rocks();
-    let mut project = project(store).await;
-    let view = VIEWS[1];
-    let row = |second: i64| FileRow {
-        event: Some(100 + second),
-        ..at_seconds(&[0]).remove(0)
-    };
-    let rows: Vec<FileRow> = (0..50).map(row).collect();
-    project.push(&rows, 110).await;
-    let pending = |project: &Project<RocksStore>| {
-        let (slot, state) = state(project, view);
-        project
-            .store
-            .count(slot, state.serving.unwrap().generation)
-            .unwrap()
-            .pending
-    };
-    assert_eq!(pending(&project), 39);
-    for (now, folded, left) in [(110, 0, 39), (120, 10, 29), (120, 0, 29), (200, 29, 0)] {
-        let found = project.intake.fold_due(Timestamp::from_micros(now)).await;
-        assert_eq!((found.unwrap(), pending(&project)), (folded, left), "at {now}");
-        check(&project, view, now, 0);
-    }
-    project.flush(200).await;
-    same_as_extract(&project, view, 200, 0).await;
 }
 
 #[tokio::test]
