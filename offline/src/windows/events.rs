@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use datafusion::arrow::array::{Array, ArrayRef};
+use datafusion::arrow::array::ArrayRef;
 
 use asof_core::aggregate::{Events, Value, Values};
 use asof_core::definition::Aggregates;
@@ -18,14 +18,10 @@ pub(crate) struct EventColumns {
 }
 
 /// The values of an input.
-enum Column {
-    /// Every event counts, whatever its values.
-    Every,
-    Of {
-        values: Values,
-        /// As stored rows write them, where that is wanted.
-        stored: Option<Stored>,
-    },
+struct Column {
+    values: Values,
+    /// As stored rows write them, where that is wanted.
+    stored: Option<Stored>,
 }
 
 /// Values one behind the other, with where each ends.
@@ -71,15 +67,12 @@ impl EventColumns {
         let Pending { orders, places } = pending;
         let inputs = aggregates.inputs().iter().enumerate().map(|(number, input)| {
             let arrays = chunks.iter().filter_map(|chunk| chunk.get(number));
-            if input.is_counted && arrays.clone().all(|array| array.null_count() == 0) {
-                return Ok(Column::Every);
-            }
             let array = gather(&input.data_type.to_arrow(), arrays, places)?;
             let lost = || OfflineError::Internal(format!("the input {input} is of another type"));
             let values = Values::of(&input.data_type, &array).ok_or_else(lost)?;
             let mut states = aggregates.states().iter();
             let is_stored = states.any(|(of, state)| *of == number && state.takes_stored());
-            Ok(Column::Of {
+            Ok(Column {
                 stored: is_stored.then(|| Stored::of(&values, orders.len())),
                 values,
             })
@@ -131,17 +124,14 @@ impl Events for KeyEvents<'_> {
 
     fn value(&self, wanted: usize, event: usize) -> Option<Value<'_>> {
         let (input, state) = self.aggregates.states().get(wanted)?;
-        let (values, stored) = match self.inputs.get(*input)? {
-            Column::Every => return Some(Value::Bool(true)),
-            Column::Of { values, stored } => (values, stored),
-        };
+        let column = self.inputs.get(*input)?;
         let event = self.first + event;
-        if values.is_null(event) {
+        if column.values.is_null(event) {
             return None;
         }
-        match stored {
+        match &column.stored {
             Some(stored) if state.takes_stored() => stored.get(event).map(Value::Bytes),
-            _ => values.plain(event),
+            _ => column.values.plain(event),
         }
     }
 }
