@@ -474,7 +474,6 @@ mod tests {
             prop_assert!(found == expected, "{found:e} {expected:e}");
         }
 
-        /// Whole numbers have sums that need no other rule.
         #[test]
         fn short_sums_are_rounded_as_long_ones(
             numbers in prop::collection::vec((-4.0_f64..4.0, -20..20_i32), 1..20),
@@ -488,6 +487,7 @@ mod tests {
             prop_assert_eq!(sum.divided(count).to_bits(), long.to_bits());
         }
 
+        /// Whole numbers have sums that need no other rule.
         #[test]
         fn whole_numbers_add_up(numbers in prop::collection::vec(any::<i64>(), 0..50)) {
             let mut sum = ExactSum::default();
