@@ -29,6 +29,7 @@ pub(crate) struct Windows {
     wanted: Vec<Wanted>,
     /// Per state and window of it the features that are computed of that.
     features: Vec<Vec<Vec<usize>>>,
+    /// The longest first.
     windows: Vec<Window>,
     as_corrected: bool,
 }
@@ -63,9 +64,11 @@ impl Windows {
             let windows = wanted.windows.iter();
             windows.map(|window| features(number, window)).collect()
         };
+        let mut windows = aggregates.windows();
+        windows.sort_unstable_by(|a, b| b.cmp(a));
         Some(Self {
             features: wanted.iter().enumerate().map(of_state).collect(),
-            windows: aggregates.windows(),
+            windows,
             aggregates: aggregates.clone(),
             wanted,
             as_corrected,
@@ -91,9 +94,10 @@ impl Windows {
         earliest
     }
 
-    /// The same for several instants.
-    pub(crate) fn afters(&self, instants: impl Iterator<Item = Timestamp>) -> Vec<Option<Timestamp>> {
-        instants.map(|at| self.after(at)).collect()
+    /// Whether an event that is not after an instant counts there for some feature.
+    pub(crate) fn reach(&self, event_time: Timestamp, at: Timestamp) -> bool {
+        let mut windows = self.windows.iter();
+        windows.any(|window| window.after(at).is_none_or(|after| event_time > after))
     }
 
     /// Whether features look back without an end.

@@ -131,7 +131,7 @@ impl Contest {
 
     /// Ends the contest: carries each winner forward to the later questions of its key.
     pub fn finish(mut self, ttl: Option<Duration>) -> Outcome {
-        for range in self.questions.ranges() {
+        for range in self.questions.ranges(0..self.questions.keys()) {
             self.known.carry(range.clone());
             if let Some(happened) = &mut self.happened {
                 happened.carry(range);

@@ -249,9 +249,10 @@ impl Questions {
         times.iter().map(|at| Timestamp::from_micros(*at))
     }
 
-    /// The ranges of questions of one key each.
-    pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
-        let ranges = self.groups.iter().map(|group| &group.questions);
+    /// The ranges of questions of one key each, of some groups.
+    pub fn ranges(&self, groups: Range<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
+        let groups = self.groups.get(groups).unwrap_or_default();
+        let ranges = groups.iter().map(|group| &group.questions);
         ranges.map(|range| range.start as usize..range.end as usize)
     }
 }

@@ -1,11 +1,13 @@
 //! Views of aggregates by an index of the spine: one more pass over their sources, for all events that count for a
 //! question.
 //!
-//! Events come in any order. What is kept of each is the group of its key, its place in the order and its inputs; once
-//! all are there they are put by key, and the keys are answered several at once.
+//! Events come in any order. What is kept of each is the group of its key, its place in the order and its inputs, those of
+//! a batch by parts of the keys; once all are there each part is put by key, and the keys are answered several at once.
 
 mod answers;
 mod kept;
+mod parts;
+mod together;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -33,6 +35,7 @@ use crate::workers::Workers;
 
 pub(crate) use answers::WindowAnswers;
 use kept::Kept;
+use parts::Parts;
 
 /// What one pass over a source reads, and for which views of aggregates.
 struct EventPass {
@@ -44,8 +47,8 @@ struct EventRead {
     /// Its number among the reads of the plan.
     number: usize,
     asked: Asked,
-    /// Per question the instant after which events count for it.
-    afters: Vec<Option<Timestamp>>,
+    windows: Arc<Windows>,
+    parts: Parts,
     /// Where its keys, and the columns of its inputs, stand among the selected columns.
     keys: Range<usize>,
     inputs: Range<usize>,
@@ -60,13 +63,15 @@ struct FoundEvents {
     repeated: u64,
 }
 
-/// Some events.
-pub(super) struct Events {
+/// Some events, by parts of the keys.
+struct Events {
+    /// Where each part begins, and the last one ends.
+    starts: Vec<u32>,
     /// The groups of their keys.
-    pub(super) groups: Vec<u32>,
-    pub(super) orders: Vec<RowOrder>,
+    groups: Vec<u32>,
+    orders: Vec<RowOrder>,
     /// Per input its values.
-    pub(super) inputs: Vec<ArrayRef>,
+    inputs: Vec<ArrayRef>,
 }
 
 /// Answers the questions of the reads of views of aggregates; gives them with the numbers of the reads.
@@ -88,8 +93,7 @@ pub(super) async fn answer(
         return Ok(Vec::new());
     }
     let mut found = find(spec, passes(spec, &kept).await?, metrics);
-    let questions = kept.iter().map(|(_, kept)| kept.questions().len());
-    let mut bytes = questions.sum::<usize>() * size_of::<Option<Timestamp>>();
+    let mut bytes = 0;
     while let Some(found) = found.next().await? {
         let Some(read) = spec.reads.get(found.read) else {
             continue;
@@ -180,14 +184,14 @@ impl EventPass {
     async fn plan(spec: &JoinSpec, source: usize, reads: &[(usize, &JoinRead, &Kept)]) -> Result<Self> {
         let lost = || OfflineError::Internal("a read has no source".into());
         let joined = spec.sources.get(source).ok_or_else(lost)?;
-        let mut asked: Vec<(usize, Asked, Arc<Windows>)> = Vec::with_capacity(reads.len());
+        let mut asked: Vec<(usize, Asked, &Kept)> = Vec::with_capacity(reads.len());
         for (number, read, kept) in reads {
             let read = Asked {
                 bound: Arc::clone(&read.bound),
                 places: read.places.clone(),
                 questions: Arc::clone(kept.questions()),
             };
-            asked.push((*number, read, Arc::clone(kept.windows())));
+            asked.push((*number, read, kept));
         }
         let (_, first, _) = asked.first().cloned().ok_or_else(lost)?;
         let mut selected = Vec::with_capacity(asked.len());
@@ -198,11 +202,12 @@ impl EventPass {
                 wanted.extend(places);
                 start..wanted.len()
             };
-            selected.extend(asked.into_iter().map(|(number, asked, windows)| EventRead {
+            selected.extend(asked.into_iter().map(|(number, asked, kept)| EventRead {
                 number,
+                parts: kept.parts(),
                 keys: select(&asked.places.keys),
                 inputs: select(asked.places.values.places()),
-                afters: windows.afters(asked.questions.times(0..asked.questions.len())),
+                windows: Arc::clone(kept.windows()),
                 asked,
             }));
         });
@@ -215,8 +220,10 @@ impl EventPass {
     /// The instant after which events count for some question, where there is one.
     fn after(&self) -> Option<Timestamp> {
         let mut earliest = Some(Timestamp::MAX);
-        for after in self.reads.iter().flat_map(|read| &read.afters) {
-            earliest = earliest.zip(*after).map(|(a, b)| a.min(b));
+        for read in &self.reads {
+            if let Some((first, _)) = read.asked.questions.span() {
+                earliest = earliest.zip(read.windows.after(first)).map(|(a, b)| a.min(b));
+            }
         }
         earliest
     }
@@ -245,24 +252,24 @@ impl EventRead {
         let reaches = |(row, question): &(u32, u32)| {
             let event_time = event_times.get(*row as usize).copied().unwrap_or(i64::MIN);
             // Tails only go forward: if the first question behind an event does not reach it, none does.
-            let after = self.afters.get(*question as usize).copied().flatten();
-            after.is_none_or(|after| event_time > after.micros())
+            let at = questions.time(*question as usize);
+            self.windows.reach(Timestamp::from_micros(event_time), at)
         };
         let rows = questions.first_of_each(rows).into_iter().filter(reaches);
-        let rows: Vec<u32> = rows.map(|(row, _)| row).collect();
+        let group = |row: u32| counted.groups.get(row as usize).copied().unwrap_or(NONE);
+        let rows: Vec<(u32, u32)> = rows.map(|(row, _)| (row, group(row))).collect();
+        let (rows, starts) = self.parts.arrange(&rows);
         let orders = rows
             .iter()
-            .filter_map(|row| heads.order(*row as usize, selected, *stand));
-        let groups = rows
-            .iter()
-            .filter_map(|row| counted.groups.get(*row as usize).copied());
-        let (groups, orders) = (groups.collect(), orders.collect());
+            .filter_map(|(row, _)| heads.order(*row as usize, selected, *stand));
+        let (orders, groups) = (orders.collect(), rows.iter().map(|(_, group)| *group).collect());
         Ok(FoundEvents {
             read: self.number,
             events: Events {
+                starts,
                 groups,
                 orders,
-                inputs: self.inputs(seen, rows)?,
+                inputs: self.inputs(seen, rows.iter().map(|(row, _)| *row).collect())?,
             },
             rows: counted.rows,
             skipped: counted.skipped,
@@ -280,10 +287,23 @@ impl EventRead {
 }
 
 impl Events {
-    /// Roughly how many bytes these hold, and need to be answered.
+    /// Where the events of a part of the keys are.
+    fn of_part(&self, part: usize) -> Range<usize> {
+        match self.starts.get(part..part + 2) {
+            Some([start, end]) => *start as usize..*end as usize,
+            _ => 0..0,
+        }
+    }
+
+    /// The place in the order of the first event.
+    fn first(&self) -> Option<RowOrder> {
+        self.orders.iter().min().copied()
+    }
+
+    /// Roughly how many bytes these hold.
     fn bytes(&self) -> usize {
-        let each = size_of::<u32>() + 2 * size_of::<RowOrder>() + 2 * size_of::<(u32, u32)>();
+        let each = size_of::<u32>() + size_of::<RowOrder>();
         let inputs = self.inputs.iter().map(|array| array.get_array_memory_size());
-        self.groups.len() * each + inputs.sum::<usize>()
+        self.groups.len() * each + size_of_val(self.starts.as_slice()) + inputs.sum::<usize>()
     }
 }

@@ -198,7 +198,7 @@ impl<'a> NextRows<'a> {
 
     fn finish(mut self, rows: usize, horizon: Duration) -> Result<NextValues> {
         self.compact()?;
-        for range in self.questions.ranges() {
+        for range in self.questions.ranges(0..self.questions.keys()) {
             let mut following = None;
             for question in range.rev() {
                 if let Some(slot) = self.nexts.get_mut(question) {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::array::{Array, ArrayRef};
 
 use asof_core::aggregate::{Events, Value, Values};
 use asof_core::definition::Aggregates;
@@ -18,7 +18,13 @@ pub(crate) struct EventColumns {
 }
 
 /// The values of an input.
-struct Column {
+enum Column {
+    /// Every event counts, whatever its values.
+    Every,
+    Of(Box<Given>),
+}
+
+struct Given {
     values: Values,
     /// As stored rows write them, where that is wanted.
     stored: Option<Stored>,
@@ -63,23 +69,26 @@ pub(super) struct KeyEvents<'a> {
 
 impl EventColumns {
     /// Puts events together whose values are in `chunks`: per chunk an array an input.
-    pub(crate) fn of(aggregates: &Aggregates, pending: &Pending, chunks: &[&[ArrayRef]]) -> Result<Self> {
+    pub(crate) fn of(aggregates: &Aggregates, pending: Pending, chunks: &[&[ArrayRef]]) -> Result<Self> {
         let Pending { orders, places } = pending;
         let inputs = aggregates.inputs().iter().enumerate().map(|(number, input)| {
             let arrays = chunks.iter().filter_map(|chunk| chunk.get(number));
-            let array = gather(&input.data_type.to_arrow(), arrays, places)?;
+            if input.is_counted && arrays.clone().all(|array| array.null_count() == 0) {
+                return Ok(Column::Every);
+            }
+            let array = gather(&input.data_type.to_arrow(), arrays, &places)?;
             let lost = || OfflineError::Internal(format!("the input {input} is of another type"));
             let values = Values::of(&input.data_type, &array).ok_or_else(lost)?;
             let mut states = aggregates.states().iter();
             let is_stored = states.any(|(of, state)| *of == number && state.takes_stored());
-            Ok(Column {
+            Ok(Column::Of(Box::new(Given {
                 stored: is_stored.then(|| Stored::of(&values, orders.len())),
                 values,
-            })
+            })))
         });
         Ok(Self {
             inputs: inputs.collect::<Result<_>>()?,
-            orders: orders.clone(),
+            orders,
         })
     }
 
@@ -124,14 +133,17 @@ impl Events for KeyEvents<'_> {
 
     fn value(&self, wanted: usize, event: usize) -> Option<Value<'_>> {
         let (input, state) = self.aggregates.states().get(wanted)?;
-        let column = self.inputs.get(*input)?;
+        let given = match self.inputs.get(*input)? {
+            Column::Every => return Some(Value::Bool(true)),
+            Column::Of(given) => given,
+        };
         let event = self.first + event;
-        if column.values.is_null(event) {
+        if given.values.is_null(event) {
             return None;
         }
-        match &column.stored {
+        match &given.stored {
             Some(stored) if state.takes_stored() => stored.get(event).map(Value::Bytes),
-            _ => column.values.plain(event),
+            _ => given.values.plain(event),
         }
     }
 }

@@ -43,8 +43,6 @@ struct Together {
     keys: Vec<Key>,
     /// The instants that are asked about, those of a key side by side, each once.
     instants: Vec<Timestamp>,
-    /// Per instant the one after which events count for it.
-    afters: Vec<Option<Timestamp>>,
     /// Per question the number of its instant, and its row of the spine.
     questions: Vec<(usize, u64)>,
     events: Pending,
@@ -94,7 +92,7 @@ impl WindowJoin {
             if together.keys.is_empty() {
                 return Ok(None);
             }
-            let answers = self.answer(&together)?;
+            let answers = self.answer(&mut together)?;
             let starts = (0..answers.num_rows()).step_by(self.batch_size);
             let batches =
                 starts.map(|start| answers.slice(start, self.batch_size.min(answers.num_rows() - start)));
@@ -119,10 +117,8 @@ impl WindowJoin {
             }
             key.get_or_insert_with(|| own.to_vec());
             let at = Timestamp::from_micros(asked.at.value(place));
-            let is_new = together.instants.get(first..).and_then(<[_]>::last) != Some(&at);
-            if is_new {
+            if together.instants.get(first..).and_then(<[_]>::last) != Some(&at) {
                 together.instants.push(at);
-                together.afters.push(self.windows.after(at));
             }
             let instant = together.instants.len().saturating_sub(1);
             together.questions.push((instant, asked.rows.value(place)));
@@ -149,7 +145,7 @@ impl WindowJoin {
             while next < all {
                 match rows.keys.value(next).cmp(key) {
                     Ordering::Greater => break,
-                    Ordering::Equal if together.counts(rows, next) => counting.push(next as u64),
+                    Ordering::Equal if together.counts(&self.windows, rows, next) => counting.push(next as u64),
                     Ordering::Less | Ordering::Equal => {}
                 }
                 next += 1;
@@ -167,7 +163,7 @@ impl WindowJoin {
     /// Tells the pool what is held.
     fn hold(&self, together: &Together) -> Result<()> {
         let questions = together.questions.len() * size_of::<(usize, u64)>();
-        let instants = together.instants.len() * size_of::<(Timestamp, Option<Timestamp>)>();
+        let instants = together.instants.len() * size_of::<Timestamp>();
         let bytes = together.bytes + questions + instants;
         self.memory.try_resize(bytes).map_err(|_| {
             external(OfflineError::Memory(format!(
@@ -178,7 +174,7 @@ impl WindowJoin {
         })
     }
 
-    fn answer(&self, together: &Together) -> Result<RecordBatch> {
+    fn answer(&self, together: &mut Together) -> Result<RecordBatch> {
         let answered = together.answer(&self.windows).map_err(external)?;
         let mut builder = AnswersBuilder::default();
         for (instant, _) in &together.questions {
@@ -205,7 +201,7 @@ impl WindowJoin {
 
 impl Together {
     /// Whether a row is an event that counts for a question about the last key.
-    fn counts(&self, rows: &Rows, row: usize) -> bool {
+    fn counts(&self, windows: &Windows, rows: &Rows, row: usize) -> bool {
         let Some(Key { instants, .. }) = self.keys.last() else {
             return false;
         };
@@ -213,11 +209,10 @@ impl Together {
         let asked = self.instants.get(instants.clone()).unwrap_or_default();
         let first = asked.partition_point(|at| *at < event_time);
         // Tails only go forward: if the first question behind an event does not reach it, none does.
-        let after = self
-            .afters
-            .get(instants.clone())
-            .and_then(|afters| afters.get(first));
-        !rows.deleted.value(row) && after.is_some_and(|after| after.is_none_or(|after| event_time > after))
+        let is_reached = asked
+            .get(first)
+            .is_some_and(|at| windows.reach(event_time, *at));
+        is_reached && !rows.deleted.value(row)
     }
 
     /// Keeps rows of a batch, which are events of the last key.
@@ -251,9 +246,10 @@ impl Together {
         Ok(())
     }
 
-    fn answer(&self, windows: &Windows) -> crate::error::Result<Answered> {
+    /// The answers to all questions, which take the events.
+    fn answer(&mut self, windows: &Windows) -> crate::error::Result<Answered> {
         let chunks: Vec<&[ArrayRef]> = self.chunks.iter().map(Vec::as_slice).collect();
-        let columns = EventColumns::of(windows.aggregates(), &self.events, &chunks)?;
+        let columns = EventColumns::of(windows.aggregates(), std::mem::take(&mut self.events), &chunks)?;
         let keys = self.keys.iter().map(|key| AskedKey {
             events: key.events.clone(),
             instants: self.instants.get(key.instants.clone()).unwrap_or_default(),
