@@ -63,10 +63,9 @@ impl Window {
         let Self::Last { length, hop } = self else {
             return None;
         };
-        let from = i128::from(at.micros()) - i128::from(length.micros());
-        let hop = i128::from(hop.micros());
         // Where that is before every instant there is, all count.
-        let after = i64::try_from(from.div_euclid(hop) * hop).ok()?;
+        let from = at.micros().checked_sub(length.micros())?;
+        let after = from.div_euclid(hop.micros()).checked_mul(hop.micros())?;
         Some(Timestamp::from_micros(after))
     }
 
@@ -95,10 +94,12 @@ fn usual_hop(length: Duration) -> Duration {
 
 /// The number of the tile of a hop that an event lies in.
 pub fn tile_of(event_time: Timestamp, hop: Duration) -> i64 {
-    let before = i128::from(event_time.micros()) - 1;
-    let tile = before.div_euclid(i128::from(hop.micros()));
-    // At least as near to zero as the time, but for the earliest instant with the shortest hop.
-    i64::try_from(tile).unwrap_or(i64::MIN)
+    let (tile, past) = (
+        event_time.micros().div_euclid(hop.micros()),
+        event_time.micros().rem_euclid(hop.micros()),
+    );
+    // A tile has its end, and not its beginning. Of the shortest hop the earliest instant has none of its own.
+    if past == 0 { tile.saturating_sub(1) } else { tile }
 }
 
 #[cfg(test)]

@@ -56,8 +56,21 @@ impl ExactSum {
             };
             return;
         };
+        if mantissa == 0 {
+            return;
+        }
         let negative = number.is_sign_negative() != (way == Way::Out);
-        self.add_scaled(u128::from(mantissa), exponent, negative);
+        let bit = (exponent + BASE).cast_unsigned();
+        // It lies in three limbs, wherever in the first it begins.
+        let scaled = u128::from(mantissa) << (bit % 32);
+        let [first, second, third] = [scaled, scaled >> 32, scaled >> 64].map(|part| i64::from(part as u32));
+        let sign = if negative { -1 } else { 1 };
+        if let [a, b, c] = self.limbs_at((bit / 32) as usize, 3) {
+            *a += sign * first;
+            *b += sign * second;
+            *c += sign * third;
+        }
+        self.count_additions(1);
     }
 
     /// The same of its square.
@@ -108,7 +121,18 @@ impl ExactSum {
     }
 
     /// The limbs from one on, which are made where they are not there yet.
+    #[inline]
     fn limbs_at(&mut self, limb: usize, count: usize) -> &mut [i64] {
+        let end = self.first + self.limbs.len();
+        if limb < self.first || limb + count > end {
+            self.make_limbs_at(limb, count);
+        }
+        let from = limb - self.first;
+        self.limbs.get_mut(from..from + count).unwrap_or_default()
+    }
+
+    #[cold]
+    fn make_limbs_at(&mut self, limb: usize, count: usize) {
         if self.limbs.is_empty() {
             self.first = limb;
         }
@@ -121,7 +145,6 @@ impl ExactSum {
         if self.limbs.len() < from + count {
             self.limbs.resize(from + count, 0);
         }
-        self.limbs.get_mut(from..from + count).unwrap_or_default()
     }
 
     fn count_additions(&mut self, more: u32) {

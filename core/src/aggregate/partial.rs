@@ -108,9 +108,33 @@ impl State {
 impl Partial {
     /// Adds the value of an event, which is no null; of a [`Function::Count`] without an input any value.
     pub fn add(&mut self, value: Value<'_>, at: RowOrder) {
+        self.add_all(std::iter::once((value, at)));
+    }
+
+    /// Adds the values of several events.
+    pub(super) fn add_all<'v>(&mut self, values: impl Iterator<Item = (Value<'v>, RowOrder)>) {
         match &mut self.0 {
             Kind::Count(_) | Kind::Whole { .. } | Kind::Sum { .. } | Kind::Squares { .. } => {
-                self.count(value, Way::In);
+                self.count(values.map(|(value, _)| value), Way::In);
+            }
+            _ => {
+                for (value, at) in values {
+                    self.compare(value, at);
+                }
+            }
+        }
+    }
+
+    /// Takes values out again that were added, where its [`State::is_reversible`].
+    pub(super) fn remove_all<'v>(&mut self, values: impl Iterator<Item = Value<'v>>) {
+        self.count(values, Way::Out);
+    }
+
+    /// Adds a value to what it cannot be taken out of again.
+    fn compare(&mut self, value: Value<'_>, at: RowOrder) {
+        match &mut self.0 {
+            Kind::Count(_) | Kind::Whole { .. } | Kind::Sum { .. } | Kind::Squares { .. } => {
+                debug_assert!(false, "values of {self:?} are counted");
             }
             Kind::Least(least) => {
                 if least
@@ -145,50 +169,57 @@ impl Partial {
         }
     }
 
-    /// Takes a value out again that was added, where its [`State::is_reversible`].
-    pub fn remove(&mut self, value: Value<'_>) {
-        self.count(value, Way::Out);
-    }
-
-    /// Adds a value to what it can be taken out of again, or takes it out.
-    fn count(&mut self, value: Value<'_>, way: Way) {
-        let counted = |count: u64| match way {
-            Way::In => count + 1,
-            Way::Out => count.saturating_sub(1),
-        };
-        match &mut self.0 {
-            Kind::Count(count) => *count = counted(*count),
+    /// Adds values to what they can be taken out of again, or takes them out.
+    fn count<'v>(&mut self, values: impl Iterator<Item = Value<'v>>, way: Way) {
+        let mut counted = 0;
+        let values = values.inspect(|_| counted += 1);
+        let count = match &mut self.0 {
+            Kind::Count(count) => {
+                values.for_each(drop);
+                count
+            }
             Kind::Whole { count, sum } => {
-                *count = counted(*count);
-                *sum = match way {
-                    Way::In => sum.wrapping_add(whole(value)),
-                    Way::Out => sum.wrapping_sub(whole(value)),
-                };
+                for value in values {
+                    *sum = match way {
+                        Way::In => sum.wrapping_add(whole(value)),
+                        Way::Out => sum.wrapping_sub(whole(value)),
+                    };
+                }
+                count
             }
             Kind::Sum { count, sum } => {
-                *count = counted(*count);
-                match value {
-                    Value::Int(value) => sum.whole(value, way),
-                    value => sum.number(float(value), way),
+                for value in values {
+                    match value {
+                        Value::Int(value) => sum.whole(value, way),
+                        value => sum.number(float(value), way),
+                    }
                 }
+                count
             }
             Kind::Squares { count, sum, squares } => {
-                *count = counted(*count);
-                match value {
-                    Value::Int(value) => {
-                        sum.whole(value, way);
-                        squares.whole_square(value, way);
-                    }
-                    value => {
-                        sum.number(float(value), way);
-                        squares.square(float(value), way);
+                for value in values {
+                    match value {
+                        Value::Int(value) => {
+                            sum.whole(value, way);
+                            squares.whole_square(value, way);
+                        }
+                        value => {
+                            sum.number(float(value), way);
+                            squares.square(float(value), way);
+                        }
                     }
                 }
+                count
             }
             Kind::Least(_) | Kind::Greatest(_) | Kind::Edge(_) | Kind::Distinct(_) | Kind::Quantiles(_) => {
                 debug_assert!(false, "values of {self:?} are not taken out");
+                return;
             }
-        }
+        };
+        *count = match way {
+            Way::In => *count + counted,
+            Way::Out => count.saturating_sub(counted),
+        };
     }
 
     /// The same as [`Self::merge`] of what [`State::decode`] reads off the front of some bytes, without making that where
@@ -319,14 +350,13 @@ impl Aggregation {
     ///
     /// A partial aggregate of another [`Self::state`].
     pub fn finish(&self, partial: &Partial, bytes: &mut Vec<u8>) -> Result<bool, Corrupt> {
-        let output = self.output();
         let result = match (self.function, &partial.0) {
             (Function::Count, Kind::Count(count)) => Some(Value::Int(count.cast_signed())),
-            (Function::Sum, Kind::Whole { count: 1.., sum }) => match (&output, sum.to_i128()) {
-                (DataType::Int64, Some(sum)) => i64::try_from(sum).ok().map(Value::Int),
+            (Function::Sum, Kind::Whole { count: 1.., sum }) => match (&self.input, sum.to_i128()) {
                 (DataType::Decimal { .. }, Some(sum)) if -DECIMAL_END < sum && sum < DECIMAL_END => {
                     Some(Value::Decimal(sum))
                 }
+                (DataType::Int32 | DataType::Int64, Some(sum)) => i64::try_from(sum).ok().map(Value::Int),
                 _ => None,
             },
             (Function::Sum, Kind::Sum { count: 1.., sum }) => Some(Value::Float(sum.rounded())),
@@ -355,7 +385,10 @@ impl Aggregation {
             | (Function::Mean, Kind::Sum { .. })
             | (Function::Variance | Function::Stddev, Kind::Squares { .. }) => None,
             (Function::Min, Kind::Least(extreme)) | (Function::Max, Kind::Greatest(extreme)) => {
-                extreme.as_ref().map(Extreme::value)
+                if let Some(extreme) = extreme {
+                    write_as(&self.input, extreme.value(), bytes);
+                }
+                return Ok(extreme.is_some());
             }
             (Function::First | Function::Last | Function::LastN(_), Kind::Edge(edge)) => {
                 return Ok(self.finish_edge(edge, bytes));
@@ -369,7 +402,7 @@ impl Aggregation {
             _ => return Err(Corrupt),
         };
         if let Some(value) = result {
-            write(value, &output, bytes);
+            write(value, bytes);
         }
         Ok(result.is_some())
     }
@@ -407,19 +440,24 @@ fn whole(value: Value<'_>) -> i256 {
     }
 }
 
-/// Appends a value as stored rows write one of its type.
-fn write(value: Value<'_>, data_type: &DataType, bytes: &mut Vec<u8>) {
+/// Appends a value of a column of some type as stored rows write it.
+fn write_as(data_type: &DataType, value: Value<'_>, bytes: &mut Vec<u8>) {
+    match (value, data_type) {
+        // It came from such a column.
+        (Value::Int(value), DataType::Int32 | DataType::Date) => {
+            bytes.extend_from_slice(&(value as i32).to_le_bytes());
+        }
+        (Value::Float(value), DataType::Float32) => bytes.extend_from_slice(&(value as f32).to_le_bytes()),
+        _ => write(value, bytes),
+    }
+}
+
+/// The same of one of the widest type of its kind.
+fn write(value: Value<'_>, bytes: &mut Vec<u8>) {
     match value {
         Value::Bool(value) => bytes.push(u8::from(value)),
-        Value::Int(value) => match data_type {
-            // It came from such a column.
-            DataType::Int32 | DataType::Date => bytes.extend_from_slice(&(value as i32).to_le_bytes()),
-            _ => bytes.extend_from_slice(&value.to_le_bytes()),
-        },
-        Value::Float(value) => match data_type {
-            DataType::Float32 => bytes.extend_from_slice(&(value as f32).to_le_bytes()),
-            _ => bytes.extend_from_slice(&value.to_le_bytes()),
-        },
+        Value::Int(value) => bytes.extend_from_slice(&value.to_le_bytes()),
+        Value::Float(value) => bytes.extend_from_slice(&value.to_le_bytes()),
         Value::Decimal(value) => bytes.extend_from_slice(&value.to_le_bytes()),
         Value::Bytes(value) => {
             let len = u32::try_from(value.len()).unwrap_or(u32::MAX);

@@ -5,6 +5,8 @@
 //! once. Of the rest the tiles of each hop stand at the leaves of a tree, whose nodes have what is below them; a window is
 //! the merge of the few nodes behind its tail. The cost goes with the events and the instants, not with their product.
 
+use std::ops::Range;
+
 use super::{Corrupt, Partial, State, Value};
 use crate::duration::Duration;
 use crate::order::RowOrder;
@@ -69,43 +71,71 @@ pub fn sweep<E: From<Corrupt>>(
     if !arrivals.is_sorted_by_key(|event| due(*event)) {
         arrivals.sort_by_key(|event| due(*event));
     }
-    let mut arrivals = arrivals.into_iter().peekable();
-    let mut columns: Vec<Column> = wanted.iter().map(|wanted| Column::new(wanted, orders)).collect();
+    let mut arrivals = arrivals.as_slice();
+    let mut tails: Vec<Tail> = Vec::new();
+    let columns = wanted.iter().map(|wanted| Column::new(wanted, orders, &mut tails));
+    let mut columns: Vec<Column> = columns.collect();
+    let mut values: Vec<(usize, Value<'_>)> = Vec::new();
     let mut before = None;
     for (instant, at) in instants.iter().enumerate() {
-        for (place, column) in columns.iter_mut().enumerate() {
-            for lane in &mut column.lanes {
-                lane.move_tail(*at, orders, |event| match due(event) <= before {
-                    true => events.value(place, event),
-                    // It never came in.
-                    false => None,
-                });
+        for (number, tail) in tails.iter_mut().enumerate() {
+            let passed = tail.go_to(*at, orders);
+            if passed.is_empty() {
+                continue;
             }
-        }
-        while let Some(event) = arrivals.next_if(|event| due(*event) <= Some(*at)) {
-            let Some(order) = orders.get(event) else { continue };
             for (place, column) in columns.iter_mut().enumerate() {
-                if let Some(value) = events.value(place, event) {
-                    column.add(event, *order, value);
-                }
+                let came_in = passed.clone().filter(|event| due(*event) <= before);
+                let values = came_in.filter_map(|event| events.value(place, event));
+                column.take_out(number, values);
             }
         }
-        for (place, column) in columns.iter().enumerate() {
+        let (arrived, later) =
+            arrivals.split_at(arrivals.iter().take_while(|event| due(**event) <= Some(*at)).count());
+        arrivals = later;
+        for (place, column) in columns.iter_mut().enumerate() {
+            values.clear();
+            let arrived = arrived.iter();
+            values.extend(arrived.filter_map(|event| Some((*event, events.value(place, *event)?))));
+            column.take_in(&values, orders, &tails);
+        }
+        for (wanted, column) in columns.iter().enumerate() {
             for (window, lane) in column.lanes.iter().enumerate() {
                 let place = Place {
                     instant,
-                    wanted: place,
+                    wanted,
                     window,
                 };
-                match &lane.kept {
-                    Kept::Running(partial) => ready(place, partial)?,
-                    Kept::Tree(tree) => ready(place, &column.behind(*tree, lane.window, *at)?)?,
+                match lane {
+                    Lane::Running { partial, .. } => ready(place, partial)?,
+                    Lane::Tree { tree, window } => ready(place, &column.behind(*tree, *window, *at)?)?,
                 }
             }
         }
         before = Some(*at);
     }
     Ok(())
+}
+
+/// Where a window ends in the past.
+struct Tail {
+    window: Window,
+    /// The first event behind it.
+    first: usize,
+}
+
+impl Tail {
+    /// Moves to where it is at an instant; gives the events that it passes.
+    fn go_to(&mut self, at: Timestamp, orders: &[RowOrder]) -> Range<usize> {
+        let from = self.first;
+        if let Some(after) = self.window.after(at) {
+            let rest = orders.get(from..).unwrap_or_default();
+            self.first += rest
+                .iter()
+                .take_while(|order| order.event_time <= after)
+                .count();
+        }
+        from..self.first
+    }
 }
 
 /// The windows of a column.
@@ -115,39 +145,43 @@ struct Column {
     trees: Vec<Tree>,
 }
 
-struct Lane {
-    window: Window,
-    /// The first event behind the tail.
-    tail: usize,
-    kept: Kept,
-}
-
-enum Kept {
-    /// Of all events between tail and head.
-    Running(Partial),
+enum Lane {
+    /// Of all events between a tail, given by its number, and the head.
+    Running { tail: usize, partial: Partial },
     /// In one of the column's trees.
-    Tree(usize),
+    Tree { tree: usize, window: Window },
 }
 
 impl Column {
-    fn new(wanted: &Wanted, orders: &[RowOrder]) -> Self {
+    /// Finds its tails among those of others, or adds them.
+    fn new(wanted: &Wanted, orders: &[RowOrder], tails: &mut Vec<Tail>) -> Self {
         let state = wanted.state;
         let mut trees: Vec<Tree> = Vec::new();
-        let lanes = wanted.windows.iter().map(|window| {
-            let kept = match window {
-                Window::Last { hop, .. } if !state.is_reversible() => {
-                    let known = trees.iter().position(|tree| tree.hop == *hop);
-                    Kept::Tree(known.unwrap_or_else(|| {
-                        trees.push(Tree::new(*hop, orders));
-                        trees.len() - 1
-                    }))
+        let lanes = wanted.windows.iter().map(|window| match window {
+            Window::Last { hop, .. } if !state.is_reversible() => {
+                let known = trees.iter().position(|tree| tree.hop == *hop);
+                let tree = known.unwrap_or_else(|| {
+                    trees.push(Tree::new(*hop, orders));
+                    trees.len() - 1
+                });
+                Lane::Tree {
+                    tree,
+                    window: *window,
                 }
-                Window::Last { .. } | Window::All => Kept::Running(state.init()),
-            };
-            Lane {
-                window: *window,
-                tail: 0,
-                kept,
+            }
+            Window::Last { .. } | Window::All => {
+                let known = tails.iter().position(|tail| tail.window == *window);
+                let tail = known.unwrap_or_else(|| {
+                    tails.push(Tail {
+                        window: *window,
+                        first: 0,
+                    });
+                    tails.len() - 1
+                });
+                Lane::Running {
+                    tail,
+                    partial: state.init(),
+                }
             }
         });
         Self {
@@ -157,17 +191,34 @@ impl Column {
         }
     }
 
-    /// Takes in an event.
-    fn add(&mut self, event: usize, order: RowOrder, value: Value<'_>) {
+    /// Takes in events, given with their values.
+    fn take_in(&mut self, values: &[(usize, Value<'_>)], orders: &[RowOrder], tails: &[Tail]) {
+        let placed = || {
+            let values = values.iter();
+            values.filter_map(|(event, value)| Some((*event, *value, *orders.get(*event)?)))
+        };
         for lane in &mut self.lanes {
-            if let Kept::Running(partial) = &mut lane.kept
-                && event >= lane.tail
-            {
-                partial.add(value, order);
+            if let Lane::Running { tail, partial } = lane {
+                let first = tails.get(*tail).map_or(0, |tail| tail.first);
+                let behind = placed().filter(|(event, ..)| *event >= first);
+                partial.add_all(behind.map(|(_, value, order)| (value, order)));
             }
         }
         for tree in &mut self.trees {
-            tree.add(self.state, order, value);
+            for (_, value, order) in placed() {
+                tree.add(self.state, order, value);
+            }
+        }
+    }
+
+    /// Takes out the values of events that came in and were passed by a tail.
+    fn take_out<'v>(&mut self, passed: usize, values: impl Iterator<Item = Value<'v>>) {
+        let running = self.lanes.iter_mut().find_map(|lane| match lane {
+            Lane::Running { tail, partial } if *tail == passed => Some(partial),
+            _ => None,
+        });
+        if let Some(partial) = running {
+            partial.remove_all(values);
         }
     }
 
@@ -178,32 +229,6 @@ impl Column {
             tree.merge_behind(window.after(at), &mut sum)?;
         }
         Ok(sum)
-    }
-}
-
-impl Lane {
-    /// Moves the tail to where it is at an instant, and takes out what it passes.
-    fn move_tail<'v>(
-        &mut self,
-        at: Timestamp,
-        orders: &[RowOrder],
-        came_in: impl Fn(usize) -> Option<Value<'v>>,
-    ) {
-        let Kept::Running(partial) = &mut self.kept else {
-            return;
-        };
-        let Some(after) = self.window.after(at) else {
-            return;
-        };
-        while orders
-            .get(self.tail)
-            .is_some_and(|order| order.event_time <= after)
-        {
-            if let Some(value) = came_in(self.tail) {
-                partial.remove(value);
-            }
-            self.tail += 1;
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Values of events, out of Arrow columns and out of stored rows.
 
-use arrow_array::ArrayRef;
+use arrow_array::{Array, ArrayRef};
+use arrow_buffer::NullBuffer;
 
 use super::{Kept, State, Value};
 use crate::data_type::DataType;
@@ -8,39 +9,48 @@ use crate::row::{RowCorrupt, Writer};
 
 /// A column of values.
 #[derive(Debug)]
-pub struct Values(Writer);
+pub struct Values {
+    writer: Writer,
+    /// Where some are null.
+    nulls: Option<NullBuffer>,
+}
 
 impl Values {
     /// Those of an array; `None` where it has not the Arrow type of `data_type`.
     pub fn of(data_type: &DataType, array: &ArrayRef) -> Option<Self> {
-        Writer::of(data_type, array).map(Self)
+        Some(Self {
+            writer: Writer::of(data_type, array)?,
+            nulls: array.nulls().filter(|nulls| nulls.null_count() > 0).cloned(),
+        })
     }
 
     /// Whether an event has no value.
+    #[inline]
     pub fn is_null(&self, event: usize) -> bool {
-        self.0.is_null(event)
+        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(event))
     }
 
     /// The value of an event, which is not null, as states take it that do not take stored ones; `None` where values of
     /// the type have no such form.
+    #[inline]
     pub fn plain(&self, event: usize) -> Option<Value<'_>> {
-        self.0.value(event)
+        self.writer.value(event)
     }
 
     /// Appends the value of an event, which is not null, as stored rows write it.
     pub fn write(&self, event: usize, bytes: &mut Vec<u8>) {
-        self.0.write(event, bytes);
+        self.writer.write(event, bytes);
     }
 
     /// The value of an event, which is not null, as a state takes it; `bytes` hold it where it is written first.
     pub fn get<'a>(&'a self, state: State, event: usize, bytes: &'a mut Vec<u8>) -> Value<'a> {
         if !state.takes_stored()
-            && let Some(value) = self.0.value(event)
+            && let Some(value) = self.writer.value(event)
         {
             return value;
         }
         bytes.clear();
-        self.0.write(event, bytes);
+        self.writer.write(event, bytes);
         Value::Bytes(bytes)
     }
 }

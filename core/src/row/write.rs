@@ -156,6 +156,7 @@ impl Writer {
     }
 
     /// A value as aggregates take it; `None` for types that have no such form.
+    #[inline]
     pub(crate) fn value(&self, at: usize) -> Option<Value<'_>> {
         Some(match self {
             Self::Bool(array) => Value::Bool(array.value(at)),
