@@ -3,12 +3,14 @@
 //! These are the meanings; the shapes in which files, the registry and the wire write them are
 //! kept apart, in `asof-registry` and `asof-proto`.
 
+mod aggregate;
 mod aggregates;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use aggregates::{Aggregate, AggregateError, Aggregates, Input, InputText, NamedWindow, Windowed};
+pub use aggregate::{Aggregate, AggregateError, Input, InputText, NamedWindow};
+pub use aggregates::{Aggregates, Windowed};
 
 use crate::aggregate::tiles::TileLayout;
 use crate::data_type::{DataType, KeyType};
