@@ -198,7 +198,7 @@ proptest! {
             };
             let reading = layout.at(at);
             let mut sums = reading.begin();
-            for range in layout.ranges(at) {
+            for range in reading.ranges().iter() {
                 for (id, bytes) in &then {
                     if id.level == range.level && (range.first..=range.last).contains(&id.number) {
                         reading.add_chunk(&mut sums, *id, bytes).unwrap();

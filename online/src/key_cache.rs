@@ -190,12 +190,10 @@ impl Drop for Hold<'_> {
 
 #[cfg(test)]
 mod tests {
-    use asof_core::time::Timestamp;
-
     use super::*;
 
     fn cached(cache: &KeyCache, taken: Taken) -> Option<()> {
-        cache.insert(b"k", KeyRows::at(Timestamp::EPOCH), taken, 1);
+        cache.insert(b"k", KeyRows::default(), taken, 1);
         cache.get(b"k", 1).map(drop)
     }
 

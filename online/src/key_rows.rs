@@ -2,24 +2,24 @@
 
 use std::cmp::Ordering;
 
-use asof_core::aggregate::tiles::{ChunkId, TileLayout, TilesAt};
+use asof_core::aggregate::tiles::{ChunkId, TilesAt};
 use asof_core::online::{Found, FoundWindows, Generation, newer_row};
 use asof_core::order::RowOrder;
 use asof_core::row::{RowCorrupt, StoredRow};
 use asof_core::time::Timestamp;
 
+use crate::answers::Tiled;
 use crate::keys::RowKey;
-use crate::tiles;
 
 /// The rows of one key in all views and generations, in the order of their stored keys.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct KeyRows {
     entries: Vec<Entry>,
     bytes: Vec<u8>,
     /// The least event time of the pending rows that were left out, because they had not happened.
     left_out: Option<Timestamp>,
-    /// The instant as at which they were read: what is needed of tiles goes by it.
-    at: Timestamp,
+    /// Of its views and generations, those of which chunks were met.
+    tiled: Vec<Tiled>,
 }
 
 #[derive(Debug)]
@@ -43,16 +43,6 @@ enum Kind {
 }
 
 impl KeyRows {
-    /// Nothing yet, as at an instant.
-    pub(crate) fn at(at: Timestamp) -> Self {
-        Self {
-            entries: Vec::new(),
-            bytes: Vec::new(),
-            left_out: None,
-            at,
-        }
-    }
-
     /// Adds the row that is stored under a key, which is greater than those before.
     pub(crate) fn push(&mut self, key: &RowKey<'_>, row: &[u8]) {
         let cell = key.cell();
@@ -81,22 +71,35 @@ impl KeyRows {
         self.left_out = Some(self.left_out.map_or(from, |left_out| left_out.min(from)));
     }
 
-    /// Whether what was left out has not happened yet at an instant, nor is needed by any of some tiles, so that this
-    /// answers for it.
-    pub(crate) fn answers<'t>(&self, at: Timestamp, mut tiled: impl Iterator<Item = &'t TileLayout>) -> bool {
+    /// Notes that chunks of a view and generation were met, greater than those before.
+    pub(crate) fn push_tiled(&mut self, tiled: Tiled) {
+        self.tiled.push(tiled);
+    }
+
+    /// What there is of the chunks of a view and generation, where some were met.
+    pub(crate) fn tiled(&self, view: u32, generation: Generation) -> Option<&Tiled> {
+        let is = |tiled: &&Tiled| (tiled.view, tiled.generation) == (view, generation);
+        self.tiled.iter().find(is)
+    }
+
+    /// Whether what was left out has not happened yet at an instant, so that this answers for it.
+    pub(crate) fn answers(&self, at: Timestamp) -> bool {
         self.left_out.is_none_or(|left_out| at < left_out)
-            && tiled.all(|layout| tiles::has_all(layout, self.at, at))
     }
 
     /// Bytes of memory that it takes.
     pub(crate) fn size(&self) -> usize {
-        size_of::<Self>() + self.entries.capacity() * size_of::<Entry>() + self.bytes.capacity()
+        size_of::<Self>()
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.bytes.capacity()
+            + self.tiled.iter().map(Tiled::size).sum::<usize>()
     }
 
     /// The same in no more memory than it needs.
     pub(crate) fn fitted(mut self) -> Self {
         self.entries.shrink_to_fit();
         self.bytes.shrink_to_fit();
+        self.tiled.shrink_to_fit();
         self
     }
 
@@ -158,7 +161,17 @@ impl<'a> Walk<'a> {
         tiles: &TilesAt,
         body: &'b mut Vec<u8>,
     ) -> Result<Found<'b>, RowCorrupt> {
+        let found = |body, latest| Found {
+            windows: Some(FoundWindows { body, latest }),
+            ..Found::default()
+        };
+        let tiled = self.rows.tiled(view, generation);
+        if let Some(latest) = tiled.and_then(|tiled| tiled.answer(tiles, self.at, body)) {
+            return Ok(found(body, latest));
+        }
         let mut sums = tiles.begin();
+        // It is as good at other instants, as long as the same of its rows are due.
+        let mut good = Timestamp::MIN..self.rows.left_out.unwrap_or(Timestamp::MAX);
         for entry in self.entries_of(view, generation) {
             let bytes = self.rows.bytes_of(entry);
             match entry.kind {
@@ -166,19 +179,18 @@ impl<'a> Walk<'a> {
                 Kind::Pending(order) if order.due() <= self.at => {
                     entry.corrupt.map_or(Ok(()), Err)?;
                     tiles.add_event(&mut sums, &StoredRow::parse_checked(bytes)?)?;
+                    good.start = good.start.max(order.due());
                 }
-                Kind::Row | Kind::Pending(_) => {}
+                Kind::Pending(order) => good.end = good.end.min(order.due()),
+                Kind::Row => {}
             }
         }
         body.clear();
         tiles.finish(&sums, body)?;
-        Ok(Found {
-            windows: Some(FoundWindows {
-                body,
-                latest: sums.latest(),
-            }),
-            ..Found::default()
-        })
+        if let Some(tiled) = tiled {
+            tiled.keep(tiles, good, sums.latest(), body);
+        }
+        Ok(found(body, sums.latest()))
     }
 
     /// The entries of a view, greater than those before; those of lesser ones are passed.

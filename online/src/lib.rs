@@ -2,12 +2,13 @@
 //!
 //! - [`RocksStore`] implements [`OnlineStore`](asof_core::online::OnlineStore).
 //! - `keys` and `intake_keys` say which bytes stand for what, `catalogue` what the store knows of its views.
-//! - `key_rows` is what a read finds of a key, `key_cache` keeps it for the next read.
+//! - `key_rows` is what a read finds of a key, `key_cache` keeps it for the next read, with what its windows gave, `answers`.
 //! - `expiry` gives the room of rows back that expired long ago.
 //! - `directory` and `mark` keep the files beside RocksDB's own, `manifest` looks at one of RocksDB's; `failure` names what went wrong.
 //!
 //! Nothing outside this crate knows RocksDB.
 
+mod answers;
 mod catalogue;
 mod directory;
 mod expiry;

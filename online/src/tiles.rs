@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use asof_core::aggregate::tiles::{ChunkId, TileLayout};
+use asof_core::aggregate::tiles::{ChunkId, ChunkRange, TileLayout};
 use asof_core::online::Generation;
-use asof_core::time::Timestamp;
 
 use crate::catalogue::Catalogue;
 
@@ -63,61 +62,64 @@ pub(crate) enum Step {
     End,
 }
 
-/// Whether a chunk is needed at an instant, and where to go on.
-pub(crate) fn step(layout: &TileLayout, at: Timestamp, chunk: ChunkId) -> Step {
-    for range in layout.ranges(at).filter(|range| range.level >= chunk.level) {
+/// Whether a chunk is among those that are needed, and where to go on.
+pub(crate) fn step(needed: &[ChunkRange], chunk: ChunkId) -> Step {
+    let behind = |range: &ChunkRange| (range.level, range.last) < (chunk.level, chunk.number);
+    let next = needed.get(needed.partition_point(behind));
+    next.map_or(Step::End, |range| {
         let first = ChunkId {
             level: range.level,
             number: range.first,
         };
         if chunk < first {
-            return Step::To(first);
+            Step::To(first)
+        } else {
+            Step::Take
         }
-        if chunk.number <= range.last {
-            return Step::Take;
-        }
-    }
-    Step::End
+    })
 }
 
-/// Whether all chunks that are needed at `at` were among those needed at `before`.
-pub(crate) fn has_all(layout: &TileLayout, before: Timestamp, at: Timestamp) -> bool {
-    let ranges = layout.ranges(before).zip(layout.ranges(at));
-    at == before
-        || ranges
-            .into_iter()
-            .all(|(before, now)| before.first <= now.first && now.last <= before.last)
+/// Whether all chunks that are needed are among some others.
+pub(crate) fn has_all(others: &[ChunkRange], needed: &[ChunkRange]) -> bool {
+    needed.iter().all(|needed| {
+        let has = |other: &ChunkRange| {
+            other.level == needed.level && other.first <= needed.first && needed.last <= other.last
+        };
+        others.iter().any(has)
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use asof_core::online::conformance::tiles;
-
     use super::*;
 
     #[test]
     fn a_pass_takes_what_is_needed_and_skips_the_rest() {
-        const HOUR: i64 = 3_600_000_000;
-        let layout = tiles();
-        let at = Timestamp::from_micros(1_000 * HOUR + 1);
+        let range = |level, first, last| ChunkRange { level, first, last };
+        let needed = [
+            range(0, 5, 5),
+            range(3, 12, 12),
+            range(3, 14, 15),
+            range(u8::MAX, 0, 0),
+        ];
         let chunk = |level, number| ChunkId { level, number };
-        let ranges: Vec<_> = layout.ranges(at).collect();
-        // 1 s, 1 min, 5 min, 1 h, 1 d, and all.
-        assert_eq!(ranges.len(), 6);
-        let hours = ranges[3];
-        // 168 hours, in chunks of 64 tiles.
-        assert_eq!((hours.level, hours.first, hours.last), (3, 12, 15));
-        let step = |level, number| step(&layout, at, chunk(level, number));
-        assert_eq!(step(3, 2), Step::To(chunk(3, 12)));
-        assert_eq!(step(3, 12), Step::Take);
-        assert_eq!(step(3, 15), Step::Take);
-        assert_eq!(step(3, 16), Step::To(chunk(4, ranges[4].first)));
-        assert_eq!(step(u8::MAX, 0), Step::Take);
-        assert_eq!(step(u8::MAX, 1), Step::End);
-        let later = |micros| Timestamp::from_micros(at.micros() + micros);
-        assert!(has_all(&layout, at, at));
-        assert!(has_all(&layout, at, later(1)));
-        assert!(!has_all(&layout, at, later(HOUR)));
-        assert!(!has_all(&layout, later(HOUR), at));
+        for (at, expected) in [
+            (chunk(0, 4), Step::To(chunk(0, 5))),
+            (chunk(0, 5), Step::Take),
+            (chunk(0, 6), Step::To(chunk(3, 12))),
+            (chunk(1, 14), Step::To(chunk(3, 12))),
+            (chunk(3, 12), Step::Take),
+            (chunk(3, 13), Step::To(chunk(3, 14))),
+            (chunk(3, 15), Step::Take),
+            (chunk(3, 16), Step::To(chunk(u8::MAX, 0))),
+            (chunk(u8::MAX, 0), Step::Take),
+            (chunk(u8::MAX, 1), Step::End),
+        ] {
+            assert_eq!(step(&needed, at), expected, "{at:?}");
+        }
+        assert!(has_all(&needed, &needed));
+        assert!(has_all(&needed, &[range(3, 15, 15)]));
+        assert!(!has_all(&needed, &[range(3, 13, 14)]));
+        assert!(!has_all(&needed, &[range(1, 5, 5)]));
     }
 }

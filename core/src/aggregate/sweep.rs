@@ -73,7 +73,9 @@ pub fn sweep<E: From<Corrupt>>(
     }
     let mut arrivals = arrivals.as_slice();
     let mut tails: Vec<Tail> = Vec::new();
-    let columns = wanted.iter().map(|wanted| Column::new(wanted, orders, &mut tails));
+    let columns = wanted
+        .iter()
+        .map(|wanted| Column::new(wanted, orders, &mut tails));
     let mut columns: Vec<Column> = columns.collect();
     let mut values: Vec<(usize, Value<'_>)> = Vec::new();
     let mut before = None;
@@ -89,8 +91,12 @@ pub fn sweep<E: From<Corrupt>>(
                 column.take_out(number, values);
             }
         }
-        let (arrived, later) =
-            arrivals.split_at(arrivals.iter().take_while(|event| due(**event) <= Some(*at)).count());
+        let (arrived, later) = arrivals.split_at(
+            arrivals
+                .iter()
+                .take_while(|event| due(**event) <= Some(*at))
+                .count(),
+        );
         arrivals = later;
         for (place, column) in columns.iter_mut().enumerate() {
             values.clear();
@@ -129,10 +135,7 @@ impl Tail {
         let from = self.first;
         if let Some(after) = self.window.after(at) {
             let rest = orders.get(from..).unwrap_or_default();
-            self.first += rest
-                .iter()
-                .take_while(|order| order.event_time <= after)
-                .count();
+            self.first += rest.iter().take_while(|order| order.event_time <= after).count();
         }
         from..self.first
     }

@@ -11,7 +11,7 @@ mod read;
 
 pub use chunk::{check_chunk, merge_chunks};
 pub use fold::{FoldedChunk, FoldedEvents};
-pub use read::{Sums, TilesAt};
+pub use read::{Covers, Sums, TilesAt};
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::definition::Aggregates;
 use crate::duration::Duration;
 use crate::row::{RowField, RowSchema};
 use crate::time::Timestamp;
-use crate::window::{Tiling, Window, tile_of};
+use crate::window::{Tiling, Window};
 
 /// How many tiles lie in a chunk.
 pub const TILES: i64 = 64;
@@ -36,8 +36,9 @@ pub struct TileLayout {
     states: Vec<(usize, State)>,
     /// What makes up each feature: a place in `sums`.
     places: Vec<usize>,
-    /// The states, each with one window.
-    sums: Vec<(usize, Window)>,
+    /// The states, each with one window: a place in `windows`.
+    sums: Vec<(usize, usize)>,
+    windows: Vec<Window>,
     tiling: Tiling,
     /// Per hop of the tiling the longest window that its tiles are in, in microseconds.
     longest: Vec<i64>,
@@ -117,16 +118,17 @@ impl TileLayout {
 
     /// The tiles for features of inputs.
     pub fn new(inputs: RowSchema, features: Vec<TiledFeature>) -> Self {
+        let mut windows: Vec<Window> = features.iter().map(|feature| feature.window).collect();
+        windows.sort_unstable();
+        windows.dedup();
         let mut states: Vec<(usize, State)> = Vec::new();
         let mut sums = Vec::new();
         let mut places = Vec::new();
         for feature in &features {
             let state = place_of(&mut states, (feature.input, feature.aggregation.state()));
-            places.push(place_of(&mut sums, (state, feature.window)));
+            let window = windows.partition_point(|window| *window < feature.window);
+            places.push(place_of(&mut sums, (state, window)));
         }
-        let mut windows: Vec<Window> = features.iter().map(|feature| feature.window).collect();
-        windows.sort_unstable();
-        windows.dedup();
         let tiling = Tiling::of(&windows);
         let longest = tiling.hops().iter().map(|hop| {
             let lengths = windows.iter().filter_map(|window| match window {
@@ -145,6 +147,7 @@ impl TileLayout {
             states,
             places,
             sums,
+            windows,
             tiling,
         }
     }
@@ -192,21 +195,9 @@ impl TileLayout {
         hops.chain(self.tiling.has_all().then_some((ALL, None)))
     }
 
-    /// The chunks that windows of this layout may need at `at` or later, but for those of events that are to come: from
-    /// the tile that the longest tail is in to the one that `at` is in.
-    pub fn ranges(&self, at: Timestamp) -> impl Iterator<Item = ChunkRange> + '_ {
-        self.levels().map(move |(level, hop)| match hop {
-            Some(hop) => ChunkRange {
-                level,
-                first: self.first_needed(level, hop, at).div_euclid(TILES),
-                last: tile_of(at, hop).div_euclid(TILES),
-            },
-            None => ChunkRange {
-                level,
-                first: 0,
-                last: 0,
-            },
-        })
+    /// The chunks that windows of this layout need at `at`, ascending, none in two ranges.
+    pub fn ranges(self: &Arc<Self>, at: Timestamp) -> Arc<[ChunkRange]> {
+        Arc::clone(self.at(at).ranges())
     }
 
     /// The first tile of a level that a window may need at an instant.

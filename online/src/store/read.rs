@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use asof_core::aggregate::tiles::{TileLayout, TilesAt};
+use asof_core::aggregate::tiles::{ChunkRange, TilesAt};
 use asof_core::online::{Generation, OnlineReader, ReadSet, StoreError, ViewSlot, Visit};
 use asof_core::row::RowCorrupt;
 use asof_core::time::Timestamp;
 
 use super::RocksStore;
+use crate::answers::Tiled;
 use crate::key_cache::{Cached, Taken};
 use crate::key_rows::KeyRows;
 use crate::keys::{self, Family, RowKey};
@@ -37,7 +38,7 @@ impl RocksStore {
         };
         let tiled = set.sorted().iter().filter_map(|(view, generation, _)| {
             let layout = layouts.get(*view, *generation)?;
-            Some((*view, *generation, Arc::clone(layout), layout.at(at)))
+            Some((*view, *generation, layout.at(at)))
         });
         let taken = self.cache.before_snapshot();
         Ok(Reader {
@@ -85,7 +86,7 @@ pub(super) struct Reader<'a> {
     /// The start of all stored keys of the key that is read.
     start: Vec<u8>,
     /// Of the set, the generations with tiles.
-    tiled: Vec<(u32, Generation, Arc<TileLayout>, TilesAt)>,
+    tiled: Vec<(u32, Generation, TilesAt)>,
     /// Those of all views.
     layouts: Arc<Layouts>,
     /// The features of windows.
@@ -113,7 +114,7 @@ impl OnlineReader for Reader<'_> {
                 .iter()
                 .find(|tiled| (tiled.0, tiled.1) == (*view, *generation));
             let found = match tiles {
-                Some((_, _, _, tiles)) => walk.find_windows(*view, *generation, tiles, &mut body),
+                Some((_, _, tiles)) => walk.find_windows(*view, *generation, tiles, &mut body),
                 None => walk.find(*view, *generation),
             };
             let found = found.map_err(|corrupt| self.damaged(key, (*view, *generation), corrupt))?;
@@ -133,8 +134,24 @@ impl Reader<'_> {
             .cache
             .get(&self.start, self.changes)
             .filter(|cached| self.serving && cached.is_in(self.taken))?;
-        let layouts = self.tiled.iter().map(|(_, _, layout, _)| &**layout);
-        cached.rows.answers(self.at, layouts).then_some(cached)
+        let rows = &cached.rows;
+        let has_chunks = self.tiled.iter().all(|(view, generation, tiles)| {
+            let tiled = rows.tiled(*view, *generation);
+            tiled.is_none_or(|tiled| tiled.has(tiles))
+        });
+        (has_chunks && rows.answers(self.at)).then_some(cached)
+    }
+
+    /// The chunks that are needed of a generation, where it has any.
+    fn needed(&self, view: u32, generation: Generation) -> Arc<[ChunkRange]> {
+        let is = |tiled: &&(u32, Generation, TilesAt)| (tiled.0, tiled.1) == (view, generation);
+        match self.tiled.iter().find(is) {
+            Some((_, _, tiles)) => Arc::clone(tiles.ranges()),
+            None => {
+                let layout = self.layouts.get(view, generation);
+                layout.map_or_else(|| [].into(), |layout| layout.ranges(self.at))
+            }
+        }
     }
 
     /// Copies what there is of the key.
@@ -152,7 +169,7 @@ impl Reader<'_> {
         if store.published.load(Ordering::Acquire) != self.changes {
             store.look_at(self.set)?;
         }
-        let mut key_rows = KeyRows::at(at);
+        let mut key_rows = KeyRows::default();
         rows.seek_to_first();
         while let Some((key, row)) = rows.item() {
             let row_key = RowKey::parse(key).ok_or_else(|| store.damaged_key(key))?;
@@ -164,8 +181,17 @@ impl Reader<'_> {
                     rows.seek(behind);
                 }
                 RowKey::Tiles(cell, chunk) => {
-                    let layout = self.layouts.get(cell.view, cell.generation);
-                    match layout.map_or(Step::End, |layout| tiles::step(layout, at, chunk)) {
+                    let known = key_rows.tiled(cell.view, cell.generation);
+                    let step = match known {
+                        Some(tiled) => tiles::step(tiled.needed(), chunk),
+                        None => {
+                            let needed = self.needed(cell.view, cell.generation);
+                            let step = tiles::step(&needed, chunk);
+                            key_rows.push_tiled(Tiled::new(cell.view, cell.generation, needed));
+                            step
+                        }
+                    };
+                    match step {
                         Step::Take => {
                             key_rows.push(&row_key, row);
                             rows.next();

@@ -83,6 +83,67 @@ fn what_is_cached_of_a_key_answers_for_its_own_instants() {
 }
 
 #[test]
+fn what_was_added_up_of_a_key_answers_as_long_as_it_holds() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = harness::open(directory.path()).unwrap();
+    let (slot, generation) = generation(&store);
+    let key = key("k");
+    let now = 400 * HOUR;
+    // Events in tiles, and some that are to come, or to be known.
+    let mut random = StdRng::seed_from_u64(7);
+    let mut orders = Vec::new();
+    for number in 0..60_u64 {
+        let event_time = now - random.random_range(0..200 * HOUR);
+        orders.push(order(event_time, event_time, number));
+    }
+    for number in 60..90_u64 {
+        let event_time = now + random.random_range(-10_i64..10) * HOUR;
+        let known = now + random.random_range(1..10 * HOUR);
+        orders.push(order(event_time, known, number));
+    }
+    let events: Vec<_> = orders.iter().map(|order| row(&key, *order, 1)).collect();
+    store
+        .write(slot, generation, Timestamp::from_micros(now), &events, None)
+        .unwrap();
+    let check = |at: i64| {
+        let at = Timestamp::from_micros(at);
+        let views = [(slot.view, generation)];
+        let read = store.read(slot.entity, &key, &views, at, &mut |_, answer| {
+            let fields = fields_of(&tiles().outputs(), answer.windows.unwrap().body).unwrap();
+            for (feature, field) in tiles().features().iter().zip(fields) {
+                if feature.aggregation.function() == Function::Count {
+                    let counts = orders
+                        .iter()
+                        .filter(|order| order.due() <= at && feature.window.covers(order.event_time, at));
+                    let found = i64::from_le_bytes(field.unwrap().try_into().unwrap());
+                    assert_eq!(found, counts.count() as i64, "{} at {at}", feature.name);
+                }
+            }
+            Ok(())
+        });
+        read.unwrap();
+    };
+    // Nothing is written in between: about the edges of tails, and about where events become due.
+    let dues: Vec<i64> = orders
+        .iter()
+        .map(|order| order.due().micros())
+        .filter(|due| *due > now)
+        .collect();
+    for _ in 0..600 {
+        let edge = match random.random_range(0..3) {
+            0 => dues[random.random_range(0..dues.len())],
+            1 => now + random.random_range(0..12) * HOUR,
+            _ => now + random.random_range(0..12 * 3_600) * SECOND,
+        };
+        let at = edge + random.random_range(-1..=1);
+        // Again, out of what the first time left; and a while later.
+        for at in [at, at, at + 1, at + SECOND / 2, at] {
+            check(at.max(now));
+        }
+    }
+}
+
+#[test]
 fn a_reader_has_nothing_of_what_comes_after_it() {
     let directory = tempfile::tempdir().unwrap();
     let store = harness::open(directory.path()).unwrap();

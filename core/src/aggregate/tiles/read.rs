@@ -3,19 +3,35 @@
 use std::sync::Arc;
 
 use super::chunk::Chunk;
-use super::{ALL, ChunkId, TILES, TileLayout};
+use super::{ALL, ChunkId, ChunkRange, TILES, TileLayout};
 use crate::aggregate::Partial;
 use crate::row::{RowCorrupt, StoredRow, fields_of};
 use crate::time::Timestamp;
-use crate::window::{Tiles, Window};
+use crate::window::Tiles;
 
 /// What windows are at an instant.
 #[derive(Debug)]
 pub struct TilesAt {
     layout: Arc<TileLayout>,
     at: Timestamp,
-    /// Per sum the tiles that make up its window.
-    covers: Vec<Vec<Tiles>>,
+    /// Per window the tiles that make it up.
+    covers: Covers,
+    /// The same by level.
+    spans: Vec<Span>,
+    ranges: Arc<[ChunkRange]>,
+}
+
+/// The tiles that make up the windows of a view at an instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Covers(Arc<[Vec<Tiles>]>);
+
+/// Tiles of a level that a window is made of.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    level: u8,
+    first: i64,
+    last: i64,
+    window: usize,
 }
 
 /// What was added up of one key.
@@ -27,15 +43,41 @@ pub struct Sums {
 
 impl TilesAt {
     pub(super) fn new(layout: Arc<TileLayout>, at: Timestamp) -> Self {
-        let covers = layout
-            .sums
-            .iter()
-            .map(|(_, window)| layout.tiling.cover(*window, at));
+        let windows = layout.windows.iter();
+        let covers: Arc<[Vec<Tiles>]> = windows.map(|window| layout.tiling.cover(*window, at)).collect();
+        let spans = covers.iter().enumerate().flat_map(|(window, cover)| {
+            cover.iter().map(move |tiles| {
+                let (level, first, last) = match tiles {
+                    Tiles::All => (ALL, 0, 0),
+                    // Of a layout that can be stored.
+                    Tiles::Of { hop, first, last } => (u8::try_from(*hop).unwrap_or(ALL), *first, *last),
+                };
+                Span {
+                    level,
+                    first,
+                    last,
+                    window,
+                }
+            })
+        });
+        let spans: Vec<Span> = spans.collect();
         Self {
-            covers: covers.collect(),
+            ranges: ranges(&spans).into(),
+            spans,
+            covers: Covers(covers),
             layout,
             at,
         }
+    }
+
+    /// The tiles that make up the windows: as long as these are the same, so are the windows of events that lie in tiles.
+    pub fn covers(&self) -> &Covers {
+        &self.covers
+    }
+
+    /// The chunks that are needed, ascending, none in two ranges.
+    pub fn ranges(&self) -> &Arc<[ChunkRange]> {
+        &self.ranges
     }
 
     /// Those of no events.
@@ -62,23 +104,26 @@ impl TilesAt {
         if !chunk.has(&self.layout.states) {
             return Err(RowCorrupt::Body);
         }
+        let begin = id.number.saturating_mul(TILES);
+        let end = begin.saturating_add(TILES - 1);
+        let spans = self.spans.iter();
+        let spans: Vec<&Span> = spans
+            .filter(|span| span.level == id.level && span.first <= end && begin <= span.last)
+            .collect();
         let mut is_read = false;
-        let mut wanted = Vec::with_capacity(self.covers.len());
+        let mut windows = Vec::with_capacity(spans.len());
         for tile in chunk.tiles() {
             let (place, bytes) = tile?;
-            let tile = id.number.saturating_mul(TILES).saturating_add(place.into());
-            let covers = self.covers.iter().enumerate();
-            wanted.clear();
-            wanted.extend(
-                covers
-                    .filter(|(_, cover)| holds(cover, id.level, tile))
-                    .map(|(sum, _)| sum),
-            );
-            if wanted.is_empty() {
-                continue;
+            let tile = begin.saturating_add(place.into());
+            let held = spans
+                .iter()
+                .filter(|span| (span.first..=span.last).contains(&tile));
+            windows.clear();
+            windows.extend(held.map(|span| span.window));
+            if !windows.is_empty() {
+                is_read = true;
+                self.add_tile(sums, &windows, bytes)?;
             }
-            is_read = true;
-            self.add_tile(sums, &wanted, bytes)?;
         }
         if is_read {
             sums.latest = sums.latest.max(chunk.latest);
@@ -86,39 +131,23 @@ impl TilesAt {
         Ok(())
     }
 
-    fn add_tile(&self, sums: &mut Sums, wanted: &[usize], tile: &[u8]) -> Result<(), RowCorrupt> {
+    /// Adds a tile to what is summed of its states in some windows.
+    fn add_tile(&self, sums: &mut Sums, windows: &[usize], tile: &[u8]) -> Result<(), RowCorrupt> {
         let mut rest = tile;
         for (place, (_, state)) in self.layout.states.iter().enumerate() {
-            let is_of = |sum: &&usize| {
-                self.layout
-                    .sums
-                    .get(**sum)
-                    .is_some_and(|(state, _)| *state == place)
-            };
-            let of_state = wanted.iter().filter(is_of);
-            let start = rest;
-            // What is cheap to read again is added up as it is read.
-            let decoded = match state.is_reversible() {
-                true => None,
-                false => Some(state.decode(&mut rest).map_err(|_| RowCorrupt::Body)?),
-            };
+            let partials = self.layout.sums.iter().zip(&mut sums.partials);
+            let of_state =
+                partials.filter(|((state, window), _)| *state == place && windows.contains(window));
             let mut end = None;
-            for sum in of_state {
-                let Some(sum) = sums.partials.get_mut(*sum) else {
-                    continue;
-                };
-                let mut again = start;
-                let merged = match &decoded {
-                    Some(partial) => sum.merge(partial),
-                    None => sum.merge_encoded(*state, &mut again),
-                };
+            for (_, partial) in of_state {
+                let mut again = rest;
+                let merged = partial.merge_encoded(*state, &mut again);
                 merged.map_err(|_| RowCorrupt::Body)?;
                 end = Some(again);
             }
-            match (&decoded, end) {
-                (Some(_), _) => {}
-                (None, Some(end)) => rest = end,
-                (None, None) => drop(state.decode(&mut rest).map_err(|_| RowCorrupt::Body)?),
+            match end {
+                Some(end) => rest = end,
+                None => drop(state.decode(&mut rest).map_err(|_| RowCorrupt::Body)?),
             }
         }
         match rest.is_empty() {
@@ -151,8 +180,9 @@ impl TilesAt {
         Ok(())
     }
 
-    fn covers_event(&self, window: Window, row: &StoredRow<'_>) -> bool {
-        window.covers(row.order.event_time, self.at)
+    fn covers_event(&self, window: usize, row: &StoredRow<'_>) -> bool {
+        let window = self.layout.windows.get(window);
+        window.is_some_and(|window| window.covers(row.order.event_time, self.at))
     }
 
     /// Appends the features, as the body of a stored row of [`TileLayout::outputs`].
@@ -184,9 +214,23 @@ impl Sums {
     }
 }
 
-fn holds(cover: &[Tiles], level: u8, tile: i64) -> bool {
-    cover.iter().any(|tiles| match tiles {
-        Tiles::All => level == ALL,
-        Tiles::Of { hop, first, last } => *hop == usize::from(level) && (*first..=*last).contains(&tile),
-    })
+/// The chunks that hold some tiles, ascending, none in two ranges.
+fn ranges(spans: &[Span]) -> Vec<ChunkRange> {
+    let mut ranges: Vec<ChunkRange> = spans
+        .iter()
+        .map(|span| ChunkRange {
+            level: span.level,
+            first: span.first.div_euclid(TILES),
+            last: span.last.div_euclid(TILES),
+        })
+        .collect();
+    ranges.sort_unstable_by_key(|range| (range.level, range.first));
+    ranges.dedup_by(|next, range| {
+        let meets = next.level == range.level && next.first <= range.last.saturating_add(1);
+        if meets {
+            range.last = range.last.max(next.last);
+        }
+        meets
+    });
+    ranges
 }
