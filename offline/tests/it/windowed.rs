@@ -582,7 +582,7 @@ async fn lint_leaves_windows_out() {
 /// What does not fit is sorted instead, where the choice is free.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_that_do_not_fit_are_sorted() {
-    const ROWS: i64 = 600_000;
+    const ROWS: i64 = 1_200_000;
     let mut project = project(
         in_place("s", "s.parquet"),
         vec![("k", int64([1])), ("at", times([0])), ("x", int64([1]))],

@@ -38,9 +38,29 @@ amount = "float64"
 page = "string"
 "#;
 
+/// All clicks of a page, counted and summed up.
+const PAGES: &str = r#"
+[[entity]]
+name = "page"
+keys = { page = "string" }
+
+[[view]]
+name = "page_clicks"
+entity = "page"
+source = "clicks"
+owner = "you@example.com"
+[[view.aggregate]]
+function = "count"
+windows = ["all"]
+[[view.aggregate]]
+input = "amount"
+function = "sum"
+windows = ["all"]
+"#;
+
 fn project() -> Project {
     let project = Project::starter();
-    project.write("features/clicks.toml", CLICKS);
+    project.write("features/clicks.toml", &(CLICKS.to_owned() + PAGES));
     project.done(&["apply", "--yes"]);
     project
 }
@@ -273,6 +293,51 @@ struct Ledger {
     in_doubt: Vec<(String, i64, f64)>,
 }
 
+impl Ledger {
+    /// How many clicks of a caller's page there are, and what they come to; with what may be there.
+    fn of_page(&self, caller: i64, with_doubts: bool) -> (i64, f64) {
+        let doubts = self.in_doubt.iter().filter(|_| with_doubts);
+        let doubts = doubts.map(|(_, customer, amount)| (*customer, *amount));
+        let acknowledged = self
+            .acknowledged
+            .iter()
+            .map(|(customer, amount)| (*customer, *amount));
+        let clicks = acknowledged.chain(doubts);
+        let of_page = clicks.filter(|(customer, _)| customer % CALLERS == caller);
+        of_page.fold((0, 0.0), |(count, sum), (_, amount)| (count + 1, sum + amount))
+    }
+
+    /// Windows count each click once that was acknowledged, and may count those in doubt.
+    fn check_pages(&self, project: &Project, round: u64) {
+        for caller in 0..CALLERS {
+            let (count, sum) = served_page(project, caller);
+            let (least, most) = (self.of_page(caller, false), self.of_page(caller, true));
+            let told =
+                format!("round {round}, page {caller}: {count} clicks of {sum}, {least:?} to {most:?}");
+            assert!((least.0..=most.0).contains(&count), "{told}");
+            assert!((least.1..=most.1).contains(&sum), "{told}");
+        }
+    }
+}
+
+/// How many clicks a caller's page has, and what they come to, as the store has them.
+fn served_page(project: &Project, caller: i64) -> (i64, f64) {
+    let key = format!("page={}", page(caller));
+    let told = project.done(&["get", "--features", "page_clicks:*", "--key", &key, "--json"]);
+    let told = told.json();
+    let value = |column: usize| told["columns"][column]["values"][0].clone();
+    let names: Vec<&str> = (0..2)
+        .map(|column| told["columns"][column]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["page_clicks__count_all", "page_clicks__amount_sum_all"]);
+    (value(0).as_i64().unwrap(), value(1).as_f64().unwrap_or(0.0))
+}
+
+/// The page that a caller's customers click.
+fn page(caller: i64) -> String {
+    format!("p{}", caller.rem_euclid(CALLERS))
+}
+
 #[test]
 fn acknowledged_pushes_survive_kills() {
     let percent: u64 = std::env::var("ASOF_CASES").map_or(100, |text| text.parse().unwrap());
@@ -300,15 +365,28 @@ fn acknowledged_pushes_survive_kills() {
                 runtime.spawn(push_until(url, stop, round, caller, again))
             })
             .collect();
+        // While rows are pushed, now and then a generation is built, which takes over or is cut short.
+        let mut build = (round % 4 > 0).then(|| {
+            let args: &[&str] = match round % 4 {
+                1 => &["materialize", "page_clicks"],
+                _ => &["materialize", "page_clicks", "--full"],
+            };
+            let mut build = project.command(args);
+            build.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        });
         std::thread::sleep(Duration::from_millis(20 + random % 1_500));
         server.child.kill().unwrap();
         server.wait();
+        if let Some(build) = &mut build {
+            build.wait().unwrap();
+        }
         stop.store(true, Ordering::SeqCst);
         for caller in callers {
             let told = runtime.block_on(caller).unwrap();
             ledger.acknowledged.extend(told.acknowledged);
             ledger.in_doubt.extend(told.in_doubt);
         }
+        ledger.check_pages(&project, round);
         if round % 3 == 0 {
             // Nobody serves: the extract brings what was accepted into the table by itself.
             let all = extracted(&project);
@@ -328,6 +406,7 @@ fn acknowledged_pushes_survive_kills() {
     let told = runtime.block_on(push_until(server.url.clone(), stop, kills, 0, doubts));
     ledger.acknowledged.extend(told.acknowledged);
     assert_eq!(told.in_doubt, []);
+    ledger.check_pages(&project, kills);
     server.signal("-TERM");
     assert!(server.wait().success());
     assert!(!project.path().join(".asof/online/asof.intake").exists());
@@ -338,6 +417,8 @@ fn acknowledged_pushes_survive_kills() {
     let rows = ledger.acknowledged.len();
     assert_eq!(run["runs"][0]["rows_read"], rows);
     assert_eq!(run["runs"][0]["keys"], rows);
+    project.done(&["materialize", "page_clicks"]);
+    ledger.check_pages(&project, kills);
     let customers: BTreeSet<i64> = ledger.acknowledged.keys().copied().collect();
     println!("{kills} kills, {} rows acknowledged", customers.len());
 }
@@ -376,7 +457,11 @@ async fn push_until(
         let request = v1::PushRequest {
             source: "clicks".into(),
             request_id: id.clone(),
-            rows: Some(Rows::JsonLines(click(customer, amount).into_bytes())),
+            rows: Some(Rows::JsonLines(
+                click(customer, amount)
+                    .replace("null", &format!("{:?}", page(customer)))
+                    .into_bytes(),
+            )),
         };
         match client.push(request).await {
             Ok(answer) => {

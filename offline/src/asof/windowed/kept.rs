@@ -141,7 +141,10 @@ fn rounds(parts: Parts, chunks: &[Events], questions: &Questions, threads: usize
     let (mut rounds, mut round, mut size) = (Vec::new(), Vec::new(), 0);
     for part in 0..parts.count() {
         let events: usize = chunks.iter().map(|chunk| chunk.of_part(part).len()).sum();
-        let asked: usize = questions.ranges(parts.groups(part)).map(|range| range.len()).sum();
+        let asked: usize = questions
+            .ranges(parts.groups(part))
+            .map(|range| range.len())
+            .sum();
         round.push(part);
         size += events.max(asked);
         if size >= enough {

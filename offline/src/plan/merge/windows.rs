@@ -145,7 +145,9 @@ impl WindowJoin {
             while next < all {
                 match rows.keys.value(next).cmp(key) {
                     Ordering::Greater => break,
-                    Ordering::Equal if together.counts(&self.windows, rows, next) => counting.push(next as u64),
+                    Ordering::Equal if together.counts(&self.windows, rows, next) => {
+                        counting.push(next as u64)
+                    }
                     Ordering::Less | Ordering::Equal => {}
                 }
                 next += 1;
@@ -209,9 +211,7 @@ impl Together {
         let asked = self.instants.get(instants.clone()).unwrap_or_default();
         let first = asked.partition_point(|at| *at < event_time);
         // Tails only go forward: if the first question behind an event does not reach it, none does.
-        let is_reached = asked
-            .get(first)
-            .is_some_and(|at| windows.reach(event_time, *at));
+        let is_reached = asked.get(first).is_some_and(|at| windows.reach(event_time, *at));
         is_reached && !rows.deleted.value(row)
     }
 
