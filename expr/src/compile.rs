@@ -13,7 +13,7 @@ use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Column, DFSchema, DataFusionError, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
-use datafusion_expr::expr::{Between as BetweenExpr, InList, ScalarFunction};
+use datafusion_expr::expr::{Between as BetweenExpr, InList, Like as LikeExpr, ScalarFunction};
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::simplify::SimplifyContext;
 use datafusion_expr::{BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ScalarUDF, lit};
@@ -24,7 +24,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use crate::error::{ExprError, clip};
 use crate::functions;
 use crate::operators::{
-    Arithmetic, Between, Coalesce, Compare, Guarded, InFloats, Negation, NullCast, NullIf, function,
+    Arithmetic, Between, Coalesce, Compare, Guarded, InFloats, Like, Negation, NullCast, NullIf, function,
 };
 use crate::types::{Spelled, is_text};
 
@@ -469,9 +469,36 @@ fn operator(
                 "`case x when …` on floats is not allowed: write `case when x = …`".to_owned(),
             ));
         }
+        Expr::Like(like) => text_is_like(like)?,
         Expr::ScalarFunction(ScalarFunction { func, args }) => scalar_function(func, args, operands, small)?,
         other => other,
     })
+}
+
+fn text_is_like(like: LikeExpr) -> Result<Expr, ExprError> {
+    let LikeExpr {
+        negated,
+        expr,
+        pattern,
+        escape_char,
+        case_insensitive,
+    } = like;
+    if escape_char.is_some_and(|escape| escape != '\\') {
+        return Err(ExprError::NotAllowed(
+            "`like` has no other escape character than the backslash: leave `escape` out".to_owned(),
+        ));
+    }
+    let like = Like::new(case_insensitive);
+    if let Expr::Literal(value, _) = &*pattern {
+        let text = value.cast_to(&DataType::Utf8).map(ColumnarValue::Scalar);
+        let empty = ColumnarValue::Scalar(ScalarValue::from(""));
+        if text.is_ok_and(|text| like.matches(&empty, &text).is_err()) {
+            return Err(ExprError::NotAllowed(
+                "the pattern of `like` is too long: shorten it".to_owned(),
+            ));
+        }
+    }
+    Ok(negate(negated, call(function(like), vec![*expr, *pattern])))
 }
 
 fn negate(negated: bool, condition: Expr) -> Expr {

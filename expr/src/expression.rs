@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow_schema::{ArrowError, DataType, Schema, SchemaRef};
 use datafusion_common::DataFusionError;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_sql::sqlparser::ast::Expr as SqlExpr;
@@ -13,6 +14,7 @@ use crate::bind::{bound, check_batch, condition, find, planning_schema, unique};
 use crate::compile::Compiled;
 use crate::error::{ExprError, clip};
 use crate::limits::with_stack;
+use crate::operators::noted;
 use crate::{grammar, statement};
 
 /// A text that is known to be one expression of listed functions and operators.
@@ -138,6 +140,55 @@ impl BoundExpression {
     /// A batch of another shape; no value makes this fail.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, ExprError> {
         check_batch(batch, &self.columns.input)?;
+        self.values(batch)
+    }
+
+    /// The same, with how many rows are null because something in them could not be computed: what overflows, is divided
+    /// by zero, has no counterpart in another type, or lies outside a function's domain. A row that has a value all the
+    /// same, as of `coalesce`, is not counted; so the count does not go by the batches in which rows come.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::evaluate`].
+    pub fn evaluate_counted(&self, batch: &RecordBatch) -> Result<(ArrayRef, u64), ExprError> {
+        check_batch(batch, &self.columns.input)?;
+        let (values, is_noted) = noted(|| self.values(batch));
+        let values = values?;
+        let failed = match is_noted {
+            true => self.failed_rows(batch, &values)?,
+            false => 0,
+        };
+        Ok((values, failed))
+    }
+
+    /// Of rows in which something could not be computed, how many are null for it.
+    fn failed_rows(&self, batch: &RecordBatch, values: &ArrayRef) -> Result<u64, ExprError> {
+        let Some(nulls) = values.logical_nulls() else {
+            return Ok(0);
+        };
+        if batch.num_rows() == 1 {
+            return Ok(nulls.null_count() as u64);
+        }
+        let lost = |error: ArrowError| ExprError::Batch(clip(&error.to_string()));
+        let null = BooleanArray::new(!nulls.inner(), None);
+        let mut parts = vec![filter_record_batch(batch, &null).map_err(lost)?];
+        let mut failed = 0;
+        while let Some(part) = parts.pop() {
+            let (values, is_noted) = noted(|| self.values(&part));
+            values?;
+            match (is_noted, part.num_rows()) {
+                (false, _) => {}
+                (true, 1) => failed += 1,
+                (true, rows) => {
+                    let half = rows / 2;
+                    parts.extend([part.slice(0, half), part.slice(half, rows - half)]);
+                }
+            }
+        }
+        Ok(failed)
+    }
+
+    fn values(&self, batch: &RecordBatch) -> Result<ArrayRef, ExprError> {
         let failed = |error: DataFusionError| ExprError::Batch(clip(&error.strip_backtrace()));
         let values = self.physical.evaluate(batch).map_err(failed)?;
         values.into_array(batch.num_rows()).map_err(failed)

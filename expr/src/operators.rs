@@ -6,7 +6,9 @@ mod arithmetic;
 mod cast;
 mod choice;
 mod compare;
+mod failures;
 mod guard;
+mod like;
 
 use std::sync::Arc;
 
@@ -19,7 +21,9 @@ pub(crate) use arithmetic::{Arithmetic, Negation};
 pub(crate) use cast::NullCast;
 pub(crate) use choice::{Coalesce, NullIf};
 pub(crate) use compare::{Between, Compare, InFloats};
+pub(crate) use failures::noted;
 pub(crate) use guard::Guarded;
+pub(crate) use like::Like;
 
 /// An operator as a function of DataFusion.
 pub(crate) fn function(implementation: impl ScalarUDFImpl + 'static) -> Arc<ScalarUDF> {

@@ -17,7 +17,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{BinaryExpr, Column};
 
 use super::guard::or_null;
-use super::{apply, exactly, rows};
+use super::{apply, exactly, failures, rows};
 
 /// One of `+ - * / %` on integers, decimals, timestamps and intervals (not on floats, which never fail).
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -111,6 +111,7 @@ fn by_row<T: ArrowPrimitiveType>(op: Operator, left: &dyn Datum, right: &dyn Dat
                 Operator::Divide => l.div_checked(r),
                 _ => l.mod_checked(r),
             }
+            .inspect_err(|_| failures::note())
             .ok()
         })
         .collect();
@@ -162,8 +163,9 @@ fn within_precision(value: ColumnarValue) -> Result<ColumnarValue> {
                 .with_data_type(data_type),
         )
     } else {
-        array
+        Arc::clone(&array)
     };
+    failures::note_new_nulls(&array, &fitting);
     Ok(if constant {
         ColumnarValue::Scalar(ScalarValue::try_from_array(&fitting, 0)?)
     } else {

@@ -5,8 +5,8 @@ use arrow_schema::DataType;
 use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
-use super::exactly;
 use super::guard::or_null;
+use super::{exactly, failures};
 
 /// A cast to one type.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -48,11 +48,15 @@ impl ScalarUDFImpl for NullCast {
             let [arg] = exactly::<1>(args.to_vec())?;
             Ok(match arg {
                 ColumnarValue::Array(array) => {
-                    ColumnarValue::Array(cast_with_options(&array, &self.to, &OPTIONS)?)
+                    let cast = cast_with_options(&array, &self.to, &OPTIONS)?;
+                    failures::note_new_nulls(&array, &cast);
+                    ColumnarValue::Array(cast)
                 }
                 ColumnarValue::Scalar(value) => {
-                    let array = cast_with_options(&value.to_array()?, &self.to, &OPTIONS)?;
-                    ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?)
+                    let array = value.to_array()?;
+                    let cast = cast_with_options(&array, &self.to, &OPTIONS)?;
+                    failures::note_new_nulls(&array, &cast);
+                    ColumnarValue::Scalar(ScalarValue::try_from_array(&cast, 0)?)
                 }
             })
         })

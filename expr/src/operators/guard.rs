@@ -8,6 +8,8 @@ use datafusion_expr::{
 };
 use std::sync::Arc;
 
+use super::failures;
+
 /// Evaluates over rows; where that fails, the failing rows alone become null.
 ///
 /// Halving finds them, so the answer for a row does not depend on the rows beside it.
@@ -22,6 +24,7 @@ pub(super) fn or_null(
     }
     let constant = args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
     if constant || rows <= 1 {
+        failures::note();
         let null = ScalarValue::try_new_null(result)?;
         return if constant {
             Ok(ColumnarValue::Scalar(null))

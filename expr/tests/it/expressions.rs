@@ -1,8 +1,9 @@
 //! Single expressions and conditions: what is refused, and what they are.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::datatypes::{DataType, Int64Type, Schema};
 use asof_expr::{BoundExpression, Expression};
 
@@ -13,6 +14,11 @@ fn refused(text: &str) -> String {
 }
 
 fn evaluated(bound: &BoundExpression) -> ArrayRef {
+    bound.evaluate(&input(bound)).unwrap()
+}
+
+/// The columns of [`table`] that an expression reads.
+fn input(bound: &BoundExpression) -> RecordBatch {
     let table = table();
     let batch = match bound.input_columns() {
         [] => RecordBatch::try_new_with_options(
@@ -22,7 +28,7 @@ fn evaluated(bound: &BoundExpression) -> ArrayRef {
         ),
         columns => table.project(columns),
     };
-    bound.evaluate(&batch.unwrap()).unwrap()
+    batch.unwrap()
 }
 
 #[test]
@@ -101,6 +107,85 @@ fn a_bound_expression_knows_its_columns_and_its_type() {
         evaluated(&constant).as_primitive::<Int64Type>().values()[..],
         [2; 4]
     );
+}
+
+#[test]
+fn rows_are_counted_that_could_not_be_computed() {
+    let schema = table().schema();
+    for (text, failed) in [
+        // A null that comes in is none that failed.
+        ("l + m", 1),
+        ("l / m", 2),
+        ("i / 0", 3),
+        ("-l", 1),
+        ("cast(s as bigint)", 2),
+        ("cast(f as bigint)", 1),
+        ("d * 2", 1),
+        ("e / 0", 4),
+        ("chr(l)", 2),
+        ("make_date(2026, i, 1)", 2),
+        ("t + interval '1 day'", 1),
+        // A float fails outside a domain alone.
+        ("f / 0.0", 0),
+        ("sqrt(f - 9.0)", 2),
+        // Nor does what has a value all the same.
+        ("coalesce(l / m, 0)", 0),
+        ("coalesce(i / 0, l)", 0),
+        ("case when m = 0 then 0 else l / m end", 1),
+        ("l / m > 0 or m < 5", 0),
+        ("nullif(1, m / m)", 0),
+        ("cast(null as bigint) + l", 0),
+    ] {
+        let bound = Expression::parse(text).unwrap().bind(&schema).unwrap();
+        let batch = input(&bound);
+        let (values, counted) = bound.evaluate_counted(&batch).unwrap();
+        assert_eq!(&values, &bound.evaluate(&batch).unwrap(), "{text}");
+        let singly = (0..batch.num_rows()).map(|row| bound.evaluate_counted(&batch.slice(row, 1)).unwrap().1);
+        assert_eq!(
+            (counted, singly.sum::<u64>()),
+            (failed, failed),
+            "{text}: {values:?}"
+        );
+    }
+}
+
+#[test]
+fn patterns_are_bounded() {
+    let schema = table().schema();
+    let long = "_".repeat(16_000);
+    let refused = |text: &str| {
+        let bound = Expression::parse(text).unwrap().bind(&schema);
+        bound.unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused(&format!("s ilike '{long}'")),
+        "the pattern of `like` is too long: shorten it"
+    );
+    assert_eq!(
+        refused("s like 'x' escape '!'"),
+        "`like` has no other escape character than the backslash: leave `escape` out"
+    );
+    // Of a column, the row alone is null.
+    let texts = RecordBatch::try_from_iter_with_nullable([
+        (
+            "s",
+            Arc::new(StringArray::from(vec!["ab", "ab", "xb"])) as ArrayRef,
+            true,
+        ),
+        (
+            "p",
+            Arc::new(StringArray::from(vec!["a_", &long, "a_"])) as _,
+            true,
+        ),
+    ])
+    .unwrap();
+    let bound = Expression::parse("s not ilike p")
+        .unwrap()
+        .bind(&texts.schema())
+        .unwrap();
+    let (found, failed) = bound.evaluate_counted(&texts).unwrap();
+    let found: Vec<Option<bool>> = found.as_boolean().iter().collect();
+    assert_eq!((found, failed), (vec![Some(false), None, Some(true)], 1));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, Float64Array, Int64Array, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::concat_batches;
-use asof_expr::SourceSql;
+use asof_expr::{Expression, SourceSql};
 use proptest::prelude::*;
 
 fn rows() -> impl Strategy<Value = RecordBatch> {
@@ -53,6 +53,23 @@ const SQL: &str = "select *, a + b as sum, a / b as quotient, a % 3 as rest, a *
                    split_part(s, 'a', b) as sp, left(s, a) as le, right(s, b) as ri, f in (0.0, 1.5) as one_of \
                    from source where a / b > 0 or s like '%1%' or f <> 0";
 
+const COUNTED: [&str; 14] = [
+    "a / b",
+    "a / b > 0 and b / a > 0",
+    "a / b > 0 or b / a > 0",
+    "f > 0.5 and a / b > 0",
+    "case when f > 0.5 then a / b when b > 0 then a + b end",
+    "case a / b when 0 then b * a else a * a end",
+    "coalesce(a / b, b * a, cast(s as bigint))",
+    "nullif(a / b, b * a)",
+    "cast(s as bigint) between a / b and b",
+    "a in (b / a, 3)",
+    "make_date(2026, a, b)",
+    "left(s, a * b)",
+    "cast(a as decimal(38, 0)) * b / a",
+    "s like chr(a)",
+];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -72,6 +89,23 @@ proptest! {
         prop_assert_eq!(UInt32Array::from(kept), whole.kept);
         // Compared as bits: NaN is not equal to itself as a value.
         prop_assert_eq!(format!("{together:?}"), format!("{:?}", whole.batch));
+    }
+
+    #[test]
+    fn as_many_rows_fail_in_pieces_as_in_the_whole(
+        batch in rows(),
+        cut in 1_usize..20,
+        text in prop::sample::select(COUNTED.to_vec()),
+    ) {
+        let bound = Expression::parse(text).unwrap().bind(&batch.schema()).unwrap();
+        let batch = batch.project(bound.input_columns()).unwrap();
+        let (values, failed) = bound.evaluate_counted(&batch).unwrap();
+        prop_assert!(failed <= values.null_count() as u64);
+        let pieces = (0..batch.num_rows()).step_by(cut).map(|from| {
+            let piece = batch.slice(from, cut.min(batch.num_rows() - from));
+            bound.evaluate_counted(&piece).unwrap().1
+        });
+        prop_assert_eq!(pieces.sum::<u64>(), failed);
     }
 
     #[test]
