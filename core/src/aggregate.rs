@@ -23,7 +23,7 @@ use std::fmt;
 pub use bytes::Corrupt;
 pub use distinct::MOST_EXACT;
 pub use partial::Partial;
-pub use sweep::{Events, Place, Wanted, sweep};
+pub use sweep::{Events, Place, Sweep, Wanted};
 pub use values::Values;
 
 use crate::data_type::DataType;
@@ -313,7 +313,7 @@ impl State {
         }
     }
 
-    /// Whether values can be taken out again, as [`Partial::remove`] does.
+    /// Whether values can be taken out again after they were added.
     pub fn is_reversible(self) -> bool {
         matches!(self.0, Kept::Count | Kept::Whole | Kept::Sum | Kept::Squares)
     }

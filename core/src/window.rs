@@ -69,6 +69,19 @@ impl Window {
         Some(Timestamp::from_micros(after))
     }
 
+    /// Whether it covers all that another one does, at every instant. Of some that do it may not say so.
+    pub fn always_covers(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::All, _) => true,
+            (Self::Last { .. }, Self::All) => false,
+            // Its tail is behind where the other's would be with a hop of nothing, by less than a hop.
+            (Self::Last { length, .. }, Self::Last { length: shorter, hop }) => {
+                let longest = shorter.micros().saturating_add(hop.micros());
+                length.micros() >= longest
+            }
+        }
+    }
+
     /// Whether an event of that time counts at `at`.
     pub fn covers(self, event_time: Timestamp, at: Timestamp) -> bool {
         event_time <= at && self.after(at).is_none_or(|after| event_time > after)

@@ -5,7 +5,7 @@
     reason = "tests fail by panicking"
 )]
 
-use asof_core::aggregate::{Aggregation, Corrupt, Events, Function, Partial, Place, Value, Wanted, sweep};
+use asof_core::aggregate::{Aggregation, Corrupt, Events, Function, Partial, Place, Sweep, Value, Wanted};
 use asof_core::data_type::DataType;
 use asof_core::duration::Duration;
 use asof_core::key::KeyValue;
@@ -160,7 +160,7 @@ proptest! {
             .map(|aggregation| Wanted { state: aggregation.state(), windows: windows.clone() })
             .collect();
         let mut found = Vec::new();
-        sweep(&history, as_corrected, &instants, &wanted, |place, partial| {
+        Sweep::new(&wanted).over(&history, as_corrected, &instants, |place, partial| {
             found.push((place, history.finished(place.wanted, partial)));
             Ok::<_, Corrupt>(())
         })

@@ -9,7 +9,7 @@ mod late;
 
 use std::ops::Range;
 
-use asof_core::aggregate::{Partial, Place, Wanted, sweep};
+use asof_core::aggregate::{Partial, Place, Sweep, Wanted};
 use asof_core::definition::{Aggregates, Feature, View};
 use asof_core::time::Timestamp;
 use asof_core::window::Window;
@@ -26,10 +26,10 @@ use late::held_back;
 #[derive(Debug, Clone)]
 pub(crate) struct Windows {
     aggregates: Aggregates,
-    wanted: Vec<Wanted>,
+    sweep: Sweep,
     /// Per state and window of it the features that are computed of that.
     features: Vec<Vec<Vec<usize>>>,
-    /// The longest first.
+    /// The longest first, without those that a longer one always covers.
     windows: Vec<Window>,
     as_corrected: bool,
 }
@@ -66,11 +66,19 @@ impl Windows {
         };
         let mut windows = aggregates.windows();
         windows.sort_unstable_by(|a, b| b.cmp(a));
+        let mut longest: Vec<Window> = Vec::new();
+        windows.retain(|window| {
+            let is_covered = longest.iter().any(|longer| longer.always_covers(*window));
+            if !is_covered {
+                longest.push(*window);
+            }
+            !is_covered
+        });
         Some(Self {
             features: wanted.iter().enumerate().map(of_state).collect(),
             windows,
             aggregates: aggregates.clone(),
-            wanted,
+            sweep: Sweep::new(&wanted),
             as_corrected,
         })
     }
@@ -156,27 +164,28 @@ impl Windows {
         mut ready: impl FnMut(usize, usize, Option<&[u8]>) -> Result<()>,
     ) -> Result<()> {
         let mut bytes = Vec::new();
-        sweep(
-            events,
-            as_corrected,
-            instants,
-            &self.wanted,
-            |place: Place, partial: &Partial| {
-                let features = self
-                    .features
-                    .get(place.wanted)
-                    .and_then(|windows| windows.get(place.window));
-                for feature in features.into_iter().flatten() {
-                    let lost = || Failed(OfflineError::Internal("a feature is lost".into()));
-                    let windowed = self.aggregates.windowed().get(*feature).ok_or_else(lost)?;
-                    bytes.clear();
-                    let is_there = windowed.aggregation.finish(partial, &mut bytes)?;
-                    ready(place.instant, *feature, is_there.then_some(bytes.as_slice())).map_err(Failed)?;
-                }
-                Ok::<_, Failed>(())
-            },
-        )
-        .map_err(|Failed(error)| error)
+        self.sweep
+            .over(
+                events,
+                as_corrected,
+                instants,
+                |place: Place, partial: &Partial| {
+                    let features = self
+                        .features
+                        .get(place.wanted)
+                        .and_then(|windows| windows.get(place.window));
+                    for feature in features.into_iter().flatten() {
+                        let lost = || Failed(OfflineError::Internal("a feature is lost".into()));
+                        let windowed = self.aggregates.windowed().get(*feature).ok_or_else(lost)?;
+                        bytes.clear();
+                        let is_there = windowed.aggregation.finish(partial, &mut bytes)?;
+                        ready(place.instant, *feature, is_there.then_some(bytes.as_slice()))
+                            .map_err(Failed)?;
+                    }
+                    Ok::<_, Failed>(())
+                },
+            )
+            .map_err(|Failed(error)| error)
     }
 }
 

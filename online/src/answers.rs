@@ -13,12 +13,12 @@ use asof_core::time::Timestamp;
 
 use crate::tiles::has_all;
 
-/// Features of more bytes are added up again each time.
-const LARGEST: usize = 512;
+/// What takes more bytes is added up again each time.
+const LARGEST: usize = 2_048;
 
 /// What there is of the tiles of one key in one generation.
 #[derive(Debug)]
-pub(crate) struct Tiled {
+pub(crate) struct KeyTiles {
     pub(crate) view: u32,
     pub(crate) generation: Generation,
     /// The chunks that were needed when they were read.
@@ -35,7 +35,7 @@ struct Answer {
     body: Box<[u8]>,
 }
 
-impl Tiled {
+impl KeyTiles {
     pub(crate) fn new(view: u32, generation: Generation, needed: Arc<[ChunkRange]>) -> Self {
         Self {
             view,
@@ -47,8 +47,7 @@ impl Tiled {
 
     /// Bytes of memory that it takes at most.
     pub(crate) fn size(&self) -> usize {
-        // The covers have about as many entries as there are chunks, and belong to many keys.
-        size_of::<Self>() + 4 * size_of_val(&*self.needed) + LARGEST
+        size_of::<Self>() + size_of_val(&*self.needed) + LARGEST
     }
 
     /// The chunks that were needed when they were read.
@@ -75,7 +74,7 @@ impl Tiled {
 
     /// Keeps what the windows gave, which is good for some instants.
     pub(crate) fn keep(&self, tiles: &TilesAt, good: Range<Timestamp>, latest: Timestamp, body: &[u8]) {
-        if body.len() > LARGEST {
+        if body.len() + tiles.covers().size() > LARGEST {
             return;
         }
         let answer = Answer {

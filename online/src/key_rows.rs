@@ -8,7 +8,7 @@ use asof_core::order::RowOrder;
 use asof_core::row::{RowCorrupt, StoredRow};
 use asof_core::time::Timestamp;
 
-use crate::answers::Tiled;
+use crate::answers::KeyTiles;
 use crate::keys::RowKey;
 
 /// The rows of one key in all views and generations, in the order of their stored keys.
@@ -19,7 +19,7 @@ pub(crate) struct KeyRows {
     /// The least event time of the pending rows that were left out, because they had not happened.
     left_out: Option<Timestamp>,
     /// Of its views and generations, those of which chunks were met.
-    tiled: Vec<Tiled>,
+    tiled: Vec<KeyTiles>,
 }
 
 #[derive(Debug)]
@@ -72,13 +72,13 @@ impl KeyRows {
     }
 
     /// Notes that chunks of a view and generation were met, greater than those before.
-    pub(crate) fn push_tiled(&mut self, tiled: Tiled) {
+    pub(crate) fn push_tiled(&mut self, tiled: KeyTiles) {
         self.tiled.push(tiled);
     }
 
     /// What there is of the chunks of a view and generation, where some were met.
-    pub(crate) fn tiled(&self, view: u32, generation: Generation) -> Option<&Tiled> {
-        let is = |tiled: &&Tiled| (tiled.view, tiled.generation) == (view, generation);
+    pub(crate) fn tiled(&self, view: u32, generation: Generation) -> Option<&KeyTiles> {
+        let is = |tiled: &&KeyTiles| (tiled.view, tiled.generation) == (view, generation);
         self.tiled.iter().find(is)
     }
 
@@ -92,7 +92,7 @@ impl KeyRows {
         size_of::<Self>()
             + self.entries.capacity() * size_of::<Entry>()
             + self.bytes.capacity()
-            + self.tiled.iter().map(Tiled::size).sum::<usize>()
+            + self.tiled.iter().map(KeyTiles::size).sum::<usize>()
     }
 
     /// The same in no more memory than it needs.

@@ -81,12 +81,13 @@ pub(crate) fn step(needed: &[ChunkRange], chunk: ChunkId) -> Step {
 
 /// Whether all chunks that are needed are among some others.
 pub(crate) fn has_all(others: &[ChunkRange], needed: &[ChunkRange]) -> bool {
-    needed.iter().all(|needed| {
-        let has = |other: &ChunkRange| {
-            other.level == needed.level && other.first <= needed.first && needed.last <= other.last
-        };
-        others.iter().any(has)
-    })
+    others == needed
+        || needed.iter().all(|needed| {
+            let has = |other: &ChunkRange| {
+                other.level == needed.level && other.first <= needed.first && needed.last <= other.last
+            };
+            others.iter().any(has)
+        })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! once. Of the rest the tiles of each hop stand at the leaves of a tree, whose nodes have what is below them; a window is
 //! the merge of the few nodes behind its tail. The cost goes with the events and the instants, not with their product.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::{Corrupt, Partial, State, Value};
@@ -16,13 +17,40 @@ use crate::window::{Window, tile_of};
 /// How many nodes stand below one.
 const FAN: usize = 16;
 
+/// How many events are taken in at once.
+const AT_ONCE: usize = 1_024;
+
 /// What is wanted of a column of values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// What is kept of them.
     pub state: State,
-    /// Of which windows.
+    /// Of which windows, each once.
     pub windows: Vec<Window>,
+}
+
+/// What is wanted of the histories of keys, made ready once for all of them.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    columns: Vec<Layout>,
+    /// The windows whose tails take events out.
+    tails: Vec<Window>,
+    /// Per tail the column and lane of each that it takes events out of.
+    behind: Vec<Vec<(usize, usize)>>,
+}
+
+/// How a column is laid out: its state, the place of each of its windows, and the hops of its trees.
+#[derive(Debug, Clone)]
+struct Layout {
+    state: State,
+    lanes: Vec<LanePlace>,
+    hops: Vec<Duration>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum LanePlace {
+    Running { tail: usize },
+    Tree { tree: usize, window: Window },
 }
 
 /// The events of a key.
@@ -45,81 +73,135 @@ pub struct Place {
     pub window: usize,
 }
 
-/// Gives the partial aggregate of each window at each instant, which must not go back. An event counts from when it was
-/// true and known; with `as_corrected` from when it was true.
-///
-/// # Errors
-///
-/// What `ready` says.
-pub fn sweep<E: From<Corrupt>>(
-    events: &impl Events,
-    as_corrected: bool,
-    instants: &[Timestamp],
-    wanted: &[Wanted],
-    mut ready: impl FnMut(Place, &Partial) -> Result<(), E>,
-) -> Result<(), E> {
-    let orders = events.orders();
-    let due = |event: usize| {
-        let order = orders.get(event)?;
-        Some(if as_corrected {
-            order.event_time
-        } else {
-            order.due()
-        })
-    };
-    let mut arrivals: Vec<usize> = (0..orders.len()).collect();
-    if !arrivals.is_sorted_by_key(|event| due(*event)) {
-        arrivals.sort_by_key(|event| due(*event));
+impl Sweep {
+    /// Makes ready what is wanted.
+    pub fn new(wanted: &[Wanted]) -> Self {
+        let mut tails: BTreeMap<Window, usize> = BTreeMap::new();
+        let mut behind: Vec<Vec<(usize, usize)>> = Vec::new();
+        let mut columns = Vec::with_capacity(wanted.len());
+        for (column, Wanted { state, windows }) in wanted.iter().enumerate() {
+            let mut hops = Vec::new();
+            let lanes = windows.iter().enumerate().map(|(lane, window)| match window {
+                Window::Last { hop, .. } if !state.is_reversible() => {
+                    let known = hops.iter().position(|known| known == hop);
+                    let tree = known.unwrap_or_else(|| {
+                        hops.push(*hop);
+                        hops.len() - 1
+                    });
+                    LanePlace::Tree {
+                        tree,
+                        window: *window,
+                    }
+                }
+                Window::Last { .. } | Window::All => {
+                    let next = tails.len();
+                    let tail = *tails.entry(*window).or_insert(next);
+                    if tail == behind.len() {
+                        behind.push(Vec::new());
+                    }
+                    if let Some(lanes) = behind.get_mut(tail) {
+                        lanes.push((column, lane));
+                    }
+                    LanePlace::Running { tail }
+                }
+            });
+            columns.push(Layout {
+                state: *state,
+                lanes: lanes.collect(),
+                hops,
+            });
+        }
+        let mut windows: Vec<(Window, usize)> = tails.into_iter().collect();
+        windows.sort_unstable_by_key(|(_, tail)| *tail);
+        Self {
+            columns,
+            tails: windows.into_iter().map(|(window, _)| window).collect(),
+            behind,
+        }
     }
-    let mut arrivals = arrivals.as_slice();
-    let mut tails: Vec<Tail> = Vec::new();
-    let columns = wanted
-        .iter()
-        .map(|wanted| Column::new(wanted, orders, &mut tails));
-    let mut columns: Vec<Column> = columns.collect();
-    let mut values: Vec<(usize, Value<'_>)> = Vec::new();
-    let mut before = None;
-    for (instant, at) in instants.iter().enumerate() {
-        for (number, tail) in tails.iter_mut().enumerate() {
-            let passed = tail.go_to(*at, orders);
-            if passed.is_empty() {
-                continue;
-            }
-            for (place, column) in columns.iter_mut().enumerate() {
-                let came_in = passed.clone().filter(|event| due(*event) <= before);
-                let values = came_in.filter_map(|event| events.value(place, event));
-                column.take_out(number, values);
-            }
+
+    /// Gives the partial aggregate of each window at each instant, which must not go back. An event counts from when it was
+    /// true and known; with `as_corrected` from when it was true.
+    ///
+    /// # Errors
+    ///
+    /// What `ready` says.
+    pub fn over<E: From<Corrupt>>(
+        &self,
+        events: &impl Events,
+        as_corrected: bool,
+        instants: &[Timestamp],
+        mut ready: impl FnMut(Place, &Partial) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let orders = events.orders();
+        let due = |event: usize| {
+            let order = orders.get(event)?;
+            Some(if as_corrected {
+                order.event_time
+            } else {
+                order.due()
+            })
+        };
+        let mut arrivals: Vec<usize> = (0..orders.len()).collect();
+        if !arrivals.is_sorted_by_key(|event| due(*event)) {
+            arrivals.sort_by_key(|event| due(*event));
         }
-        let (arrived, later) = arrivals.split_at(
-            arrivals
-                .iter()
-                .take_while(|event| due(**event) <= Some(*at))
-                .count(),
-        );
-        arrivals = later;
-        for (place, column) in columns.iter_mut().enumerate() {
-            values.clear();
-            let arrived = arrived.iter();
-            values.extend(arrived.filter_map(|event| Some((*event, events.value(place, *event)?))));
-            column.take_in(&values, orders, &tails);
-        }
-        for (wanted, column) in columns.iter().enumerate() {
-            for (window, lane) in column.lanes.iter().enumerate() {
-                let place = Place {
-                    instant,
-                    wanted,
-                    window,
-                };
-                match lane {
-                    Lane::Running { partial, .. } => ready(place, partial)?,
-                    Lane::Tree { tree, window } => ready(place, &column.behind(*tree, *window, *at)?)?,
+        let mut arrivals = arrivals.as_slice();
+        let tails = self.tails.iter().map(|window| Tail {
+            window: *window,
+            first: 0,
+        });
+        let mut tails: Vec<Tail> = tails.collect();
+        let columns = self.columns.iter().map(|layout| Column::new(layout, orders));
+        let mut columns: Vec<Column> = columns.collect();
+        let mut values: Vec<(usize, Value<'_>)> = Vec::new();
+        let mut before = None;
+        for (instant, at) in instants.iter().enumerate() {
+            for (tail, lanes) in tails.iter_mut().zip(&self.behind) {
+                let passed = tail.go_to(*at, orders);
+                if passed.is_empty() {
+                    continue;
+                }
+                for (place, lane) in lanes {
+                    let came_in = passed.clone().filter(|event| due(*event) <= before);
+                    let values = came_in.filter_map(|event| events.value(*place, event));
+                    if let Some(column) = columns.get_mut(*place) {
+                        column.take_out(*lane, values);
+                    }
                 }
             }
+            let (arrived, later) = arrivals.split_at(
+                arrivals
+                    .iter()
+                    .take_while(|event| due(**event) <= Some(*at))
+                    .count(),
+            );
+            arrivals = later;
+            for arrived in arrived.chunks(AT_ONCE) {
+                for (place, column) in columns.iter_mut().enumerate() {
+                    values.clear();
+                    let arrived = arrived.iter();
+                    values.extend(arrived.filter_map(|event| Some((*event, events.value(place, *event)?))));
+                    column.take_in(&values, orders, &tails);
+                }
+            }
+            for (wanted, column) in columns.iter().enumerate() {
+                for (window, lane) in column.lanes.iter().enumerate() {
+                    let place = Place {
+                        instant,
+                        wanted,
+                        window,
+                    };
+                    match lane {
+                        Lane::Running { partial, .. } => ready(place, partial)?,
+                        Lane::Tree { tree, window } => ready(place, &column.behind(*tree, *window, *at)?)?,
+                    }
+                }
+            }
+            before = Some(*at);
         }
-        before = Some(*at);
+        Ok(())
     }
-    Ok(())
 }
 
 /// Where a window ends in the past.
@@ -156,41 +238,22 @@ enum Lane {
 }
 
 impl Column {
-    /// Finds its tails among those of others, or adds them.
-    fn new(wanted: &Wanted, orders: &[RowOrder], tails: &mut Vec<Tail>) -> Self {
-        let state = wanted.state;
-        let mut trees: Vec<Tree> = Vec::new();
-        let lanes = wanted.windows.iter().map(|window| match window {
-            Window::Last { hop, .. } if !state.is_reversible() => {
-                let known = trees.iter().position(|tree| tree.hop == *hop);
-                let tree = known.unwrap_or_else(|| {
-                    trees.push(Tree::new(*hop, orders));
-                    trees.len() - 1
-                });
-                Lane::Tree {
-                    tree,
-                    window: *window,
-                }
-            }
-            Window::Last { .. } | Window::All => {
-                let known = tails.iter().position(|tail| tail.window == *window);
-                let tail = known.unwrap_or_else(|| {
-                    tails.push(Tail {
-                        window: *window,
-                        first: 0,
-                    });
-                    tails.len() - 1
-                });
-                Lane::Running {
-                    tail,
-                    partial: state.init(),
-                }
-            }
+    fn new(layout: &Layout, orders: &[RowOrder]) -> Self {
+        let state = layout.state;
+        let lanes = layout.lanes.iter().map(|lane| match lane {
+            LanePlace::Running { tail } => Lane::Running {
+                tail: *tail,
+                partial: state.init(),
+            },
+            LanePlace::Tree { tree, window } => Lane::Tree {
+                tree: *tree,
+                window: *window,
+            },
         });
         Self {
             state,
             lanes: lanes.collect(),
-            trees,
+            trees: layout.hops.iter().map(|hop| Tree::new(*hop, orders)).collect(),
         }
     }
 
@@ -214,13 +277,9 @@ impl Column {
         }
     }
 
-    /// Takes out the values of events that came in and were passed by a tail.
-    fn take_out<'v>(&mut self, passed: usize, values: impl Iterator<Item = Value<'v>>) {
-        let running = self.lanes.iter_mut().find_map(|lane| match lane {
-            Lane::Running { tail, partial } if *tail == passed => Some(partial),
-            _ => None,
-        });
-        if let Some(partial) = running {
+    /// Takes the values of events out of a lane, which came in and were passed by its tail.
+    fn take_out<'v>(&mut self, lane: usize, values: impl Iterator<Item = Value<'v>>) {
+        if let Some(Lane::Running { partial, .. }) = self.lanes.get_mut(lane) {
             partial.remove_all(values);
         }
     }

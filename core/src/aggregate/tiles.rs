@@ -39,6 +39,8 @@ pub struct TileLayout {
     /// The states, each with one window: a place in `windows`.
     sums: Vec<(usize, usize)>,
     windows: Vec<Window>,
+    /// Per state its windows, each with its place in `sums`.
+    of_state: Vec<Vec<(usize, usize)>>,
     tiling: Tiling,
     /// Per hop of the tiling the longest window that its tiles are in, in microseconds.
     longest: Vec<i64>,
@@ -129,6 +131,12 @@ impl TileLayout {
             let window = windows.partition_point(|window| *window < feature.window);
             places.push(place_of(&mut sums, (state, window)));
         }
+        let mut of_state = vec![Vec::new(); states.len()];
+        for (sum, (state, window)) in sums.iter().enumerate() {
+            if let Some(windows) = of_state.get_mut(*state) {
+                windows.push((*window, sum));
+            }
+        }
         let tiling = Tiling::of(&windows);
         let longest = tiling.hops().iter().map(|hop| {
             let lengths = windows.iter().filter_map(|window| match window {
@@ -148,6 +156,7 @@ impl TileLayout {
             places,
             sums,
             windows,
+            of_state,
             tiling,
         }
     }

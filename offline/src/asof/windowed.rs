@@ -101,11 +101,10 @@ pub(super) async fn answer(
         read.counts.add(found.rows, found.skipped, found.repeated);
         spec.told();
         metrics.events.add(found.events.groups.len());
-        bytes += found.events.bytes();
-        memory.hold("the events of the spine's keys", bytes)?;
         if let Some((_, kept)) = kept.iter_mut().find(|(number, _)| *number == found.read) {
-            kept.push(found.events);
+            bytes += kept.push(found.events);
         }
+        memory.hold(kept::EVENTS, bytes)?;
     }
     memory.settle(bytes)?;
     timer.done();
@@ -287,6 +286,9 @@ impl EventRead {
 }
 
 impl Events {
+    /// Bytes that an event takes beside its inputs.
+    const EACH: usize = size_of::<u32>() + size_of::<RowOrder>();
+
     /// Where the events of a part of the keys are.
     fn of_part(&self, part: usize) -> Range<usize> {
         match self.starts.get(part..part + 2) {
@@ -302,8 +304,11 @@ impl Events {
 
     /// Roughly how many bytes these hold.
     fn bytes(&self) -> usize {
-        let each = size_of::<u32>() + size_of::<RowOrder>();
+        self.groups.len() * Self::EACH + size_of_val(self.starts.as_slice()) + self.input_bytes()
+    }
+
+    fn input_bytes(&self) -> usize {
         let inputs = self.inputs.iter().map(|array| array.get_array_memory_size());
-        self.groups.len() * each + size_of_val(self.starts.as_slice()) + inputs.sum::<usize>()
+        inputs.sum()
     }
 }

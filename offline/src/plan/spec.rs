@@ -138,8 +138,8 @@ const INDEXED_ROW: u64 = 72;
 /// Bytes that it holds a spine row for each read: the winner, and the greatest row that happened.
 const ANSWERED_ROW: u64 = 80;
 
-/// Bytes that it holds an event of a view of aggregates beside its inputs.
-const EVENT: u64 = 68;
+/// Bytes that it holds an event of a view of aggregates beside its inputs; those of a few keys at a time take more.
+const EVENT: u64 = 28;
 
 impl JoinSpec {
     /// The strategy for the memory that there is: by an index where that is likely to fit.

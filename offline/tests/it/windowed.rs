@@ -324,19 +324,19 @@ async fn of_two_types_of_a_csv_column_neither_loses_what_the_other_has() {
             .map(|_| read(&out))
     };
     let of = |data_type, function| aggregate(Some(("q", data_type)), &[function], &["all"]);
-    let (float, int) = (of("float64", Function::Min), of("int64", Function::Max));
-    // Whichever comes first.
-    for both in [[&float, &int], [&int, &float]] {
-        let error = found(both.map(Clone::clone).to_vec())
-            .await
-            .unwrap_err()
-            .to_string();
+    let (min, max) = (Function::Min, Function::Max);
+    // Whichever comes first: inputs go by the names of features.
+    for both in [
+        [of("float64", min), of("int64", max)],
+        [of("int64", min), of("float64", max)],
+    ] {
+        let error = found(both.to_vec()).await.unwrap_err().to_string();
         assert!(
             error.contains("column \"q\" has a value that is not exactly float64"),
             "{error}"
         );
     }
-    let alone = found(vec![int]).await.unwrap();
+    let alone = found(vec![of("int64", max)]).await.unwrap();
     assert_eq!(counts(&alone, "w__q_max_all"), [9_007_199_254_740_993]);
 }
 

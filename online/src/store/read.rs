@@ -3,6 +3,8 @@
 //! All keys of a reader are read from one snapshot, which is as old as the reader: what is accepted while it reads on, and
 //! happens after its instant, is not in it.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,7 +14,7 @@ use asof_core::row::RowCorrupt;
 use asof_core::time::Timestamp;
 
 use super::RocksStore;
-use crate::answers::Tiled;
+use crate::answers::KeyTiles;
 use crate::key_cache::{Cached, Taken};
 use crate::key_rows::KeyRows;
 use crate::keys::{self, Family, RowKey};
@@ -51,6 +53,7 @@ impl RocksStore {
             serving,
             start: Vec::new(),
             tiled: tiled.collect(),
+            others: RefCell::default(),
             layouts,
             body: Vec::new(),
         })
@@ -73,6 +76,9 @@ impl RocksStore {
     }
 }
 
+/// The chunks that are needed of generations.
+type Needed = HashMap<(u32, Generation), Arc<[ChunkRange]>>;
+
 /// See [`OnlineStore::reader`](asof_core::online::OnlineStore::reader).
 pub(super) struct Reader<'a> {
     store: &'a RocksStore,
@@ -87,6 +93,8 @@ pub(super) struct Reader<'a> {
     start: Vec<u8>,
     /// Of the set, the generations with tiles.
     tiled: Vec<(u32, Generation, TilesAt)>,
+    /// Of generations beside the set that were met, the chunks that are needed.
+    others: RefCell<Needed>,
     /// Those of all views.
     layouts: Arc<Layouts>,
     /// The features of windows.
@@ -145,13 +153,15 @@ impl Reader<'_> {
     /// The chunks that are needed of a generation, where it has any.
     fn needed(&self, view: u32, generation: Generation) -> Arc<[ChunkRange]> {
         let is = |tiled: &&(u32, Generation, TilesAt)| (tiled.0, tiled.1) == (view, generation);
-        match self.tiled.iter().find(is) {
-            Some((_, _, tiles)) => Arc::clone(tiles.ranges()),
-            None => {
-                let layout = self.layouts.get(view, generation);
-                layout.map_or_else(|| [].into(), |layout| layout.ranges(self.at))
-            }
+        if let Some((_, _, tiles)) = self.tiled.iter().find(is) {
+            return Arc::clone(tiles.ranges());
         }
+        let mut others = self.others.borrow_mut();
+        let needed = others.entry((view, generation)).or_insert_with(|| {
+            let layout = self.layouts.get(view, generation);
+            layout.map_or_else(|| [].into(), |layout| layout.ranges(self.at))
+        });
+        Arc::clone(needed)
     }
 
     /// Copies what there is of the key.
@@ -187,7 +197,7 @@ impl Reader<'_> {
                         None => {
                             let needed = self.needed(cell.view, cell.generation);
                             let step = tiles::step(&needed, chunk);
-                            key_rows.push_tiled(Tiled::new(cell.view, cell.generation, needed));
+                            key_rows.push_tiled(KeyTiles::new(cell.view, cell.generation, needed));
                             step
                         }
                     };

@@ -41,6 +41,14 @@ pub struct Sums {
     latest: Timestamp,
 }
 
+impl Covers {
+    /// Bytes of memory that these take.
+    pub fn size(&self) -> usize {
+        let tiles = self.0.iter().map(|tiles| tiles.capacity() * size_of::<Tiles>());
+        self.0.len() * size_of::<Vec<Tiles>>() + tiles.sum::<usize>()
+    }
+}
+
 impl TilesAt {
     pub(super) fn new(layout: Arc<TileLayout>, at: Timestamp) -> Self {
         let windows = layout.windows.iter();
@@ -111,18 +119,22 @@ impl TilesAt {
             .filter(|span| span.level == id.level && span.first <= end && begin <= span.last)
             .collect();
         let mut is_read = false;
-        let mut windows = Vec::with_capacity(spans.len());
+        let mut is_wanted = vec![false; self.layout.windows.len()];
         for tile in chunk.tiles() {
             let (place, bytes) = tile?;
             let tile = begin.saturating_add(place.into());
-            let held = spans
-                .iter()
-                .filter(|span| (span.first..=span.last).contains(&tile));
-            windows.clear();
-            windows.extend(held.map(|span| span.window));
-            if !windows.is_empty() {
+            is_wanted.fill(false);
+            let mut is_any = false;
+            for span in &spans {
+                if let Some(is_wanted) = is_wanted.get_mut(span.window)
+                    && (span.first..=span.last).contains(&tile)
+                {
+                    (*is_wanted, is_any) = (true, true);
+                }
+            }
+            if is_any {
                 is_read = true;
-                self.add_tile(sums, &windows, bytes)?;
+                self.add_tile(sums, &is_wanted, bytes)?;
             }
         }
         if is_read {
@@ -132,22 +144,36 @@ impl TilesAt {
     }
 
     /// Adds a tile to what is summed of its states in some windows.
-    fn add_tile(&self, sums: &mut Sums, windows: &[usize], tile: &[u8]) -> Result<(), RowCorrupt> {
+    fn add_tile(&self, sums: &mut Sums, is_wanted: &[bool], tile: &[u8]) -> Result<(), RowCorrupt> {
         let mut rest = tile;
-        for (place, (_, state)) in self.layout.states.iter().enumerate() {
-            let partials = self.layout.sums.iter().zip(&mut sums.partials);
-            let of_state =
-                partials.filter(|((state, window), _)| *state == place && windows.contains(window));
-            let mut end = None;
-            for (_, partial) in of_state {
-                let mut again = rest;
-                let merged = partial.merge_encoded(*state, &mut again);
+        for ((_, state), windows) in self.layout.states.iter().zip(&self.layout.of_state) {
+            let start = rest;
+            // What is cheap to read again is added up as it is read.
+            let decoded = match state.is_reversible() {
+                true => None,
+                false => Some(state.decode(&mut rest).map_err(|_| RowCorrupt::Body)?),
+            };
+            let mut is_read = decoded.is_some();
+            for (window, sum) in windows {
+                let Some(partial) = sums
+                    .partials
+                    .get_mut(*sum)
+                    .filter(|_| is_wanted.get(*window) == Some(&true))
+                else {
+                    continue;
+                };
+                let merged = match &decoded {
+                    Some(decoded) => partial.merge(decoded),
+                    None => {
+                        rest = start;
+                        is_read = true;
+                        partial.merge_encoded(*state, &mut rest)
+                    }
+                };
                 merged.map_err(|_| RowCorrupt::Body)?;
-                end = Some(again);
             }
-            match end {
-                Some(end) => rest = end,
-                None => drop(state.decode(&mut rest).map_err(|_| RowCorrupt::Body)?),
+            if !is_read {
+                state.decode(&mut rest).map_err(|_| RowCorrupt::Body)?;
             }
         }
         match rest.is_empty() {

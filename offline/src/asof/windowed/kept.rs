@@ -19,6 +19,8 @@ use crate::windows::{Answered, Windows};
 
 /// How many jobs each thread does before others have their turn.
 const ROUNDS: usize = 8;
+/// What does not fit where memory is too small.
+pub(super) const EVENTS: &str = "the events of the spine's keys";
 
 /// The events that count for a read, as they came.
 pub(super) struct Kept {
@@ -50,10 +52,14 @@ impl Kept {
         self.parts
     }
 
-    pub(super) fn push(&mut self, events: Events) {
-        if !events.groups.is_empty() {
-            self.chunks.push(events);
+    /// Keeps events; gives how many bytes that takes.
+    pub(super) fn push(&mut self, events: Events) -> usize {
+        if events.groups.is_empty() {
+            return 0;
         }
+        let bytes = events.bytes();
+        self.chunks.push(events);
+        bytes
     }
 
     /// Answers all questions, on several threads.
@@ -72,11 +78,13 @@ impl Kept {
         memory.hold(FEATURES, questions.len() * (widths.sum::<usize>() + 2))?;
         // Several readers found these; in the order of their time most keys have their events in order.
         chunks.sort_by_cached_key(Events::first);
+        let events = chunks.iter().map(|chunk| chunk.groups.len()).sum::<usize>();
+        let inputs = chunks.iter().map(Events::input_bytes).sum::<usize>();
+        let per_event = Together::EACH + inputs / events.max(1);
         let mut answered = Answers::default();
-        for round in rounds(parts, &chunks, &questions, threads) {
+        for Round { parts: round, events } in rounds(parts, &chunks, &questions, threads) {
+            memory.hold(EVENTS, answered.bytes + events * per_event)?;
             let mut together = fan_out(threads, round, |part| Together::of(parts, part, &chunks))?;
-            let bytes: usize = together.iter().map(Together::bytes).sum();
-            memory.hold(FEATURES, answered.bytes + bytes)?;
             let jobs = together.iter_mut().flat_map(|part| part.jobs(&questions));
             let done = fan_out(threads, jobs.collect(), |job: Job<'_>| {
                 job.answer(&windows, &questions)
@@ -135,24 +143,35 @@ impl Answers {
     }
 }
 
-/// The parts that are answered before others have their turn: each time as many as give all threads enough to do.
-fn rounds(parts: Parts, chunks: &[Events], questions: &Questions, threads: usize) -> Vec<Vec<usize>> {
+/// The parts that are answered before others have their turn, and how many events they have.
+#[derive(Default)]
+struct Round {
+    parts: Vec<usize>,
+    events: usize,
+}
+
+/// Each time as many parts as give all threads enough to do.
+fn rounds(parts: Parts, chunks: &[Events], questions: &Questions, threads: usize) -> Vec<Round> {
     let enough = threads.max(1) * ROUNDS * TOGETHER;
-    let (mut rounds, mut round, mut size) = (Vec::new(), Vec::new(), 0);
-    for part in 0..parts.count() {
-        let events: usize = chunks.iter().map(|chunk| chunk.of_part(part).len()).sum();
-        let asked: usize = questions
-            .ranges(parts.groups(part))
-            .map(|range| range.len())
-            .sum();
-        round.push(part);
-        size += events.max(asked);
-        if size >= enough {
-            rounds.push(std::mem::take(&mut round));
-            size = 0;
+    let mut sizes = vec![0_usize; parts.count()];
+    for chunk in chunks {
+        for (part, size) in sizes.iter_mut().enumerate() {
+            *size += chunk.of_part(part).len();
         }
     }
-    if !round.is_empty() {
+    let (mut rounds, mut round, mut work) = (Vec::new(), Round::default(), 0);
+    for (part, events) in sizes.into_iter().enumerate() {
+        let asked = questions.ranges(parts.groups(part)).map(|range| range.len());
+        round.parts.push(part);
+        round.events += events;
+        work += events.max(asked.sum());
+        // A part may be one key, which one thread answers.
+        if work >= enough && round.parts.len() >= threads {
+            rounds.push(std::mem::take(&mut round));
+            work = 0;
+        }
+    }
+    if !round.parts.is_empty() {
         rounds.push(round);
     }
     rounds

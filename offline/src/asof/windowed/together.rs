@@ -41,6 +41,9 @@ pub(super) struct Job<'a> {
 }
 
 impl Together {
+    /// Bytes that an event takes beside its inputs, and until it is answered.
+    pub(super) const EACH: usize = size_of::<Placed>() + Pending::EACH;
+
     /// Those of one part out of chunks.
     pub(super) fn of(parts: Parts, part: usize, chunks: &[Events]) -> Result<Self> {
         let groups = parts.groups(part);
@@ -101,12 +104,6 @@ impl Together {
             counts,
             events,
         })
-    }
-
-    /// Roughly how many bytes this holds.
-    pub(super) fn bytes(&self) -> usize {
-        let inputs = self.inputs.iter().map(|array| array.get_array_memory_size());
-        self.events.len() * (size_of::<Placed>() + Pending::EACH) + inputs.sum::<usize>()
     }
 
     /// Cuts the keys into jobs, in the order of their questions.
