@@ -114,11 +114,21 @@ pub(crate) struct NoteKey {
 /// |---|---|---|---|---|---|---|
 /// | key | view | generation | due | order | entity | entity key |
 ///
-/// Value: empty.
+/// Value: empty. Those of rows that were pushed are there once more, behind all others: with the bytes `ff ff ff ff` before
+/// them, which is no view's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DueKey<'a> {
     pub(crate) cell: Cell<'a>,
     pub(crate) order: RowOrder,
+}
+
+/// The pending rows that [`DueKey`]s tell of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// All.
+    All,
+    /// Those that were pushed.
+    Pushed,
 }
 
 /// A key of [`Family::Catalogue`].
@@ -174,6 +184,8 @@ const PENDING: u8 = 1;
 const TILES: u8 = 2;
 
 const NOTE: u8 = 1;
+
+const PUSHED: [u8; 4] = [0xff; 4];
 
 const COUNTERS: u8 = 0;
 const ENTITY: u8 = 1;
@@ -299,9 +311,9 @@ impl NoteKey {
 }
 
 impl<'a> DueKey<'a> {
-    pub(crate) fn to_bytes(self) -> Vec<u8> {
+    pub(crate) fn to_bytes(self, due: Due) -> Vec<u8> {
         let cell = self.cell;
-        let mut bytes = generation_start(cell.view, cell.generation);
+        let mut bytes = due.generation(cell.view, cell.generation);
         bytes.extend_from_slice(&flip(self.order.due()));
         bytes.extend_from_slice(&self.order.to_bytes());
         bytes.extend_from_slice(&cell.entity.to_be_bytes());
@@ -311,6 +323,7 @@ impl<'a> DueKey<'a> {
 
     /// `None` where the bytes are not such a key.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let bytes = bytes.strip_prefix(&PUSHED).unwrap_or(bytes);
         let (view, rest) = bytes.split_first_chunk::<4>()?;
         let (generation, rest) = rest.split_first_chunk::<4>()?;
         let (due, rest) = rest.split_first_chunk::<8>()?;
@@ -325,19 +338,30 @@ impl<'a> DueKey<'a> {
         };
         (*due == flip(order.due())).then_some(Self { cell, order })
     }
+}
+
+impl Due {
+    pub(crate) const BOTH: [Self; 2] = [Self::All, Self::Pushed];
 
     /// The first key of a generation, and the first one behind those that are due at `now`.
-    pub(crate) fn due_range(view: u32, generation: Generation, now: Timestamp) -> (Vec<u8>, Vec<u8>) {
-        let start = generation_start(view, generation);
+    pub(crate) fn range(self, view: u32, generation: Generation, now: Timestamp) -> (Vec<u8>, Vec<u8>) {
+        let start = self.generation(view, generation);
         let mut last_due = start.clone();
         last_due.extend_from_slice(&flip(now));
         (start, successor(last_due))
     }
 
     /// The first key of a generation, and the first one behind it.
-    pub(crate) fn generation_range(view: u32, generation: Generation) -> (Vec<u8>, Vec<u8>) {
-        let start = generation_start(view, generation);
-        (start.clone(), successor(start))
+    pub(crate) fn generation_range(self, view: u32, generation: Generation) -> (Vec<u8>, Vec<u8>) {
+        range_of(self.generation(view, generation))
+    }
+
+    fn generation(self, view: u32, generation: Generation) -> Vec<u8> {
+        let pushed: &[u8] = match self {
+            Self::All => &[],
+            Self::Pushed => &PUSHED,
+        };
+        [pushed, &view.to_be_bytes(), &generation.0.to_be_bytes()].concat()
     }
 }
 
@@ -389,10 +413,6 @@ pub(crate) fn range_of(start: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
 /// The range of all that there is of one entity.
 pub(crate) fn entity_range(entity: u32) -> (Vec<u8>, Vec<u8>) {
     range_of(entity.to_be_bytes().to_vec())
-}
-
-fn generation_start(view: u32, generation: Generation) -> Vec<u8> {
-    [view.to_be_bytes(), generation.0.to_be_bytes()].concat()
 }
 
 /// The first key behind all that start with `start`. Numbers are given from 0 up, so that a start is
@@ -462,8 +482,10 @@ mod tests {
                 prop_assert_eq!(RowKey::parse(&bytes), Some(row_key));
             }
             let due_key = DueKey { cell, order };
-            let bytes = due_key.to_bytes();
-            prop_assert_eq!(DueKey::parse(&bytes), Some(due_key));
+            for due in Due::BOTH {
+                let bytes = due_key.to_bytes(due);
+                prop_assert_eq!(DueKey::parse(&bytes), Some(due_key));
+            }
             for catalogue_key in [
                 CatalogueKey::Counters,
                 CatalogueKey::Entity(entity),
@@ -495,12 +517,15 @@ mod tests {
                 let before = at((*entity, key, *view, generation.0)) <= at((b.0, &b.1, b.2, b.3));
                 prop_assert_eq!(bytes < other.end(), before);
             }
-            let due = DueKey { cell, order: *order }.to_bytes();
             let same = (*view, generation) == (b.2, Generation(b.3));
-            prop_assert_eq!(within(&due, &DueKey::generation_range(b.2, Generation(b.3))), same);
             let now = Timestamp::from_micros(now);
             let in_time = order.due() <= now;
-            prop_assert_eq!(within(&due, &DueKey::due_range(b.2, Generation(b.3), now)), same && in_time);
+            for (due, other) in [(Due::All, Due::Pushed), (Due::Pushed, Due::All)] {
+                let key = DueKey { cell, order: *order }.to_bytes(due);
+                prop_assert_eq!(within(&key, &due.generation_range(b.2, Generation(b.3))), same);
+                prop_assert!(!within(&key, &other.generation_range(b.2, Generation(b.3))));
+                prop_assert_eq!(within(&key, &due.range(b.2, Generation(b.3), now)), same && in_time);
+            }
         }
 
         #[test]
@@ -509,7 +534,8 @@ mod tests {
                 prop_assert_eq!(key.to_bytes(), bytes.clone());
             }
             if let Some(key) = DueKey::parse(&bytes) {
-                prop_assert_eq!(key.to_bytes(), bytes.clone());
+                let due = if bytes.starts_with(&PUSHED) { Due::Pushed } else { Due::All };
+                prop_assert_eq!(key.to_bytes(due), bytes.clone());
             }
             if let Some(key) = CatalogueKey::parse(&bytes) {
                 prop_assert_eq!(key.to_bytes(), bytes);
@@ -550,10 +576,13 @@ mod tests {
             b"\0\0\0\x01k\0\0\0\x02\0\0\0\x03\x01\
               \x80\0\0\0\0\0\0\x04\x80\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x06\x01"
         );
+        let due = b"\0\0\0\x02\0\0\0\x03\x80\0\0\0\0\0\0\x05\
+              \x80\0\0\0\0\0\0\x04\x80\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x06\0\0\0\x01k";
+        let key = DueKey { cell, order };
+        assert_eq!(key.to_bytes(Due::All), due);
         assert_eq!(
-            DueKey { cell, order }.to_bytes(),
-            b"\0\0\0\x02\0\0\0\x03\x80\0\0\0\0\0\0\x05\
-              \x80\0\0\0\0\0\0\x04\x80\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x06\0\0\0\x01k"
+            key.to_bytes(Due::Pushed),
+            [b"\xff\xff\xff\xff", due.as_slice()].concat()
         );
     }
 }

@@ -28,7 +28,7 @@ use crate::directory::{self, Contents};
 use crate::expiry::Expiry;
 use crate::failure;
 use crate::key_cache::KeyCache;
-use crate::keys::{self, Cell, DueKey, Family, RowKey};
+use crate::keys::{self, Cell, Due, DueKey, Family, RowKey};
 use crate::manifest;
 use crate::mark::{self, Left, Mark};
 use crate::options::{self, Durability, RocksOptions};
@@ -164,13 +164,14 @@ impl RocksStore {
             .map_err(|error| failure::of_io(&self.path.join(mark::NAME), &error))
     }
 
-    /// Puts rows into a batch: those that are due compete, others become pending.
+    /// Puts rows into a batch: those that are due compete, others become pending, which `due` will tell of.
     fn put_rows(
         &self,
         batch: &mut WriteBatch,
         slot: ViewSlot,
         generation: Generation,
         now: Timestamp,
+        due: &[Due],
         rows: &[OnlineRow],
     ) -> Result<(), StoreError> {
         let (row_family, due_family) = (self.family(Family::Rows)?, self.family(Family::Due)?);
@@ -191,7 +192,9 @@ impl RocksStore {
             } else {
                 let order = row.order;
                 batch.put_cf(row_family, RowKey::Pending(cell, order).to_bytes(), &row.bytes);
-                batch.put_cf(due_family, DueKey { cell, order }.to_bytes(), []);
+                for due in due {
+                    batch.put_cf(due_family, DueKey { cell, order }.to_bytes(*due), []);
+                }
             }
         }
         match &tiles {
@@ -299,7 +302,7 @@ impl OnlineStore for RocksStore {
         state: Option<&GenerationState>,
     ) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
-        self.put_rows(&mut batch, slot, generation, now, rows)?;
+        self.put_rows(&mut batch, slot, generation, now, &[Due::All], rows)?;
         let keys = rows
             .iter()
             .map(|row| keys::key_start(slot.entity, row.key.as_bytes()));
@@ -357,7 +360,7 @@ impl OnlineStore for RocksStore {
     }
 
     fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError> {
-        self.merge_due(slot, generation, now)
+        self.merge_due(slot, generation, Due::All, now)
     }
 
     fn reader<'a>(

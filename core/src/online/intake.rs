@@ -6,6 +6,8 @@
 //!   generations, and what was answered under the ids of the requests. When it returns, all of it survives
 //!   what the store's durability names.
 //! - Entries of a source are numbered upwards; they are read in that order, until they are trimmed.
+//! - Rows that are not due when they are accepted are pending, as all such rows are; [`IntakeLog::apply_pushed`] merges
+//!   them without those that came otherwise.
 //! - An answer is found under its id until it is forgotten, however often the log is trimmed.
 //! - An event is known from when its id is accepted or noted, until all of its source are forgotten.
 //! - A source is written by one caller at a time; different ones by several at once.
@@ -97,6 +99,15 @@ pub trait IntakeLog: Send + Sync {
     ///
     /// [`StoreError::NoGeneration`] where it is not there any more.
     fn noted(&self, slot: ViewSlot, generation: Generation) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Merges those of the pending rows that were accepted, and are due at `now`, as
+    /// [`apply_due`](super::OnlineStore::apply_due) does with all; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoGeneration`] where the generation is not there any more.
+    fn apply_pushed(&self, slot: ViewSlot, generation: Generation, now: Timestamp)
+    -> Result<u64, StoreError>;
 
     /// What was answered under an id.
     fn answered(&self, source: &SourceAddress, id: &str) -> Result<Option<Vec<u8>>, StoreError>;

@@ -51,9 +51,16 @@ struct View {
 #[derive(Debug, Default)]
 struct Cell {
     row: Option<Vec<u8>>,
-    pending: BTreeMap<RowOrder, Vec<u8>>,
+    pending: BTreeMap<RowOrder, Pending>,
     /// Of a generation with tiles, in the place of the row.
     chunks: BTreeMap<ChunkId, Vec<u8>>,
+}
+
+/// A row that was not due when it was written.
+#[derive(Debug, Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    was_pushed: bool,
 }
 
 /// Rows that are ready to be taken in.
@@ -115,13 +122,16 @@ impl View {
         &mut self,
         generation: Generation,
         now: Timestamp,
+        was_pushed: bool,
         rows: &[OnlineRow],
     ) -> Result<(), StoreError> {
         let tiles = self.tiles(generation);
         for row in rows {
             let cell = self.cells.entry((generation, row.key.clone())).or_default();
             if row.order.due() > now {
-                cell.pending.insert(row.order, row.bytes.clone());
+                let pending = cell.pending.entry(row.order).or_default();
+                pending.bytes.clone_from(&row.bytes);
+                pending.was_pushed |= was_pushed;
                 continue;
             }
             match &tiles {
@@ -130,6 +140,19 @@ impl View {
             }
         }
         Ok(())
+    }
+
+    /// Merges what is due of the pending rows that are wanted.
+    fn merge_due(
+        &mut self,
+        generation: Generation,
+        now: Timestamp,
+        wanted: impl Fn(&Pending) -> bool,
+    ) -> Result<u64, StoreError> {
+        let tiles = self.tiles(generation);
+        self.cells_of(generation)
+            .map(|(_, cell)| cell.merge_due(tiles.as_ref(), now, &wanted))
+            .sum()
     }
 
     fn tiles(&self, generation: Generation) -> Option<Arc<TileLayout>> {
@@ -167,9 +190,17 @@ impl Cell {
         Ok(())
     }
 
-    fn apply_due(&mut self, tiles: Option<&Arc<TileLayout>>, now: Timestamp) -> Result<u64, StoreError> {
-        let due = self.pending.extract_if(.., |order, _| order.due() <= now);
-        let due: Vec<_> = due.map(|(_, bytes)| bytes).collect();
+    /// Merges what is due of the pending rows that are wanted.
+    fn merge_due(
+        &mut self,
+        tiles: Option<&Arc<TileLayout>>,
+        now: Timestamp,
+        wanted: impl Fn(&Pending) -> bool,
+    ) -> Result<u64, StoreError> {
+        let due = self
+            .pending
+            .extract_if(.., |order, pending| order.due() <= now && wanted(pending));
+        let due: Vec<_> = due.map(|(_, pending)| pending.bytes).collect();
         let count = due.len() as u64;
         for bytes in due {
             match tiles {
@@ -187,8 +218,10 @@ impl Cell {
         for (id, bytes) in &self.chunks {
             reading.add_chunk(&mut sums, *id, bytes).map_err(damaged)?;
         }
-        for (_, bytes) in self.pending.iter().filter(|(order, _)| order.due() <= at) {
-            reading.add_event(&mut sums, &parse(bytes)?).map_err(damaged)?;
+        for (_, row) in self.pending.iter().filter(|(order, _)| order.due() <= at) {
+            reading
+                .add_event(&mut sums, &parse(&row.bytes)?)
+                .map_err(damaged)?;
         }
         let mut body = Vec::new();
         reading.finish(&sums, &mut body).map_err(damaged)?;
@@ -198,7 +231,7 @@ impl Cell {
     fn find(&self, at: Timestamp) -> Result<Found<'_>, StoreError> {
         let due = self.pending.iter().filter(|(order, _)| order.due() <= at);
         let winner = due
-            .map(|(_, bytes)| bytes)
+            .map(|(_, pending)| &pending.bytes)
             .chain(&self.row)
             .map(Vec::as_slice)
             .reduce(newer_row)
@@ -306,7 +339,7 @@ impl OnlineStore for MemoryStore {
             view.state.update(generation, state)?;
             self.changed();
         }
-        view.enter(generation, now, rows)
+        view.enter(generation, now, false, rows)
     }
 
     fn stage(
@@ -366,7 +399,7 @@ impl OnlineStore for MemoryStore {
             let cell = view.cells.entry((generation, key)).or_default();
             cell.merge(chunk.id, chunk.bytes)?;
         }
-        view.enter(generation, Timestamp::MIN, &pending)?;
+        view.enter(generation, Timestamp::MIN, false, &pending)?;
         view.loaded.insert(generation, progress);
         Ok(())
     }
@@ -406,12 +439,9 @@ impl OnlineStore for MemoryStore {
     }
 
     fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError> {
-        let mut views = self.lock();
-        let view = views.live(slot, generation)?;
-        let tiles = view.tiles(generation);
-        view.cells_of(generation)
-            .map(|(_, cell)| cell.apply_due(tiles.as_ref(), now))
-            .sum()
+        self.lock()
+            .live(slot, generation)?
+            .merge_due(generation, now, |_| true)
     }
 
     fn reader<'a>(
@@ -432,7 +462,8 @@ impl OnlineStore for MemoryStore {
             let mut counts = Counts::default();
             let view = views.live(survey.slot, survey.generation)?;
             for (key, cell) in view.cells_of(survey.generation) {
-                for bytes in cell.pending.values().chain(&cell.row) {
+                let pending = cell.pending.values().map(|pending| &pending.bytes);
+                for bytes in pending.chain(&cell.row) {
                     parse(bytes)?;
                     counts.bytes += (key.as_bytes().len() + bytes.len()) as u64;
                 }

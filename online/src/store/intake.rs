@@ -13,7 +13,7 @@ use rocksdb::WriteBatch;
 use super::RocksStore;
 use crate::failure;
 use crate::intake_keys::{self, EventKey, IntakeKey};
-use crate::keys::{self, Family, NoteKey};
+use crate::keys::{self, Due, Family, NoteKey};
 use crate::options;
 
 /// The file that is there as long as the log may have entries: it is there before the first one, and goes
@@ -48,9 +48,9 @@ impl IntakeLog for RocksStore {
         }
         let mut starts = Vec::new();
         for rows in intake.rows {
-            self.put_rows(&mut batch, rows.slot, rows.generation, intake.at, &rows.rows)?;
+            let (slot, generation) = (rows.slot, rows.generation);
+            self.put_rows(&mut batch, slot, generation, intake.at, &Due::BOTH, &rows.rows)?;
             if let Some(note) = &rows.note {
-                let (slot, generation) = (rows.slot, rows.generation);
                 let key = NoteKey { slot, generation }.to_bytes();
                 batch.put_cf(self.family(Family::Rows)?, key, note);
             }
@@ -85,6 +85,15 @@ impl IntakeLog for RocksStore {
         let key = NoteKey { slot, generation }.to_bytes();
         let value = self.db.get_cf(self.family(Family::Rows)?, key);
         value.map_err(|error| failure::of(&self.path, error))
+    }
+
+    fn apply_pushed(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.merge_due(slot, generation, Due::Pushed, now)
     }
 
     fn answered(&self, source: &SourceAddress, id: &str) -> Result<Option<Vec<u8>>, StoreError> {

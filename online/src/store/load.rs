@@ -16,7 +16,7 @@ use rocksdb::{IngestExternalFileOptions, SstFileWriter, WriteBatch};
 
 use super::RocksStore;
 use crate::failure;
-use crate::keys::{Cell, DueKey, Family, LoadKey, RowKey};
+use crate::keys::{Cell, Due, DueKey, Family, LoadKey, RowKey};
 use crate::{mark, options};
 
 /// The directory of files that are being written, in the store's.
@@ -100,7 +100,7 @@ impl RocksStore {
         let mut due = Vec::with_capacity(pending.len());
         let rows = pending.iter().map(|row| {
             let (cell, order) = (cell(slot, generation, row.key.as_bytes()), row.order);
-            due.push(DueKey { cell, order }.to_bytes());
+            due.push(DueKey { cell, order }.to_bytes(Due::All));
             (RowKey::Pending(cell, order).to_bytes(), Entry::Put(&row.bytes))
         });
         let mut entries: Vec<(Vec<u8>, Entry<'_>)> = rows.collect();

@@ -9,23 +9,24 @@ use rocksdb::WriteBatch;
 
 use super::RocksStore;
 use crate::failure;
-use crate::keys::{self, DueKey, Family, RowKey};
+use crate::keys::{self, Due, DueKey, Family, RowKey};
 use crate::options;
 
 /// How many pending rows are merged in one step.
 const STEP: usize = 1_000;
 
 impl RocksStore {
-    /// Merges what is due. A damaged pending row stays where it is and does not keep the others from
+    /// Merges what is due of some pending rows. A damaged pending row stays where it is and does not keep the others from
     /// being merged; the first one is the error.
     pub(super) fn merge_due(
         &self,
         slot: ViewSlot,
         generation: Generation,
+        due: Due,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let _alone = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut start, end) = DueKey::due_range(slot.view, generation, now);
+        let (mut start, end) = due.range(slot.view, generation, now);
         let (mut merged, mut damage) = (0, None);
         loop {
             let step = self.merge_step(slot, generation, (start, end.clone()), &mut damage)?;
@@ -61,7 +62,8 @@ impl RocksStore {
                 break;
             }
             seen += 1;
-            let DueKey { cell, order } = DueKey::parse(key).ok_or_else(|| self.damaged_key(key))?;
+            let of = DueKey::parse(key).ok_or_else(|| self.damaged_key(key))?;
+            let DueKey { cell, order } = of;
             let pending = RowKey::Pending(cell, order).to_bytes();
             let row = self
                 .db
@@ -75,7 +77,9 @@ impl RocksStore {
                     }
                     keys.push(keys::key_start(cell.entity, cell.key));
                     batch.delete_cf(row_family, &pending);
-                    batch.delete_cf(due_family, key);
+                    for due in Due::BOTH {
+                        batch.delete_cf(due_family, of.to_bytes(due));
+                    }
                     step.merged += 1;
                 }
                 Some(Err(error)) => *damage = damage.take().or(Some(error)),

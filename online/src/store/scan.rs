@@ -10,7 +10,7 @@ use rocksdb::WriteBatch;
 
 use super::RocksStore;
 use crate::failure;
-use crate::keys::{self, Cell, DueKey, Family, LoadKey, NoteKey, Removal, RowKey};
+use crate::keys::{self, Cell, Due, Family, LoadKey, NoteKey, Removal, RowKey};
 use crate::options;
 
 /// How many rows are removed in one step.
@@ -134,8 +134,10 @@ impl RocksStore {
             })?;
         }
         for removal in given_up {
-            let (start, end) = DueKey::generation_range(removal.view, removal.generation);
-            batch.delete_range_cf(self.family(Family::Due)?, start, end);
+            for due in Due::BOTH {
+                let (start, end) = due.generation_range(removal.view, removal.generation);
+                batch.delete_range_cf(self.family(Family::Due)?, start, end);
+            }
             let load = LoadKey {
                 slot: removal.slot(),
                 generation: removal.generation,

@@ -165,6 +165,16 @@ impl<S: OnlineStore, A: Around> IntakeLog for Wrapped<S, A> {
         self.inner.noted(slot, generation)
     }
 
+    fn apply_pushed(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.around
+            .change(|| self.inner.apply_pushed(slot, generation, now))
+    }
+
     fn known_events(&self, source: &SourceAddress, ids: &[EntityKey]) -> Result<Vec<bool>, StoreError> {
         self.inner.known_events(source, ids)
     }

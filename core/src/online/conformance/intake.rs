@@ -128,6 +128,49 @@ pub(super) fn what_is_accepted_is_there_whole_or_not_at_all(store: &dyn OnlineSt
     assert_no_generation(&b, &k);
 }
 
+pub(super) fn accepted_rows_are_merged_without_others(store: &dyn OnlineStore) {
+    let (view, other) = (Serving::new(store, "a", "v"), Serving::new(store, "a", "w"));
+    let (k, l, m) = (key("k"), key("l"), key("m"));
+    let pending = |key, due| row(key, order(due, due, 1), due);
+    view.write(
+        1_000,
+        &[pending(&k, 1_100), pending(&k, 1_200), pending(&l, 1_300)],
+    );
+    // One that is pending already, others of a key with rows that were written and of one without.
+    let rows = [
+        into(&view, view.generation, &[pending(&k, 1_200), pending(&k, 1_400)]),
+        into(&view, view.generation, &[pending(&m, 1_250)]),
+        into(&other, other.generation, &[pending(&k, 1_200)]),
+    ];
+    let intake = Intake {
+        at: AT,
+        entry: entry(1, b"entry", 4),
+        answers: &[],
+        rows: &rows,
+        events: None,
+    };
+    store.accept(&source("p", "s"), intake).unwrap();
+    // Written once more, it stays one that was accepted.
+    view.write(1_000, &[pending(&k, 1_200), pending(&k, 1_400)]);
+    assert_eq!((view.count().pending, other.count().pending), (5, 1));
+    assert_eq!(view.apply_pushed(1_199), 0);
+    assert_eq!(view.apply_pushed(1_300), 2);
+    assert_eq!(view.apply_pushed(1_300), 0, "applying twice changes nothing");
+    assert_eq!((view.count().pending, other.count().pending), (3, 1));
+    assert_eq!(
+        view.read(&k, 1_100),
+        (Some(1_200), true),
+        "its instant has passed"
+    );
+    assert_eq!(view.read(&l, 1_299), NOTHING);
+    assert_eq!(view.read(&l, 1_300), (Some(1_300), true));
+    assert_eq!(view.apply_due(1_400), 3, "all that are left");
+    assert_eq!(view.apply_pushed(i64::MAX), 0, "none is merged twice");
+    assert_eq!((view.count().keys, view.count().pending), (3, 0));
+    assert_eq!(view.read(&k, 1_400), (Some(1_400), true));
+    assert_eq!(other.apply_pushed(1_200), 1);
+}
+
 pub(super) fn entries_come_in_order_until_they_are_trimmed(store: &dyn OnlineStore) {
     let (of, other) = (source("p", "s"), source("p", "s_b"));
     let accept = |of: &SourceAddress, number: u64| {

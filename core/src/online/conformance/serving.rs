@@ -41,6 +41,12 @@ impl<'a> Serving<'a> {
             .unwrap()
     }
 
+    pub(super) fn apply_pushed(&self, now: i64) -> u64 {
+        self.store
+            .apply_pushed(self.slot, self.generation, Timestamp::from_micros(now))
+            .unwrap()
+    }
+
     pub(super) fn count_at(&self, at: i64, from: i64) -> Counts {
         let survey = Survey {
             slot: self.slot,
@@ -69,6 +75,7 @@ pub(super) fn assert_no_generation(gone: &Serving<'_>, key: &EntityKey) {
     assert_eq!(read_one(store, slot, generation, key, 1_000), Err(error.clone()));
     assert_eq!(store.write(slot, generation, NOW, &[], None), Err(error.clone()));
     assert_eq!(store.apply_due(slot, generation, NOW), Err(error.clone()));
+    assert_eq!(store.apply_pushed(slot, generation, NOW), Err(error.clone()));
     assert_eq!(store.count(slot, generation), Err(error.clone()));
     assert_eq!(store.serve(slot, generation), Err(error));
 }

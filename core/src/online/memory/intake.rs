@@ -26,7 +26,7 @@ impl IntakeLog for MemoryStore {
         }
         for rows in intake.rows {
             let view = views.live(rows.slot, rows.generation)?;
-            view.enter(rows.generation, intake.at, &rows.rows)?;
+            view.enter(rows.generation, intake.at, true, &rows.rows)?;
             if let Some(note) = &rows.note {
                 view.noted.insert(rows.generation, note.clone());
             }
@@ -54,6 +54,17 @@ impl IntakeLog for MemoryStore {
             .noted
             .get(&generation)
             .cloned())
+    }
+
+    fn apply_pushed(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.lock()
+            .live(slot, generation)?
+            .merge_due(generation, now, |pending| pending.was_pushed)
     }
 
     fn answered(&self, source: &SourceAddress, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
