@@ -101,6 +101,8 @@ struct Inner<S> {
     limits: IntakeLimits,
     room: Arc<Semaphore>,
     lanes: Mutex<HashMap<SourceName, Arc<Lane>>>,
+    /// Held alone by whoever merges what fell due, and shared by runs, which count what they wrote.
+    merging: tokio::sync::RwLock<()>,
 }
 
 /// What there is of one source.
@@ -166,6 +168,7 @@ impl<S: OnlineStore + 'static> Intake<S> {
                 room: Arc::new(Semaphore::new(units(limits.under_way))),
                 limits,
                 lanes: Mutex::new(HashMap::new()),
+                merging: tokio::sync::RwLock::new(()),
             }),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use asof_core::definition::{Definitions, Location, Source};
 use asof_core::name::SourceName;
-use asof_core::online::OnlineStore;
+use asof_core::online::{OnlineStore, StoreError};
 use asof_core::registry::Version;
 use asof_core::time::Timestamp;
 
@@ -19,6 +19,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const STEP: usize = 32 << 20;
 /// How long answers are remembered, in microseconds: 7 days.
 const REMEMBERED: i64 = 7 * 24 * 3_600 * 1_000_000;
+/// How many intervals there are between two times at which what fell due is merged.
+const MERGING: u32 = 5;
 /// How many intervals there are between two times at which answers are forgotten: an hour.
 const FORGETTING: u32 = 3_600;
 
@@ -59,13 +61,13 @@ impl<S: OnlineStore + 'static> Intake<S> {
         result
     }
 
-    /// Flushes again and again, and forgets what was answered long ago, until it is dropped.
+    /// Flushes again and again, merges what fell due, and forgets what was answered long ago, until it is dropped.
     pub async fn keep_flushing(
         &self,
         version: impl Fn() -> Arc<Version> + Send + Sync,
         now: impl Fn() -> Timestamp + Send + Sync,
     ) {
-        let mut failing = BTreeSet::new();
+        let (mut failing, mut unmerged) = (BTreeSet::new(), None);
         for tick in 0_u32.. {
             if tick % FORGETTING == 0 {
                 let before = Timestamp::from_micros(now().micros().saturating_sub(REMEMBERED));
@@ -82,8 +84,50 @@ impl<S: OnlineStore + 'static> Intake<S> {
                     }
                 }
             }
+            if tick % MERGING == 0 {
+                let failed = self.merge_due(now()).await.err().map(|error| error.to_string());
+                if let Some(error) = failed.as_ref().filter(|_| failed != unmerged) {
+                    tracing::error!(%error, "pushed rows that fell due could not be merged; it will be tried again");
+                }
+                unmerged = failed;
+            }
             tokio::time::sleep(INTERVAL).await;
         }
+    }
+
+    /// Merges those of the pushed rows that fell due by now, in what serves: until then, each read of their keys looks at
+    /// them one by one. Returns how many; while views are materialized none, as runs do the same.
+    ///
+    /// What materialization left pending stays so until a run, as reads may go by a clock that stands still at its instant.
+    ///
+    /// # Errors
+    ///
+    /// A store that fails.
+    pub async fn merge_due(&self, at: Timestamp) -> Result<u64, IntakeError> {
+        let Ok(_alone) = self.inner.merging.try_write() else {
+            return Ok(0);
+        };
+        let inner = Arc::clone(&self.inner);
+        let merge = move || {
+            let own = inner.store.views()?.into_iter();
+            let own = own.filter(|(address, ..)| address.project == inner.project);
+            let serving = own.filter_map(|(_, slot, state)| Some((slot, state.serving?.generation)));
+            let merged =
+                serving.map(
+                    |(slot, generation)| match inner.store.apply_pushed(slot, generation, at) {
+                        // It was given up meanwhile.
+                        Err(StoreError::NoGeneration { .. }) => Ok(0),
+                        merged => merged,
+                    },
+                );
+            merged.sum::<Result<u64, StoreError>>()
+        };
+        blocking(move || Ok::<_, IntakeError>(merge()?)).await
+    }
+
+    /// Held by a run for as long as it counts on what it wrote.
+    pub(crate) async fn runs(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
+        self.inner.merging.read().await
     }
 
     async fn forget(&self, before: Timestamp) -> Result<u64, IntakeError> {

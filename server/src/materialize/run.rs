@@ -61,6 +61,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
         on_rows: Option<OnRows>,
         threads: &Threads,
     ) -> Vec<Ended> {
+        let _counting = self.intake.runs().await;
         self.drop_undefined(request, threads).await;
         let (mut ended, mut written, mut completed) = (Vec::new(), Vec::new(), 0);
         for Started { run, busy } in started {

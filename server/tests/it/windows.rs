@@ -17,6 +17,7 @@ use asof_core::service::ReadPlan;
 use asof_core::time::Timestamp;
 use asof_core::window::Window;
 use asof_offline::{ExtractRequest, Origin, Rows, Silent};
+use asof_online::RocksStore;
 
 use crate::materialize_failures::failing;
 use crate::materialize_project::{
@@ -354,7 +355,14 @@ async fn schedule<S: OnlineStore + 'static>(store: Arc<S>, seed: u64, view: &str
                     project.compact().await;
                 }
             }
-            _ => {}
+            _ => {
+                // What is read is the same, whether it was merged or not.
+                project
+                    .intake
+                    .merge_due(Timestamp::from_micros(now))
+                    .await
+                    .unwrap();
+            }
         }
         if !is_behind {
             check(&project, view, now, seed);
@@ -461,6 +469,69 @@ async fn what_is_pushed_while_a_generation_is_built_counts_once() {
     // The run finds all of them in the table.
     project.run(view, 120, false).await.unwrap();
     check(&project, view, 120, 6);
+}
+
+#[tokio::test]
+async fn pushed_rows_that_fall_due_are_merged_without_a_run() {
+    let (_directory, store) = rocks();
+    let mut project = project(store).await;
+    let view = VIEWS[1];
+    let row = |second: i64| FileRow {
+        event: Some(100 + second),
+        ..at_seconds(&[0]).remove(0)
+    };
+    let rows: Vec<FileRow> = (0..50).map(row).collect();
+    project.push(&rows, 110).await;
+    let pending = |project: &Project<RocksStore>| {
+        let (slot, state) = state(project, view);
+        project
+            .store
+            .count(slot, state.serving.unwrap().generation)
+            .unwrap()
+            .pending
+    };
+    assert_eq!(pending(&project), 39);
+    for (now, merged, left) in [(110, 0, 39), (120, 10, 29), (120, 0, 29), (130, 10, 19)] {
+        let found = project.intake.merge_due(Timestamp::from_micros(now)).await;
+        assert_eq!((found.unwrap(), pending(&project)), (merged, left), "at {now}");
+        check(&project, view, now, 0);
+    }
+    // What a run has seen before is merged as well, and a table's rows are left to runs.
+    project.ingest(&[row(41), row(42)]).await;
+    project.run(view, 131, false).await.unwrap();
+    assert_eq!(pending(&project), 20);
+    for (now, merged, left) in [(140, 9, 11), (200, 9, 2)] {
+        let found = project.intake.merge_due(Timestamp::from_micros(now)).await;
+        assert_eq!((found.unwrap(), pending(&project)), (merged, left), "at {now}");
+        check(&project, view, now, 0);
+    }
+    project.run(view, 200, false).await.unwrap();
+    assert_eq!(pending(&project), 0);
+    check(&project, view, 200, 0);
+    project.flush(200).await;
+    same_as_extract(&project, view, 200, 0).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_stands_still_keeps_what_its_materialization_left_pending() {
+    let (_directory, store) = rocks();
+    let mut project = project(store).await;
+    let view = VIEWS[1];
+    let row = |second: i64| FileRow {
+        event: Some(second),
+        ..at_seconds(&[0]).remove(0)
+    };
+    project.ingest(&[row(90), row(95), row(150), row(160)]).await;
+    project.run(view, 100, false).await.unwrap();
+    // The wall clock is long past all of them.
+    let merged = project.intake.merge_due(Timestamp::from_micros(1_000)).await;
+    assert_eq!(merged.unwrap(), 0);
+    let keys = [(Some("1".into()), Some(1))];
+    for at in [100, 150, 100, 160] {
+        let answer = project.answer(&project.store, &["of_table:count_all"], &keys, at);
+        assert_eq!(answer.await.unwrap().rows(), 1, "at {at}");
+        check(&project, view, at, 0);
+    }
 }
 
 #[tokio::test]
