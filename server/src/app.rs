@@ -144,10 +144,13 @@ where
             store,
             watch,
             intake,
+            clock,
             wall,
             ..
         } = self;
-        let flushing = intake.keep_flushing(|| watch.current(), || wall.now());
+        // By the earlier of both clocks: to reads, what is merged has happened.
+        let due = || wall.now().min(clock.now());
+        let flushing = intake.keep_flushing(|| watch.current(), || wall.now(), due);
         let served = tokio::select! {
             served = serving => served,
             () = keep_dropping(store, watch) => T::default(),

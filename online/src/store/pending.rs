@@ -29,7 +29,7 @@ impl RocksStore {
         let (mut start, end) = due.range(slot.view, generation, now);
         let (mut merged, mut damage) = (0, None);
         loop {
-            let step = self.merge_step(slot, generation, (start, end.clone()), &mut damage)?;
+            let step = self.merge_step(slot, generation, due, (start, end.clone()), &mut damage)?;
             merged += step.merged;
             match step.next {
                 Some(next) => start = next,
@@ -43,6 +43,7 @@ impl RocksStore {
         &self,
         slot: ViewSlot,
         generation: Generation,
+        told: Due,
         range: (Vec<u8>, Vec<u8>),
         damage: &mut Option<StoreError>,
     ) -> Result<Step, StoreError> {
@@ -83,6 +84,8 @@ impl RocksStore {
                     step.merged += 1;
                 }
                 Some(Err(error)) => *damage = damage.take().or(Some(error)),
+                // What was pushed was told of together with its row, which somebody merged who knew nothing of that.
+                None if told == Due::Pushed => batch.delete_cf(due_family, key),
                 // A load that is under way notes what is due before its files are there.
                 None => {}
             }

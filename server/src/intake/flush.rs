@@ -61,11 +61,12 @@ impl<S: OnlineStore + 'static> Intake<S> {
         result
     }
 
-    /// Flushes again and again, merges what fell due, and forgets what was answered long ago, until it is dropped.
+    /// Flushes again and again, merges what fell due by `due`, and forgets what was answered long ago, until it is dropped.
     pub async fn keep_flushing(
         &self,
         version: impl Fn() -> Arc<Version> + Send + Sync,
         now: impl Fn() -> Timestamp + Send + Sync,
+        due: impl Fn() -> Timestamp + Send + Sync,
     ) {
         let (mut failing, mut unmerged) = (BTreeSet::new(), None);
         for tick in 0_u32.. {
@@ -85,7 +86,7 @@ impl<S: OnlineStore + 'static> Intake<S> {
                 }
             }
             if tick % MERGING == 0 {
-                let failed = self.merge_due(now()).await.err().map(|error| error.to_string());
+                let failed = self.merge_due(due()).await.err().map(|error| error.to_string());
                 if let Some(error) = failed.as_ref().filter(|_| failed != unmerged) {
                     tracing::error!(%error, "pushed rows that fell due could not be merged; it will be tried again");
                 }
@@ -102,7 +103,7 @@ impl<S: OnlineStore + 'static> Intake<S> {
     ///
     /// # Errors
     ///
-    /// A store that fails.
+    /// The first of the views that cannot be merged; the others were.
     pub async fn merge_due(&self, at: Timestamp) -> Result<u64, IntakeError> {
         let Ok(_alone) = self.inner.merging.try_write() else {
             return Ok(0);
@@ -112,15 +113,16 @@ impl<S: OnlineStore + 'static> Intake<S> {
             let own = inner.store.views()?.into_iter();
             let own = own.filter(|(address, ..)| address.project == inner.project);
             let serving = own.filter_map(|(_, slot, state)| Some((slot, state.serving?.generation)));
-            let merged =
-                serving.map(
-                    |(slot, generation)| match inner.store.apply_pushed(slot, generation, at) {
-                        // It was given up meanwhile.
-                        Err(StoreError::NoGeneration { .. }) => Ok(0),
-                        merged => merged,
-                    },
-                );
-            merged.sum::<Result<u64, StoreError>>()
+            let mut merged = Ok(0);
+            for (slot, generation) in serving {
+                merged = match (merged, inner.store.apply_pushed(slot, generation, at)) {
+                    (Ok(before), Ok(rows)) => Ok(before + rows),
+                    // It was given up meanwhile.
+                    (before, Err(StoreError::NoGeneration { .. })) => before,
+                    (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+                };
+            }
+            merged
         };
         blocking(move || Ok::<_, IntakeError>(merge()?)).await
     }
