@@ -5,12 +5,14 @@
 
 mod aggregate;
 mod aggregates;
+mod on_demand;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use aggregate::{Aggregate, AggregateError, Input, InputText, NamedWindow};
 pub use aggregates::{Aggregates, Windowed};
+pub use on_demand::{OnDemand, OnDemandFeature, OnDemandInput, RequestColumn};
 
 use crate::aggregate::tiles::TileLayout;
 use crate::data_type::{DataType, KeyType};
@@ -244,6 +246,8 @@ pub struct Definitions {
     pub sources: BTreeMap<SourceName, Source>,
     /// Its views by name.
     pub views: BTreeMap<ViewName, View>,
+    /// Its sets of on-demand features by name; none is the name of a view.
+    pub on_demand: BTreeMap<ViewName, OnDemand>,
     /// Its services by name.
     pub services: BTreeMap<ServiceName, Service>,
 }
@@ -256,7 +260,20 @@ impl Definitions {
             entities: BTreeMap::new(),
             sources: BTreeMap::new(),
             views: BTreeMap::new(),
+            on_demand: BTreeMap::new(),
             services: BTreeMap::new(),
+        }
+    }
+
+    /// The names of the features of a view, or of a set of on-demand features, in the order of their definition.
+    pub fn feature_names(&self, view: &ViewName) -> Option<Vec<&FeatureName>> {
+        let on_demand = || {
+            let features = self.on_demand.get(view)?.features.iter();
+            Some(features.map(|feature| &feature.name).collect())
+        };
+        match self.views.get(view) {
+            Some(view) => Some(view.features().iter().map(|feature| &feature.name).collect()),
+            None => on_demand(),
         }
     }
 

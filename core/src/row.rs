@@ -21,7 +21,7 @@ mod take;
 mod write;
 
 pub use column::ColumnBuilder;
-pub use packed::{Lane, Layout, Packed, PackedMismatch, Packer, Slot};
+pub use packed::{Lane, Layout, Packed, PackedMismatch, Packer, Part, Slot};
 pub use read::{RowDecoder, SchemaMismatch};
 pub use take::fields_of;
 pub use write::RowEncoder;

@@ -1,11 +1,21 @@
-//! A service worked out for reading: which views are read, under which columns of the caller, and
-//! which columns come out. Extracts and online reads share it.
+//! A service worked out for reading: which views are read, under which columns of the caller, what is computed of them,
+//! and which columns come out. Extracts and online reads share it.
 
-use std::collections::BTreeMap;
+mod build;
+mod nearest;
+#[cfg(test)]
+mod tests;
 
-use crate::data_type::KeyType;
-use crate::definition::{BoundView, Definitions, Feature, FrozenEntry, Select, ServiceEntry, column_name};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::data_type::{DataType, KeyType};
+use crate::definition::{
+    BoundView, Definitions, Feature, FrozenEntry, OnDemandFeature, RequestColumn, Select, ServiceEntry,
+};
 use crate::name::{FeatureName, Prefix, ViewName};
+
+use build::Draft;
+pub use nearest::{did_you_mean, nearest};
 
 /// One view, read once per row under one set of the caller's columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,30 +26,83 @@ pub struct ViewRead {
     pub key_columns: Vec<String>,
     /// What goes before its columns' names.
     pub prefix: Option<Prefix>,
-    /// The features that are returned, in the order of the first listing.
+    /// The features that are read, to return them or to compute others of them.
     pub features: Vec<Feature>,
 }
 
 impl ViewRead {
     /// How messages and summaries call this read: the view, with its prefix where it has one.
     pub fn label(&self) -> String {
-        match &self.prefix {
-            Some(prefix) => format!("{prefix}_{}", self.bound.view.name),
-            None => self.bound.view.name.to_string(),
-        }
+        label(self.prefix.as_ref(), &self.bound.view.name)
     }
 
-    /// The view with only the features that are returned.
+    /// The view with only the features that are read.
     pub fn narrowed(&self) -> BoundView {
         BoundView {
             view: self.bound.view.narrowed(&self.features),
             ..self.bound.clone()
         }
     }
+}
 
-    /// Whether it returns the feature of a view, under whatever keys and prefix.
-    fn returns(&self, view: &ViewName, feature: &FeatureName) -> bool {
-        self.bound.view.name == *view && self.features.iter().any(|other| other.name == *feature)
+fn label(prefix: Option<&Prefix>, view: &ViewName) -> String {
+    match prefix {
+        Some(prefix) => format!("{prefix}_{view}"),
+        None => view.to_string(),
+    }
+}
+
+/// A value that a plan has for each row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Value {
+    /// A feature that is read.
+    Stored {
+        /// Which of [`ReadPlan::reads`].
+        read: usize,
+        /// Which of that read's features.
+        feature: usize,
+    },
+    /// Which of [`ReadPlan::computed`].
+    Computed(usize),
+}
+
+/// What a feature is computed of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Input {
+    /// Another feature.
+    Value(Value),
+    /// Which of [`ReadPlan::caller_columns`].
+    Key(usize),
+    /// Which of [`ReadPlan::request_columns`].
+    Request(usize),
+}
+
+/// A feature that is computed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Computed {
+    /// The set of on-demand features that has it.
+    pub on_demand: ViewName,
+    /// The feature.
+    pub feature: OnDemandFeature,
+    /// One for each of the feature's inputs; computed ones come before it in the plan.
+    pub inputs: Vec<Input>,
+}
+
+/// On-demand features of one set that are returned under one prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComputedGroup {
+    /// The set.
+    pub on_demand: ViewName,
+    /// What goes before its columns' names.
+    pub prefix: Option<Prefix>,
+    /// The reads that they are computed of.
+    pub reads: BTreeSet<usize>,
+}
+
+impl ComputedGroup {
+    /// How messages and summaries call it: the set, with its prefix where it has one.
+    pub fn label(&self) -> String {
+        label(self.prefix.as_ref(), &self.on_demand)
     }
 }
 
@@ -48,13 +111,13 @@ impl ViewRead {
 pub struct OutputColumn {
     /// `view__feature`, or `prefix_view__feature`.
     pub name: String,
-    /// Which of [`ReadPlan::reads`].
-    pub read: usize,
-    /// Which of that read's features.
-    pub feature: usize,
+    /// What it has.
+    pub value: Value,
+    /// Which of [`ReadPlan::groups`] it is of.
+    pub group: usize,
 }
 
-/// A column that the caller must give.
+/// A key column that the caller must give.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerColumn {
     /// Its name.
@@ -63,16 +126,40 @@ pub struct CallerColumn {
     pub key_type: KeyType,
 }
 
-/// What to read and what to return, in order.
+/// What to read, what to compute and what to return, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadPlan {
-    /// The views to read, each with other keys or another prefix.
+    /// The views to read, each with other keys or another prefix; first those of which something is returned.
     pub reads: Vec<ViewRead>,
+    /// The features to compute, each after those that it is computed of.
+    pub computed: Vec<Computed>,
     /// The columns to return.
     pub columns: Vec<OutputColumn>,
-    /// The columns that the caller gives, in the order of their first use.
+    /// The columns of keys that the caller gives, in the order of their first use.
     pub caller_columns: Vec<CallerColumn>,
+    /// The other columns that the caller gives, in the order of their first use.
+    pub request_columns: Vec<RequestColumn>,
+    /// How many reads there are of which something is returned.
+    pub returned_reads: usize,
+    /// The sets of on-demand features of which something is returned, in the order of their first column.
+    pub computed_groups: Vec<ComputedGroup>,
 }
+
+/// What a column returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Returned<'a> {
+    /// The view, or the set of on-demand features.
+    pub view: &'a ViewName,
+    /// What goes before the column's name.
+    pub prefix: Option<&'a Prefix>,
+    /// The feature.
+    pub feature: &'a FeatureName,
+    /// The type of its values.
+    pub data_type: &'a DataType,
+}
+
+/// How deep on-demand features may be computed of each other.
+pub const MAX_DEPTH: usize = 16;
 
 /// Why a list of features cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,6 +203,22 @@ pub enum PlanError {
         /// The key columns.
         expected: String,
     },
+    /// A key map names a column that nothing has which on-demand features are computed of.
+    #[error("{on_demand:?} reads no key column {column:?}; those that it reads are {expected}")]
+    UnreadKeyColumn {
+        /// The set of on-demand features.
+        on_demand: String,
+        /// As asked.
+        column: String,
+        /// The key columns.
+        expected: String,
+    },
+    /// On-demand features are computed of each other.
+    #[error("on-demand features are computed of each other: {0}")]
+    Cycle(String),
+    /// On-demand features are computed of others too many times over.
+    #[error("{0} is computed of on-demand features that are computed of others, more than {MAX_DEPTH} deep")]
+    TooDeep(String),
     /// Two columns of the result would have one name.
     #[error("two columns would be named {0:?}: give one of the entries a prefix")]
     DuplicateColumn(String),
@@ -123,7 +226,7 @@ pub enum PlanError {
     #[error(
         "the caller's column {column:?} would have to be both {first} and {second}: map the keys of one entry"
     )]
-    ConflictingKeyType {
+    ConflictingType {
         /// The caller's column.
         column: String,
         /// One type.
@@ -134,14 +237,6 @@ pub enum PlanError {
     /// Nothing to read.
     #[error("no features were asked for")]
     Empty,
-}
-
-/// The end of a message that names the nearest known name, where there is one.
-pub fn did_you_mean(nearest: &Option<String>) -> String {
-    nearest
-        .as_ref()
-        .map(|name| format!("; did you mean {name:?}?"))
-        .unwrap_or_default()
 }
 
 /// Parses `view:feature` or `view:*`.
@@ -163,22 +258,22 @@ pub fn parse_feature(text: &str) -> Result<ServiceEntry, PlanError> {
 
 /// Works `*` out against today's definitions.
 pub fn freeze(definitions: &Definitions, entry: ServiceEntry) -> Result<FrozenEntry, PlanError> {
-    let view = definitions
-        .views
-        .get(&entry.view)
-        .ok_or_else(|| PlanError::UnknownView {
-            name: entry.view.to_string(),
-            nearest: nearest(entry.view.as_str(), definitions.views.keys()),
-        })?;
+    let names = definitions
+        .feature_names(&entry.view)
+        .ok_or_else(|| unknown_view(definitions, &entry.view))?;
     let features = match &entry.select {
-        Select::All => view
-            .features()
-            .iter()
-            .map(|feature| feature.name.clone())
-            .collect(),
+        Select::All => names.into_iter().cloned().collect(),
         Select::Named(names) => names.clone(),
     };
     Ok(FrozenEntry { entry, features })
+}
+
+fn unknown_view(definitions: &Definitions, name: &ViewName) -> PlanError {
+    let known = definitions.views.keys().chain(definitions.on_demand.keys());
+    PlanError::UnknownView {
+        name: name.to_string(),
+        nearest: nearest(name.as_str(), known),
+    }
 }
 
 impl ReadPlan {
@@ -208,202 +303,114 @@ impl ReadPlan {
 
     /// The plan of frozen entries.
     pub fn of_entries(definitions: &Definitions, entries: &[FrozenEntry]) -> Result<Self, PlanError> {
-        let mut plan = Self {
-            reads: Vec::new(),
-            columns: Vec::new(),
-            caller_columns: Vec::new(),
-        };
+        let mut draft = Draft::default();
         for entry in entries {
-            plan.add(definitions, entry)?;
+            draft.add(definitions, entry)?;
         }
+        let plan = draft.finish()?;
         if plan.columns.is_empty() {
             return Err(PlanError::Empty);
         }
         Ok(plan)
     }
 
-    fn add(&mut self, definitions: &Definitions, frozen: &FrozenEntry) -> Result<(), PlanError> {
-        let entry = &frozen.entry;
-        let bound = definitions
-            .bound_view(entry.view.as_str())
-            .ok_or_else(|| PlanError::UnknownView {
-                name: entry.view.to_string(),
-                nearest: nearest(entry.view.as_str(), definitions.views.keys()),
-            })?;
-        let key_columns = self.key_columns(&bound, &entry.keys)?;
-        for name in &frozen.features {
-            let feature =
-                bound
-                    .view
-                    .feature(name.as_str())
-                    .cloned()
-                    .ok_or_else(|| PlanError::UnknownFeature {
-                        view: entry.view.to_string(),
-                        feature: name.to_string(),
-                        nearest: nearest(
-                            name.as_str(),
-                            bound.view.features().iter().map(|feature| &feature.name),
-                        ),
-                    })?;
-            let column = column_name(entry.prefix.as_ref(), &entry.view, name);
-            if self.columns.iter().any(|other| other.name == column) {
-                return Err(PlanError::DuplicateColumn(column));
-            }
-            let read = self.read_of(&bound, &key_columns, entry.prefix.as_ref());
-            self.push(read, feature, column);
-        }
-        Ok(())
-    }
-
-    /// Adds a feature to a read, and its column.
-    fn push(&mut self, read: usize, feature: Feature, name: String) {
-        let Some(view_read) = self.reads.get_mut(read) else {
-            return;
-        };
-        view_read.features.push(feature);
-        let feature = view_read.features.len() - 1;
-        self.columns.push(OutputColumn { name, read, feature });
-    }
-
-    /// The place of the read of that view, keys and prefix, added where it is new.
-    fn read_of(&mut self, bound: &BoundView, key_columns: &[String], prefix: Option<&Prefix>) -> usize {
-        let same = |read: &ViewRead| {
-            read.bound.view.name == bound.view.name
-                && read.key_columns == key_columns
-                && read.prefix.as_ref() == prefix
-        };
-        self.reads.iter().position(same).unwrap_or_else(|| {
-            self.reads.push(ViewRead {
-                bound: bound.clone(),
-                key_columns: key_columns.to_vec(),
-                prefix: prefix.cloned(),
-                features: Vec::new(),
-            });
-            self.reads.len() - 1
-        })
-    }
-
-    /// The caller's columns for the key of `bound`, noting each as one that the caller must give.
-    fn key_columns(
-        &mut self,
-        bound: &BoundView,
-        map: &BTreeMap<String, String>,
-    ) -> Result<Vec<String>, PlanError> {
-        let keys = &bound.entity.keys;
-        if let Some(unknown) = map.keys().find(|name| keys.iter().all(|key| key.name != **name)) {
-            return Err(PlanError::UnknownKeyColumn {
-                entity: bound.entity.name.to_string(),
-                column: unknown.chars().take(140).collect(),
-                expected: keys
-                    .iter()
-                    .map(|key| format!("{:?}", key.name))
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            });
-        }
-        let mut columns = Vec::with_capacity(keys.len());
-        for key in keys {
-            let name = map.get(&key.name).unwrap_or(&key.name).clone();
-            match self.caller_columns.iter().find(|column| column.name == name) {
-                Some(column) if column.key_type != key.key_type => {
-                    return Err(PlanError::ConflictingKeyType {
-                        column: name,
-                        first: column.key_type.to_string(),
-                        second: key.key_type.to_string(),
-                    });
-                }
-                Some(_) => {}
-                None => self.caller_columns.push(CallerColumn {
-                    name: name.clone(),
-                    key_type: key.key_type.clone(),
-                }),
-            }
-            columns.push(name);
-        }
-        Ok(columns)
-    }
-
     /// The part of this plan that returns the features of `wanted`, under whatever keys and prefixes; `None`
     /// where there is none.
     pub fn only(&self, wanted: &Self) -> Option<Self> {
-        let mut part = Self {
-            reads: Vec::new(),
-            columns: Vec::new(),
-            caller_columns: self.caller_columns.clone(),
+        let names = |plan: &Self, column: &OutputColumn| {
+            let returned = plan.returned(column)?;
+            Some((returned.view.clone(), returned.feature.clone()))
         };
+        let wanted: BTreeSet<_> = wanted
+            .columns
+            .iter()
+            .filter_map(|column| names(wanted, column))
+            .collect();
+        let (mut draft, mut known) = (Draft::default(), BTreeMap::new());
         for column in &self.columns {
-            let Some((read, feature)) = self.feature(column) else {
-                continue;
-            };
-            let view = &read.bound.view.name;
-            if wanted
-                .reads
-                .iter()
-                .any(|other| other.returns(view, &feature.name))
-            {
-                let place = part.read_of(&read.bound, &read.key_columns, read.prefix.as_ref());
-                part.push(place, feature.clone(), column.name.clone());
+            if names(self, column).is_some_and(|names| wanted.contains(&names)) {
+                draft.copy(self, column, &mut known);
             }
         }
-        let Self { reads, .. } = &part;
-        let used = |column: &CallerColumn| reads.iter().any(|read| read.key_columns.contains(&column.name));
-        let caller_columns = self.caller_columns.iter().filter(|column| used(column));
-        part.caller_columns = caller_columns.cloned().collect();
+        let part = draft.finish().ok()?;
         (!part.columns.is_empty()).then_some(part)
     }
 
     /// Whether the caller must give a column of that name.
     pub fn asks_for(&self, column: &str) -> bool {
-        self.caller_columns.iter().any(|known| known.name == column)
+        let mut keys = self.caller_columns.iter().map(|known| &known.name);
+        let mut request = self.request_columns.iter().map(|known| &known.name);
+        keys.any(|name| name == column) || request.any(|name| name == column)
     }
 
-    /// The feature of an output column.
-    pub fn feature(&self, column: &OutputColumn) -> Option<(&ViewRead, &Feature)> {
-        let read = self.reads.get(column.read)?;
-        Some((read, read.features.get(column.feature)?))
+    /// What a column returns.
+    pub fn returned(&self, column: &OutputColumn) -> Option<Returned<'_>> {
+        match column.value {
+            Value::Stored { .. } => {
+                let (read, feature) = self.stored(column.value)?;
+                Some(Returned {
+                    view: &read.bound.view.name,
+                    prefix: read.prefix.as_ref(),
+                    feature: &feature.name,
+                    data_type: &feature.data_type,
+                })
+            }
+            Value::Computed(computed) => {
+                let computed = self.computed.get(computed)?;
+                let group = column.group.checked_sub(self.returned_reads)?;
+                Some(Returned {
+                    view: &computed.on_demand,
+                    prefix: self.computed_groups.get(group)?.prefix.as_ref(),
+                    feature: &computed.feature.name,
+                    data_type: &computed.feature.data_type,
+                })
+            }
+        }
     }
-}
 
-/// The known name nearest to `name`, where one is near enough to be what was meant.
-pub fn nearest<T: AsRef<str>>(name: &str, known: impl IntoIterator<Item = T>) -> Option<String> {
-    if name.len() > 200 {
-        return None;
-    }
-    known
-        .into_iter()
-        .map(|candidate| {
-            let candidate = candidate.as_ref();
-            let distance = strsim::damerau_levenshtein(name, candidate);
-            (
-                !candidate.eq_ignore_ascii_case(name),
-                distance,
-                candidate.to_owned(),
-            )
-        })
-        .min()
-        .filter(|(other, distance, candidate)| {
-            // Of one or two letters every other name is near, and none is meant.
-            let length = candidate.chars().count().max(name.chars().count());
-            !other || (length > 2 && *distance <= 1 + length / 4)
-        })
-        .map(|(_, _, candidate)| candidate)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::nearest;
-
-    #[test]
-    fn a_name_is_suggested_where_it_may_be_what_was_meant() {
-        let check = |name: &str, known: &[&str], expect: Option<&str>| {
-            assert_eq!(nearest(name, known).as_deref(), expect, "{name}");
+    /// The feature that is read for a value; `None` where it is computed.
+    pub fn stored(&self, value: Value) -> Option<(&ViewRead, &Feature)> {
+        let Value::Stored { read, feature } = value else {
+            return None;
         };
-        check("weathr", &["planes", "weather"], Some("weather"));
-        check("L", &["T", "l"], Some("l"));
-        check("t", &["s", "x"], None);
-        check("ab", &["ac"], None);
-        check("Origin", &["origin"], Some("origin"));
-        check("departures", &["arrivals"], None);
-        check("anything", &[], None);
+        let read = self.reads.get(read)?;
+        Some((read, read.features.get(feature)?))
+    }
+
+    /// The type of what a feature is computed of.
+    pub fn input_type(&self, input: Input) -> Option<&DataType> {
+        match input {
+            Input::Value(Value::Computed(computed)) => self
+                .computed
+                .get(computed)
+                .map(|computed| &computed.feature.data_type),
+            Input::Value(stored) => self.stored(stored).map(|(_, feature)| &feature.data_type),
+            Input::Key(key) => self.caller_columns.get(key).map(|key| key.key_type.data_type()),
+            Input::Request(column) => self.request_columns.get(column).map(|column| &column.data_type),
+        }
+    }
+
+    /// The views, and the sets of on-demand features, of which something is returned, each under its prefix: the first
+    /// [`returned_reads`](Self::returned_reads) reads, and then the [`computed_groups`](Self::computed_groups).
+    pub fn groups(&self) -> impl Iterator<Item = (&ViewName, Option<&Prefix>)> {
+        let reads = self.reads.iter().take(self.returned_reads);
+        let reads = reads.map(|read| (&read.bound.view.name, read.prefix.as_ref()));
+        let computed = self.computed_groups.iter();
+        reads.chain(computed.map(|group| (&group.on_demand, group.prefix.as_ref())))
+    }
+
+    /// All that is read, each once: what is returned, in the order of its columns, and then what is computed with and not
+    /// returned.
+    pub fn stored_values(&self) -> Vec<Value> {
+        let is_stored = |value: &Value| matches!(value, Value::Stored { .. });
+        let returned = self.columns.iter().map(|column| column.value);
+        let mut values: Vec<Value> = returned.filter(is_stored).collect();
+        let known: BTreeSet<Value> = values.iter().copied().collect();
+        let reads = self.reads.iter().enumerate();
+        let all = reads.flat_map(|(read, of)| {
+            (0..of.features.len()).map(move |feature| Value::Stored { read, feature })
+        });
+        values.extend(all.filter(|value| !known.contains(value)));
+        values
     }
 }

@@ -13,6 +13,7 @@ use datafusion_sql::sqlparser::ast::Expr as SqlExpr;
 use crate::bind::{bound, check_batch, condition, find, planning_schema, unique};
 use crate::compile::Compiled;
 use crate::error::{ExprError, clip};
+use crate::grammar::Names;
 use crate::limits::with_stack;
 use crate::operators::noted;
 use crate::{grammar, statement};
@@ -45,9 +46,17 @@ impl Expression {
     /// What is not one expression, or not an allowed one.
     pub fn parse(text: &str) -> Result<Self, ExprError> {
         Ok(Self {
-            expr: with_stack(|| statement::parse_expression(text))?,
+            expr: with_stack(|| statement::parse_expression(text, Names::Columns))?,
             text: text.to_owned(),
         })
+    }
+
+    /// A checked expression with its text.
+    pub(crate) fn of(text: &str, expr: SqlExpr) -> Self {
+        Self {
+            text: text.to_owned(),
+            expr,
+        }
     }
 
     /// The text as it was given.
@@ -125,6 +134,11 @@ impl BoundExpression {
     /// The type of its values.
     pub fn data_type(&self) -> &DataType {
         &self.data_type
+    }
+
+    /// The schema of batches that it takes.
+    pub(crate) fn input(&self) -> &SchemaRef {
+        &self.columns.input
     }
 
     /// Which columns of the bound schema are needed, ascending.

@@ -11,6 +11,15 @@ use crate::functions;
 use crate::statement::{SOURCE, only_identifier};
 use crate::types;
 
+/// What the names in a text mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// Columns of one table: `column`, or `source.column`.
+    Columns,
+    /// Features and columns of the caller: `view.feature`, or `name`.
+    Features,
+}
+
 /// The column that an expression is, where it is nothing but a column.
 pub(crate) fn column(expr: &SqlExpr) -> Option<&str> {
     match expr {
@@ -24,8 +33,11 @@ pub(crate) fn column(expr: &SqlExpr) -> Option<&str> {
 }
 
 /// Checks an expression without a schema: forms, operators, functions, types.
-pub(crate) fn check(expr: &SqlExpr) -> Result<(), ExprError> {
-    visit(expr, &mut |_| {})
+pub(crate) fn check(expr: &SqlExpr, names: Names) -> Result<(), ExprError> {
+    for child in children(expr, names)? {
+        check(child, names)?;
+    }
+    Ok(())
 }
 
 /// The columns that a checked expression names.
@@ -40,7 +52,7 @@ fn refused(expr: &SqlExpr, instead: &str) -> ExprError {
 }
 
 fn visit(expr: &SqlExpr, on_column: &mut dyn FnMut(&str)) -> Result<(), ExprError> {
-    for child in children(expr)? {
+    for child in children(expr, Names::Columns)? {
         visit(child, on_column)?;
     }
     if let Some(name) = column(expr) {
@@ -50,14 +62,21 @@ fn visit(expr: &SqlExpr, on_column: &mut dyn FnMut(&str)) -> Result<(), ExprErro
 }
 
 /// The operands of an allowed form.
-fn children(expr: &SqlExpr) -> Result<Vec<&SqlExpr>, ExprError> {
+fn children(expr: &SqlExpr, names: Names) -> Result<Vec<&SqlExpr>, ExprError> {
     match expr {
         SqlExpr::Identifier(_) => Ok(Vec::new()),
-        SqlExpr::CompoundIdentifier(_) if column(expr).is_some() => Ok(Vec::new()),
-        SqlExpr::CompoundIdentifier(_) => Err(refused(
-            expr,
-            "write `column` or `source.column`, and a column name with dots in double quotes",
-        )),
+        SqlExpr::CompoundIdentifier(parts) => match names {
+            Names::Columns if column(expr).is_some() => Ok(Vec::new()),
+            Names::Features if parts.len() == 2 => Ok(Vec::new()),
+            Names::Columns => Err(refused(
+                expr,
+                "write `column` or `source.column`, and a column name with dots in double quotes",
+            )),
+            Names::Features => Err(refused(
+                expr,
+                "write `view.feature` or the name of a request column, one with dots in double quotes",
+            )),
+        },
         SqlExpr::Value(value) => literal(expr, &value.value),
         SqlExpr::TypedString(typed) => typed_string(expr, typed),
         SqlExpr::Interval(interval) => match interval.value.as_ref() {

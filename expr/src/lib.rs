@@ -36,20 +36,25 @@
 //! - The same rows give the same values, in whatever batches they come.
 
 mod bind;
+mod clear;
 mod compile;
 mod error;
 mod expression;
+mod features;
 mod functions;
 mod grammar;
 mod limits;
 mod operators;
 mod planner;
+mod program;
 mod source_sql;
 mod statement;
 mod types;
 
 pub use error::ExprError;
 pub use expression::{BoundExpression, Expression};
+pub use features::{BoundFeature, FeatureExpression, FeatureValues, MAX_VALUE_BYTES, Reference};
 pub use functions::functions;
 pub use limits::{MAX_BYTES, MAX_NESTING, MAX_OPERATORS, MAX_TOKENS};
+pub use program::{Program, ProgramError};
 pub use source_sql::{BoundSql, Evaluated, SourceSql};

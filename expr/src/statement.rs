@@ -9,7 +9,7 @@ use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::error::{ExprError, clip};
-use crate::grammar;
+use crate::grammar::{self, Names};
 use crate::limits::{self, DIALECT};
 
 /// The name that stands for the table in a statement.
@@ -55,7 +55,7 @@ pub(crate) fn parse(text: &str) -> Result<Shape, ExprError> {
 }
 
 /// Limits, parser, grammar: one expression, and nothing behind it.
-pub(crate) fn parse_expression(text: &str) -> Result<SqlExpr, ExprError> {
+pub(crate) fn parse_expression(text: &str, names: Names) -> Result<SqlExpr, ExprError> {
     let tokens = limits::tokens(text)?;
     let is_statement = |token: &TokenWithSpan| match &token.token {
         Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case("select"),
@@ -84,7 +84,7 @@ pub(crate) fn parse_expression(text: &str) -> Result<SqlExpr, ExprError> {
             rest.span.start.column
         )));
     }
-    grammar::check(&expr)?;
+    grammar::check(&expr, names)?;
     Ok(expr)
 }
 
@@ -213,7 +213,7 @@ fn select_shape(select: Select) -> Result<Shape, ExprError> {
         return Err(ExprError::Syntax(format!("nothing is selected: {EXPECTED}")));
     }
     if let Some(filter) = &selection {
-        grammar::check(filter)?;
+        grammar::check(filter, Names::Columns)?;
     }
     Ok(Shape {
         items,
@@ -284,14 +284,14 @@ fn item(item: SelectItem) -> Result<Item, ExprError> {
         }
         SelectItem::QualifiedWildcard(..) => Err(refused("`.*` after another name than `source`")),
         SelectItem::ExprWithAlias { expr, alias } => {
-            grammar::check(&expr)?;
+            grammar::check(&expr, Names::Columns)?;
             Ok(Item::Named {
                 name: alias.value,
                 expr: Box::new(expr),
             })
         }
         SelectItem::UnnamedExpr(expr) => {
-            grammar::check(&expr)?;
+            grammar::check(&expr, Names::Columns)?;
             match grammar::column(&expr) {
                 Some(name) => Ok(Item::Named {
                     name: name.to_owned(),

@@ -198,7 +198,9 @@ impl Extracting<'_> {
         let Some(batch) = self.joining.next().await? else {
             return Ok(None);
         };
-        let batch = self.columns.finish(&self.request, &batch, &mut self.tally)?;
+        let batch = self
+            .columns
+            .finish(&self.request, &self.given.spine, &batch, &mut self.tally)?;
         self.request
             .progress
             .advance(&Phase::Write, self.tally.rows, None);

@@ -138,6 +138,16 @@ pub(crate) async fn write_spine(
     sources: &[KeySource],
     path: &Path,
 ) -> Result<()> {
+    if !plan.request_columns.is_empty() {
+        let names = plan.request_columns.iter();
+        let names: Vec<String> = names
+            .map(|column| format!("{:?} ({})", column.name, column.data_type))
+            .collect();
+        return Err(OfflineError::Data(format!(
+            "without a spine there is nothing that has the request columns {}: give a spine that has them",
+            names.join(", ")
+        )));
+    }
     let first = plan.reads.first();
     let one_key = plan
         .reads

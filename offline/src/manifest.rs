@@ -303,6 +303,14 @@ pub(crate) struct FeatureRecord {
     not_found: u64,
     expired: u64,
     held_back: u64,
+    /// Of an on-demand feature, how many nulls are there because something could not be computed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    failed: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -329,9 +337,9 @@ pub(crate) fn counts(plan: &ReadPlan, summary: &ExtractSummary) -> (Vec<ViewReco
         corrected_rows: view.corrected_rows,
     });
     let names = plan.columns.iter().map(|column| {
-        let found = plan.feature(column);
-        found.map_or_else(String::new, |(read, feature)| {
-            format!("{}:{}", read.bound.view.name, feature.name)
+        let found = plan.returned(column);
+        found.map_or_else(String::new, |returned| {
+            format!("{}:{}", returned.view, returned.feature)
         })
     });
     let features = summary
@@ -347,6 +355,7 @@ pub(crate) fn counts(plan: &ReadPlan, summary: &ExtractSummary) -> (Vec<ViewReco
             not_found: summary.counts.get(Status::NotFound),
             expired: summary.counts.get(Status::Expired),
             held_back: summary.counts.get(Status::HeldBack),
+            failed: summary.failed,
         });
     (views.collect(), features.collect())
 }

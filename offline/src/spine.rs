@@ -18,7 +18,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use asof_core::data_type::DataType;
-use asof_core::service::{CallerColumn, did_you_mean, nearest};
+use asof_core::service::{did_you_mean, nearest};
 use asof_core::time::{DateInstant, Zone};
 
 use crate::column::text;
@@ -252,13 +252,17 @@ fn missing(label: &str, name: &str, schema: &SchemaRef) -> OfflineError {
     ))
 }
 
-fn missing_key(label: &str, key: &CallerColumn, schema: &SchemaRef) -> OfflineError {
+fn missing_column(
+    label: &str,
+    name: &str,
+    data_type: &DataType,
+    needed_for: &str,
+    schema: &SchemaRef,
+) -> OfflineError {
     let names = column_names(schema);
     OfflineError::Data(format!(
-        "{label} has no column {:?} ({}), which the features are looked up by{}; its columns are {}",
-        key.name,
-        key.key_type,
-        did_you_mean(&nearest(&key.name, &names)),
+        "{label} has no column {name:?} ({data_type}), {needed_for}{}; its columns are {}",
+        did_you_mean(&nearest(name, &names)),
         names.join(", ")
     ))
 }

@@ -70,6 +70,9 @@ pub struct FeatureSummary {
     pub data_type: String,
     /// How often each status was given.
     pub counts: StatusCounts,
+    /// Of an on-demand feature, how many nulls are there because something could not be computed.
+    #[serde(default)]
+    pub failed: u64,
 }
 
 /// The counts of one view as it was read.

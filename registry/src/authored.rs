@@ -10,6 +10,7 @@ mod entity;
 mod entry;
 mod expression;
 mod field;
+mod on_demand;
 mod path;
 mod resolve;
 mod service;
@@ -18,8 +19,8 @@ mod view;
 
 use std::collections::BTreeMap;
 
-use asof_core::definition::{Definitions, Entity, Notes, ServiceEntry, Source, View};
-use asof_core::name::ServiceName;
+use asof_core::definition::{Definitions, Entity, Notes, OnDemand, ServiceEntry, Source, View};
+use asof_core::name::{ServiceName, ViewName};
 
 use crate::document::{Document, Table, Value};
 use crate::problem::{Place, Problem, Problems};
@@ -27,6 +28,7 @@ use crate::project::{AuthoredFile, ProjectConfig};
 
 use check::References;
 pub(crate) use check::check_entries;
+use on_demand::AuthoredOnDemand;
 use resolve::AggregateView;
 
 /// What to do instead of a stream.
@@ -66,6 +68,8 @@ impl Authored {
             views: Register::new("view"),
             services: Register::new("service"),
             aggregates: Vec::new(),
+            on_demand: Vec::new(),
+            sets: BTreeMap::new(),
             references: References::default(),
         };
         let mut readable = true;
@@ -74,20 +78,13 @@ impl Authored {
         }
         if readable {
             resolve::resolve(&mut reader);
+            on_demand::resolve(&mut reader);
             check::references(&mut reader);
         }
+        let definitions = reader.read_so_far();
         let Reader {
-            problems,
-            entities,
-            sources,
-            views,
-            services,
-            ..
+            problems, services, ..
         } = reader;
-        let mut definitions = Definitions::empty(config.project.clone());
-        definitions.entities = named(entities.good, |entity| entity.name.clone());
-        definitions.sources = named(sources.good, |source| source.name.clone());
-        definitions.views = named(views.good, |view| view.name.clone());
         let services = named(services.good, |service| service.name.clone());
         problems.or(Self {
             definitions,
@@ -102,11 +99,13 @@ impl Authored {
             entities,
             sources,
             views,
+            on_demand,
             services,
         } = &self.definitions;
         entities.is_empty()
             && sources.is_empty()
             && views.is_empty()
+            && on_demand.is_empty()
             && services.is_empty()
             && self.services.is_empty()
     }
@@ -162,6 +161,9 @@ struct Reader<'a> {
     views: Register<View>,
     services: Register<AuthoredService>,
     aggregates: Vec<AggregateView>,
+    on_demand: Vec<AuthoredOnDemand>,
+    /// The sets of on-demand features in which nothing is wrong.
+    sets: BTreeMap<ViewName, OnDemand>,
     references: References,
 }
 
@@ -187,7 +189,7 @@ impl Reader<'_> {
         );
         self.entities.has_nameless |= hides(&root, "entity");
         self.sources.has_nameless |= hides(&root, "source");
-        self.views.has_nameless |= hides(&root, "view");
+        self.views.has_nameless |= hides(&root, "view") || hides(&root, "on_demand");
         for table in self.tables(&root, "entity") {
             self.entity(table);
         }
@@ -201,7 +203,7 @@ impl Reader<'_> {
             self.service(table);
         }
         for table in self.tables(&root, "on_demand") {
-            self.on_demand(&table);
+            self.on_demand(table);
         }
         for table in self.tables(&root, "stream") {
             let what = format!(
@@ -241,25 +243,13 @@ impl Reader<'_> {
         Some(table)
     }
 
-    /// Refuses on-demand features by name; services may refer to them without a further problem.
-    fn on_demand(&mut self, table: &Table<'_>) {
-        let what = format!(
-            "{} has on-demand features, which this version of asof cannot compute",
-            table.label()
-        );
-        let help = "remove it, and compute them in the caller from the features that it gets";
-        self.problems
-            .push(Problem::new(table.place().clone(), what, help));
-        match table.get("name").filter(Value::is_string) {
-            Some(name) => {
-                if let Some(name) = name.string(&mut self.problems, "\"name\"") {
-                    self.views
-                        .places
-                        .entry(name.text.to_owned())
-                        .or_insert(name.place);
-                }
-            }
-            None => self.views.has_nameless = true,
-        }
+    /// What is right of all that was read, without services.
+    fn read_so_far(&self) -> Definitions {
+        let mut definitions = Definitions::empty(self.config.project.clone());
+        definitions.entities = named(self.entities.good.iter().cloned(), |entity| entity.name.clone());
+        definitions.sources = named(self.sources.good.iter().cloned(), |source| source.name.clone());
+        definitions.views = named(self.views.good.iter().cloned(), |view| view.name.clone());
+        definitions.on_demand = self.sets.clone();
+        definitions
     }
 }

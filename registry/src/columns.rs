@@ -1,18 +1,37 @@
 //! The columns of a service with all that their values depend on: what may not change under a model
 //! that uses them.
 
+mod computed;
+
 use asof_core::data_type::{DataType, KeyType};
-use asof_core::definition::{Definitions, Location, Service, Source};
+use asof_core::definition::{Definitions, Feature, Location, Service, Source};
 use asof_core::duration::Duration;
 use asof_core::name::{EntityName, SourceName, ViewName};
-use asof_core::service::{ReadPlan, ViewRead};
+use asof_core::service::{OutputColumn, ReadPlan, Value, ViewRead};
 use asof_core::time::{DateInstant, Zone};
+
+use computed::ComputedColumn;
 
 /// One column of a service.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ServedColumn {
     pub(crate) name: String,
+    /// The view, or the set of on-demand features.
     pub(crate) view: ViewName,
+    meaning: Meaning,
+}
+
+/// What the values of a column are.
+#[derive(Debug, Clone, PartialEq)]
+enum Meaning {
+    Stored(Box<StoredFeature>),
+    Computed(ComputedColumn),
+}
+
+/// A feature of a view, looked up by columns of the caller.
+#[derive(Debug, Clone, PartialEq)]
+struct StoredFeature {
+    view: ViewName,
     data_type: DataType,
     source_column: String,
     /// What it is computed of, where it is of a window.
@@ -84,12 +103,11 @@ impl RowRules {
     }
 }
 
-impl ServedColumn {
-    fn of(read: &ViewRead, name: &str, feature: &asof_core::definition::Feature) -> Self {
+impl StoredFeature {
+    fn of(read: &ViewRead, feature: &Feature) -> Self {
         let bound = &read.bound;
         let keys = bound.entity.keys.iter().zip(&read.key_columns);
         Self {
-            name: name.to_owned(),
             view: bound.view.name.clone(),
             data_type: feature.data_type.clone(),
             source_column: feature.source_column().to_owned(),
@@ -108,8 +126,7 @@ impl ServedColumn {
     }
 
     /// How `new` differs in what its values are, and which definition says so; `None` where it does not.
-    pub(crate) fn redefinition(&self, new: &Self, service: &str) -> Option<Redefinition> {
-        let because = |object: String, reason: String| Some(Redefinition { object, reason });
+    fn redefinition(&self, new: &Self, service: &str) -> Option<Redefinition> {
         let view = format!("view {}", self.view);
         if self.data_type != new.data_type {
             return because(
@@ -172,6 +189,34 @@ impl ServedColumn {
     }
 }
 
+impl ServedColumn {
+    /// The definition that has it, such as `view airport_weather`.
+    pub(crate) fn object(&self) -> String {
+        match &self.meaning {
+            Meaning::Stored(_) => format!("view {}", self.view),
+            Meaning::Computed(_) => format!("on_demand {}", self.view),
+        }
+    }
+
+    /// How `new` differs in what its values are, and which definition says so; `None` where it does not.
+    pub(crate) fn redefinition(&self, new: &Self, service: &str) -> Option<Redefinition> {
+        match (&self.meaning, &new.meaning) {
+            (Meaning::Stored(old), Meaning::Stored(new)) => old.redefinition(new, service),
+            (Meaning::Computed(old), Meaning::Computed(new)) => old.redefinition(new, service),
+            (Meaning::Stored(_), Meaning::Computed(_)) => {
+                because(new.object(), "is computed when it is asked for".into())
+            }
+            (Meaning::Computed(_), Meaning::Stored(_)) => {
+                because(new.object(), "is a feature of a view".into())
+            }
+        }
+    }
+}
+
+fn because(object: String, reason: String) -> Option<Redefinition> {
+    Some(Redefinition { object, reason })
+}
+
 /// Why a column no longer means what it did.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Redefinition {
@@ -191,9 +236,19 @@ pub(crate) fn served(definitions: &Definitions, service: &Service) -> Vec<Served
     let Ok(plan) = ReadPlan::of_entries(definitions, &service.entries) else {
         return Vec::new();
     };
-    let column = |column: &asof_core::service::OutputColumn| {
-        let (read, feature) = plan.feature(column)?;
-        Some(ServedColumn::of(read, &column.name, feature))
+    let column = |column: &OutputColumn| {
+        let meaning = match column.value {
+            Value::Computed(computed) => Meaning::Computed(ComputedColumn::of(&plan, computed)?),
+            stored => {
+                let (read, feature) = plan.stored(stored)?;
+                Meaning::Stored(Box::new(StoredFeature::of(read, feature)))
+            }
+        };
+        Some(ServedColumn {
+            name: column.name.clone(),
+            view: plan.returned(column)?.view.clone(),
+            meaning,
+        })
     };
     plan.columns.iter().filter_map(column).collect()
 }

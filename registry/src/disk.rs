@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 mod aggregates;
+mod on_demand;
 
 use asof_core::data_type::{DataType, KeyType};
 use asof_core::definition::{
@@ -17,11 +18,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use aggregates::DiskAggregates;
+use on_demand::DiskOnDemand;
 
-/// The newest format, which definitions are written in that have aggregates.
-pub(crate) const FORMAT: u64 = 2;
-/// That of others, which earlier versions read, too.
-const WITHOUT_AGGREGATES: u64 = 1;
+/// The newest format, which definitions are written in that have on-demand features.
+pub(crate) const FORMAT: u64 = 3;
+/// That of others that have aggregates. Versions that know no newer format read it, too.
+const WITH_AGGREGATES: u64 = 2;
+/// That of all others.
+const PLAIN: u64 = 1;
 
 /// Why stored definitions cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +44,7 @@ pub(crate) fn to_disk(definitions: &Definitions) -> Result<String, DiskError> {
 /// Reads what [`to_disk`] wrote.
 pub(crate) fn from_disk(text: &str) -> Result<Definitions, DiskError> {
     let head: Head = serde_json::from_str(text).map_err(|error| damaged(&error))?;
-    if !(WITHOUT_AGGREGATES..=FORMAT).contains(&head.format) {
+    if !(PLAIN..=FORMAT).contains(&head.format) {
         return Err(DiskError::Newer(head.format));
     }
     let disk: DiskDefinitions = serde_json::from_str(text).map_err(|error| damaged(&error))?;
@@ -71,6 +75,9 @@ struct DiskDefinitions {
     entities: Vec<DiskEntity>,
     sources: Vec<DiskSource>,
     views: Vec<DiskView>,
+    /// Since format 3.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    on_demand: Vec<DiskOnDemand>,
     services: Vec<DiskService>,
 }
 
@@ -179,17 +186,20 @@ impl DiskDefinitions {
             entities,
             sources,
             views,
+            on_demand,
             services,
         } = definitions;
         Self {
             format: match views.values().any(|view| view.aggregates().is_some()) {
-                true => FORMAT,
-                false => WITHOUT_AGGREGATES,
+                _ if !on_demand.is_empty() => FORMAT,
+                true => WITH_AGGREGATES,
+                false => PLAIN,
             },
             project: project.to_string(),
             entities: entities.values().map(DiskEntity::of).collect(),
             sources: sources.values().map(DiskSource::of).collect(),
             views: views.values().map(DiskView::of).collect(),
+            on_demand: on_demand.values().map(DiskOnDemand::of).collect(),
             services: services.values().map(DiskService::of).collect(),
         }
     }
@@ -207,6 +217,10 @@ impl DiskDefinitions {
         for view in self.views {
             let view = view.into_domain()?;
             definitions.views.insert(view.name.clone(), view);
+        }
+        for on_demand in self.on_demand {
+            let on_demand = on_demand.into_domain()?;
+            definitions.on_demand.insert(on_demand.name.clone(), on_demand);
         }
         for service in self.services {
             let service = service.into_domain()?;

@@ -22,11 +22,11 @@ pub fn frozen_columns(definitions: &Definitions, service: &Service) -> Vec<Froze
         return Vec::new();
     };
     let columns = plan.columns.iter().filter_map(|column| {
-        let (read, feature) = plan.feature(column)?;
+        let returned = plan.returned(column)?;
         Some(FrozenColumn {
             name: column.name.clone(),
-            feature: format!("{}:{}", read.bound.view.name, feature.name),
-            data_type: feature.data_type.clone(),
+            feature: format!("{}:{}", returned.view, returned.feature),
+            data_type: returned.data_type.clone(),
         })
     });
     columns.collect()

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use asof_core::definition::{Definitions, Entity, Feature, Notes, Service, Source, View};
+use asof_core::definition::{
+    Definitions, Entity, Feature, Notes, OnDemand, OnDemandFeature, Service, Source, View,
+};
 
 use crate::problem::{shown, suggest};
 
@@ -15,6 +17,8 @@ pub enum ObjectKind {
     Source,
     /// A view.
     View,
+    /// A set of on-demand features.
+    OnDemand,
     /// A feature, whose name is `view:feature`.
     Feature,
     /// A service.
@@ -23,15 +27,16 @@ pub enum ObjectKind {
 
 impl ObjectKind {
     /// All of them, in the order in which lists show them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Entity,
         Self::Source,
         Self::View,
+        Self::OnDemand,
         Self::Feature,
         Self::Service,
     ];
 
-    /// Parses `entity`, `source`, `view`, `feature` or `service`, or the plural.
+    /// Parses `entity`, `source`, `view`, `on_demand`, `feature` or `service`, or the plural.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -44,6 +49,7 @@ impl ObjectKind {
             Self::Entity => "entity",
             Self::Source => "source",
             Self::View => "view",
+            Self::OnDemand => "on_demand",
             Self::Feature => "feature",
             Self::Service => "service",
         }
@@ -55,6 +61,7 @@ impl ObjectKind {
             Self::Entity => "entities",
             Self::Source => "sources",
             Self::View => "views",
+            Self::OnDemand => "on_demands",
             Self::Feature => "features",
             Self::Service => "services",
         }
@@ -76,6 +83,15 @@ pub enum Object<'a> {
     Source(&'a Source),
     /// A view.
     View(&'a View),
+    /// A set of on-demand features.
+    OnDemand(&'a OnDemand),
+    /// A computed feature and its set.
+    Computed {
+        /// The set.
+        on_demand: &'a OnDemand,
+        /// The feature.
+        feature: &'a OnDemandFeature,
+    },
     /// A feature and its view.
     Feature {
         /// The view.
@@ -94,7 +110,8 @@ impl<'a> Object<'a> {
             Self::Entity(_) => ObjectKind::Entity,
             Self::Source(_) => ObjectKind::Source,
             Self::View(_) => ObjectKind::View,
-            Self::Feature { .. } => ObjectKind::Feature,
+            Self::OnDemand(_) => ObjectKind::OnDemand,
+            Self::Feature { .. } | Self::Computed { .. } => ObjectKind::Feature,
             Self::Service(_) => ObjectKind::Service,
         }
     }
@@ -105,6 +122,8 @@ impl<'a> Object<'a> {
             Self::Entity(entity) => entity.name.to_string(),
             Self::Source(source) => source.name.to_string(),
             Self::View(view) => view.name.to_string(),
+            Self::OnDemand(on_demand) => on_demand.name.to_string(),
+            Self::Computed { on_demand, feature } => format!("{}:{}", on_demand.name, feature.name),
             Self::Feature { view, feature } => format!("{}:{}", view.name, feature.name),
             Self::Service(service) => service.name.to_string(),
         }
@@ -114,6 +133,7 @@ impl<'a> Object<'a> {
     pub fn description(&self) -> Option<&'a str> {
         match self {
             Self::Feature { feature, .. } => feature.description.as_deref(),
+            Self::Computed { feature, .. } => feature.description.as_deref(),
             other => other.notes().description.as_deref(),
         }
     }
@@ -124,6 +144,7 @@ impl<'a> Object<'a> {
             Self::Entity(entity) => &entity.notes,
             Self::Source(source) => &source.notes,
             Self::View(view) | Self::Feature { view, .. } => &view.notes,
+            Self::OnDemand(on_demand) | Self::Computed { on_demand, .. } => &on_demand.notes,
             Self::Service(service) => &service.notes,
         }
     }
@@ -155,15 +176,18 @@ fn of_kind(definitions: &Definitions, kind: ObjectKind) -> Vec<Object<'_>> {
         ObjectKind::Entity => definitions.entities.values().map(Object::Entity).collect(),
         ObjectKind::Source => definitions.sources.values().map(Object::Source).collect(),
         ObjectKind::View => definitions.views.values().map(Object::View).collect(),
-        ObjectKind::Feature => definitions
-            .views
-            .values()
-            .flat_map(|view| {
-                view.features()
-                    .iter()
-                    .map(move |feature| Object::Feature { view, feature })
-            })
-            .collect(),
+        ObjectKind::OnDemand => definitions.on_demand.values().map(Object::OnDemand).collect(),
+        ObjectKind::Feature => {
+            let stored = definitions.views.values().flat_map(|view| {
+                let features = view.features().iter();
+                features.map(move |feature| Object::Feature { view, feature })
+            });
+            let computed = definitions.on_demand.values().flat_map(|on_demand| {
+                let features = on_demand.features.iter();
+                features.map(move |feature| Object::Computed { on_demand, feature })
+            });
+            stored.chain(computed).collect()
+        }
         ObjectKind::Service => definitions.services.values().map(Object::Service).collect(),
     }
 }
@@ -174,14 +198,23 @@ pub fn find<'a>(definitions: &'a Definitions, kind: ObjectKind, name: &str) -> R
         ObjectKind::Entity => definitions.entities.get(name).map(Object::Entity),
         ObjectKind::Source => definitions.sources.get(name).map(Object::Source),
         ObjectKind::View => definitions.views.get(name).map(Object::View),
-        ObjectKind::Feature => name.split_once(':').and_then(|(view, feature)| {
-            let view = definitions.views.get(view)?;
-            let feature = view.feature(feature)?;
-            Some(Object::Feature { view, feature })
-        }),
+        ObjectKind::OnDemand => definitions.on_demand.get(name).map(Object::OnDemand),
+        ObjectKind::Feature => name
+            .split_once(':')
+            .and_then(|(view, feature)| find_feature(definitions, view, feature)),
         ObjectKind::Service => definitions.services.get(name).map(Object::Service),
     };
     found.ok_or_else(|| not_found(definitions, Some(kind), name))
+}
+
+fn find_feature<'a>(definitions: &'a Definitions, view: &str, name: &str) -> Option<Object<'a>> {
+    if let Some(on_demand) = definitions.on_demand.get(view) {
+        let feature = on_demand.feature(name)?;
+        return Some(Object::Computed { on_demand, feature });
+    }
+    let view = definitions.views.get(view)?;
+    let feature = view.feature(name)?;
+    Some(Object::Feature { view, feature })
 }
 
 /// The definitions of that name, whatever their kind.

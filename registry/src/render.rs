@@ -1,6 +1,7 @@
 //! Definitions as a file would write them.
 
 mod aggregates;
+mod on_demand;
 
 use asof_core::definition::{
     Aggregates, Entity, Feature, Location, Notes, Select, Service, ServiceEntry, Source, View, ViewKind,
@@ -48,6 +49,7 @@ pub fn to_toml(object: &Object<'_>) -> String {
                 None => line,
             };
         }
+        Object::Computed { feature, .. } => return on_demand::line(feature),
         other => (format!("[[{kind}]]\n"), fields(other)),
     };
     let mut section = None;
@@ -75,6 +77,8 @@ pub(crate) fn fields(object: &Object<'_>) -> Vec<Field> {
         Object::Entity(entity) => of_entity(entity),
         Object::Source(source) => of_source(source),
         Object::View(view) => of_view(view),
+        Object::OnDemand(on_demand) => on_demand::fields(on_demand),
+        Object::Computed { feature, .. } => on_demand::of_feature(feature),
         Object::Feature { feature, .. } => of_feature(feature),
         Object::Service(service) => of_service(service),
     }

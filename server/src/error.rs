@@ -239,8 +239,11 @@ fn plan_code(error: &PlanError) -> Code {
         PlanError::NotAFeature(_)
         | PlanError::UnknownKeyColumn { .. }
         | PlanError::DuplicateColumn(_)
-        | PlanError::ConflictingKeyType { .. }
+        | PlanError::UnreadKeyColumn { .. }
+        | PlanError::ConflictingType { .. }
         | PlanError::Empty => Code::InvalidArgument,
+        // What is applied has none of these.
+        PlanError::Cycle(_) | PlanError::TooDeep(_) => Code::Internal,
     }
 }
 

@@ -9,6 +9,7 @@
 //! Nothing here knows a transport. One [`Prepared`] belongs to one registry version, so one request
 //! sees one version.
 
+mod computing;
 pub mod keys;
 mod read;
 mod resolve;
@@ -29,6 +30,7 @@ use moka::sync::Cache;
 use crate::error::ServerError;
 use crate::metrics::ValueCounters;
 use crate::registry_watch::RegistryWatch;
+use computing::Computing;
 use keys::Keys;
 use resolve::Resolver;
 
@@ -78,11 +80,13 @@ pub struct Prepared {
     pub plan: ReadPlan,
     /// Where the plan's columns are in an answer.
     pub layout: Layout,
+    /// What is read, and what is computed of it.
+    computing: Computing,
     /// The encoded schema of answers.
     pub schema: Bytes,
     service_version: u64,
     resolver: Resolver,
-    /// The counters of the values of each read, once they were asked for.
+    /// The counters of the values of each group of the plan, once they were asked for.
     counters: OnceLock<Vec<ValueCounters>>,
 }
 
@@ -97,20 +101,21 @@ impl Prepared {
         };
         let features = plan.columns.iter().map(|column| {
             let bug = || ServerError::Bug(format!("column {} is of no read", column.name));
-            plan.feature(column).map(|(_, feature)| feature).ok_or_else(bug)
+            plan.returned(column).ok_or_else(bug)
         });
         let features = features.collect::<Result<Vec<_>, _>>()?;
-        let layout = Layout::of(features.into_iter().map(|feature| &feature.data_type));
+        let layout = Layout::of(features.into_iter().map(|feature| feature.data_type));
         let columns = plan
             .columns
             .iter()
-            .map(|column| (column.name.as_str(), column.read));
-        let views = plan.reads.iter().map(|read| v1::ViewField {
-            view: read.bound.view.name.to_string(),
-            prefix: read.prefix.as_ref().map_or_else(String::new, ToString::to_string),
+            .map(|column| (column.name.as_str(), column.group));
+        let views = plan.groups().map(|(view, prefix)| v1::ViewField {
+            view: view.to_string(),
+            prefix: prefix.map_or_else(String::new, ToString::to_string),
         });
         let schema = asof_proto::response::schema(&layout, columns, views);
-        let resolver = Resolver::new(&definitions.project, &plan);
+        let computing = Computing::new(&plan)?;
+        let resolver = Resolver::new(&definitions.project, &plan, computing.stored());
         let service_version = match &selection {
             Selection::Service(service) => {
                 let mut services = version.services.iter();
@@ -124,6 +129,7 @@ impl Prepared {
             selection,
             plan,
             layout,
+            computing,
             schema,
             service_version,
             resolver,
@@ -152,11 +158,11 @@ impl Prepared {
         self.service_version
     }
 
-    /// The counters of the values of each read, made by `make` for a view.
+    /// The counters of the values of each group of the plan, made by `make` for a view.
     pub(crate) fn counters(&self, make: impl Fn(&str) -> ValueCounters) -> &[ValueCounters] {
         self.counters.get_or_init(|| {
-            let reads = self.plan.reads.iter();
-            reads.map(|read| make(read.bound.view.name.as_str())).collect()
+            let groups = self.plan.groups();
+            groups.map(|(view, _)| make(view.as_str())).collect()
         })
     }
 }
@@ -170,10 +176,13 @@ pub struct Answer {
     pub as_of: Timestamp,
     /// The features, at the places of the plan's layout.
     pub packed: Packed,
-    /// The event time of each winning row, expired ones included, for each read of the plan and each position.
+    /// The event time of each winning row, expired ones included, for each group of the plan and each position; what is
+    /// computed has none.
     pub event_times: Vec<Option<Timestamp>>,
-    /// The instant up to which the rows of each read's view are complete.
+    /// The instant up to which the rows of each group are complete: of what is computed, all that it is computed of.
     pub materialized_to: Vec<Timestamp>,
+    /// For each computed feature of the plan how many of its values are null because something could not be computed.
+    pub failed: Vec<u64>,
 }
 
 impl Answer {
@@ -197,9 +206,9 @@ impl Answer {
         self.packed.statuses_of(column)
     }
 
-    /// The event times of a read of the plan.
-    pub fn event_times_of(&self, read: usize) -> &[Option<Timestamp>] {
-        let start = read.saturating_mul(self.rows());
+    /// The event times of a group of the plan.
+    pub fn event_times_of(&self, group: usize) -> &[Option<Timestamp>] {
+        let start = group.saturating_mul(self.rows());
         let times = self.event_times.get(start..).unwrap_or_default();
         times.get(..self.rows()).unwrap_or_default()
     }

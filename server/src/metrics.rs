@@ -140,7 +140,7 @@ impl Metrics {
         let counters = prepared.counters(|view| ValueCounters::of(&self.values, view));
         let mut counts = vec![[0; STATUSES]; counters.len()];
         for (at, column) in prepared.plan.columns.iter().enumerate() {
-            let Some(counts) = counts.get_mut(column.read) else {
+            let Some(counts) = counts.get_mut(column.group) else {
                 continue;
             };
             for code in answer.packed.codes_of(at) {

@@ -126,6 +126,7 @@ impl Callers {
             service: self.service.clone(),
             features: Vec::new(),
             keys,
+            request: Vec::new(),
         })
     }
 }

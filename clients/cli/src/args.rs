@@ -439,8 +439,11 @@ pub struct GetArgs {
     #[arg(long, value_delimiter = ',')]
     pub features: Vec<String>,
     /// A key column, as often as there are columns
-    #[arg(long = "key", value_name = "NAME=VALUE", required = true)]
+    #[arg(long = "key", value_name = "NAME=VALUE", required_unless_present = "request")]
     pub keys: Vec<String>,
+    /// A request column that on-demand features are computed of, as often as there are columns
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub request: Vec<String>,
     /// Freeze the clock, such as 2013-06-01T12:00:00Z
     #[arg(long, value_name = "T")]
     pub now: Option<String>,

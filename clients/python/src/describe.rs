@@ -122,6 +122,7 @@ fn summary(summary: &v1::DefinitionSummary) -> Value {
         DefinitionKind::Entity => "entity",
         DefinitionKind::Source => "source",
         DefinitionKind::View => "view",
+        DefinitionKind::OnDemand => "on_demand",
         DefinitionKind::Service => "service",
         DefinitionKind::Feature => "feature",
         DefinitionKind::Unspecified => "",

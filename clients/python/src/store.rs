@@ -455,6 +455,7 @@ fn kind_of(kind: &str) -> Result<DefinitionKind, Failure> {
         "entity" => DefinitionKind::Entity,
         "source" => DefinitionKind::Source,
         "view" => DefinitionKind::View,
+        "on_demand" => DefinitionKind::OnDemand,
         "service" => DefinitionKind::Service,
         "feature" => DefinitionKind::Feature,
         other => return Err(Failure::bug(format!("no kind of definitions: {other}"))),

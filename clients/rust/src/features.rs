@@ -61,11 +61,11 @@ impl Client {
 }
 
 impl Selection {
-    /// The call that asks for these features of these keys.
+    /// The call that asks for these features of these keys; the request columns that they need stand beside the keys.
     ///
     /// # Errors
     ///
-    /// Key columns of a type that no key has.
+    /// Columns of a type that neither a key nor a request column has.
     pub fn request(&self, keys: &RecordBatch) -> Result<v1::GetFeaturesRequest, Error> {
         let (service, features) = match self {
             Self::Service(service) => (service.clone(), Vec::new()),
@@ -76,7 +76,9 @@ impl Selection {
         Ok(v1::GetFeaturesRequest {
             service,
             features,
+            // Request columns may stand among the keys.
             keys: columns.collect::<Result<_, _>>()?,
+            request: Vec::new(),
         })
     }
 }
@@ -218,7 +220,12 @@ fn has_endless(array: &dyn Array) -> bool {
 pub(crate) fn wire_column(name: &str, array: &ArrayRef) -> Result<v1::Column, Error> {
     let wrong = |problem: String| Error::Rows(format!("column {name:?}: {problem}"));
     let data_type = plain_type(array.data_type());
-    let data_type = data_type.ok_or_else(|| wrong(format!("{} is no type of a key", array.data_type())))?;
+    let data_type = data_type.ok_or_else(|| {
+        wrong(format!(
+            "{} is no type of a key or request column",
+            array.data_type()
+        ))
+    })?;
     let plain = arrow_cast::cast(array, &data_type.to_arrow()).map_err(|error| wrong(error.to_string()))?;
     let values = to_proto(&data_type, &plain).map_err(|error| wrong(error.to_string()))?;
     Ok(v1::Column {
@@ -227,7 +234,7 @@ pub(crate) fn wire_column(name: &str, array: &ArrayRef) -> Result<v1::Column, Er
     })
 }
 
-/// The type as which values of an Arrow type are sent, where a key may be of it.
+/// The type as which values of an Arrow type are sent, where a key or a request column may be of it.
 fn plain_type(arrow: &ArrowType) -> Option<DataType> {
     Some(match arrow {
         // A column of nulls is one of every type.
@@ -244,6 +251,17 @@ fn plain_type(arrow: &ArrowType) -> Option<DataType> {
         // Finer than that would be cut.
         ArrowType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond, Some(_)) => {
             DataType::Timestamp
+        }
+        ArrowType::Decimal128(precision, scale) if *scale >= 0 => DataType::Decimal {
+            precision: *precision,
+            scale: *scale,
+        },
+        ArrowType::List(item) | ArrowType::LargeList(item) => {
+            let item = plain_type(item.data_type());
+            DataType::List(Box::new(item.filter(|item| !matches!(item, DataType::List(_)))?))
+        }
+        ArrowType::FixedSizeList(item, length) if *item.data_type() == ArrowType::Float32 => {
+            DataType::Embedding(u32::try_from(*length).ok()?)
         }
         ArrowType::Dictionary(_, values) => return plain_type(values),
         _ => return None,

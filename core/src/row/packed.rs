@@ -7,9 +7,11 @@
 //! the elements `p * n + i * w` and on. A value that is not there is 0, or empty.
 
 mod arrays;
+mod assemble;
 mod layout;
 mod packer;
 
+pub use assemble::Part;
 pub use layout::{Lane, Layout, Slot};
 pub use packer::Packer;
 

@@ -137,6 +137,77 @@ fn every_type_round_trips() {
 }
 
 #[test]
+fn what_is_assembled_is_what_is_packed_at_once() {
+    let (schema, arrays) = every_type();
+    let layout = Layout::of(schema.fields.iter().map(|field| &field.data_type));
+    let pack = |arrays: &[ArrayRef]| {
+        let rows = encode_all(&schema, arrays);
+        let columns: Vec<_> = (0..schema.fields.len()).collect();
+        let decoder = RowDecoder::try_new(&schema, &schema, &layout, &columns).unwrap();
+        let mut packer = Packer::new(&layout, rows.len());
+        for (position, row) in rows.iter().enumerate() {
+            let body = StoredRow::parse(row).unwrap().body;
+            decoder.decode(body, position, &mut packer).unwrap();
+        }
+        packer.finish().unwrap()
+    };
+    for sliced in [0, 1] {
+        let arrays: Vec<ArrayRef> = arrays.iter().map(|array| array.slice(sliced, 2)).collect();
+        let packed = pack(&arrays);
+        // Backwards, each feature twice: as it is packed, and as an array.
+        let features: Vec<usize> = (0..arrays.len())
+            .rev()
+            .flat_map(|feature| [feature, feature])
+            .collect();
+        let to = Layout::of(features.iter().map(|feature| &schema.fields[*feature].data_type));
+        for which in [0, 1] {
+            let parts: Vec<Part<'_>> = features
+                .iter()
+                .enumerate()
+                .map(|(at, feature)| match at % 2 == which {
+                    true => Part::Packed(*feature),
+                    false => Part::Array(&arrays[*feature]),
+                })
+                .collect();
+            let mut new = packed.assemble(&layout, &to, &parts).unwrap();
+            assert_eq!(new.check(&to), Ok(()));
+            for (column, feature) in features.iter().enumerate() {
+                let array = new.array(&to, column).unwrap();
+                assert_eq!(
+                    array.as_ref(),
+                    arrays[*feature].as_ref(),
+                    "{}",
+                    schema.fields[*feature].name
+                );
+                assert_eq!(new.codes_of(column), packed.codes_of(*feature));
+            }
+        }
+    }
+    // Other types, other lengths, fewer parts.
+    let packed = pack(&arrays);
+    let refused = [
+        vec![Part::Packed(0), Part::Packed(0)],
+        vec![Part::Array(&arrays[1]), Part::Packed(1)],
+        vec![Part::Packed(0)],
+        vec![Part::Packed(0), Part::Packed(99)],
+    ];
+    let to = Layout::of([&DataType::Bool, &DataType::Int32]);
+    for parts in refused {
+        assert_eq!(
+            packed.assemble(&layout, &to, &parts).err(),
+            Some(RowCorrupt::Body),
+            "{parts:?}"
+        );
+    }
+    let short = arrays[0].slice(0, 2);
+    let parts = [Part::Array(&short), Part::Packed(1)];
+    assert_eq!(
+        packed.assemble(&layout, &to, &parts).err(),
+        Some(RowCorrupt::Body)
+    );
+}
+
+#[test]
 fn every_subset_of_fields_skips_the_others() {
     let (schema, arrays) = every_type();
     let rows = encode_all(&schema, &arrays);

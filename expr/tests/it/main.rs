@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod expressions;
+mod features;
 mod fixture;
 mod functions;
 mod limits;

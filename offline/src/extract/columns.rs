@@ -1,11 +1,14 @@
-//! The columns of a dataset: the spine's, the features, and on request what became of each.
+//! The columns of a dataset: the spine's, the features, stored and computed, and on request what became of each.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType as ArrowType, Field, Schema, SchemaRef};
 
 use asof_core::data_type::DataType;
+use asof_core::service::{Input, ReadPlan, Value};
+use asof_core::status::Verdict;
+use asof_expr::{FeatureValues, Program};
 
 use super::ExtractRequest;
 use super::tally::Tally;
@@ -19,10 +22,27 @@ pub(super) struct Columns {
     pub(super) schema: SchemaRef,
     /// How many of them are the spine's.
     spine: usize,
+    program: Program,
+    /// Where each input of the program is.
+    inputs: Vec<Place>,
+}
+
+/// Where something is that on-demand features are computed of.
+enum Place {
+    /// A feature of a read.
+    Answer { read: usize, feature: usize },
+    /// A column of the spine.
+    Spine {
+        place: usize,
+        what: &'static str,
+        name: String,
+        data_type: DataType,
+    },
 }
 
 impl Columns {
     pub(super) fn plan(request: &ExtractRequest<'_>, spine: &Spine) -> Result<Self> {
+        let plan = request.plan;
         let mut fields: Vec<Arc<Field>> = spine.schema().fields().iter().cloned().collect();
         let mut add = |name: String, data_type: ArrowType, origin: &str| {
             if fields.iter().any(|field| *field.name() == name) {
@@ -35,12 +55,12 @@ impl Columns {
             fields.push(Arc::new(Field::new(name, data_type, true)));
             Ok(())
         };
-        for column in &request.plan.columns {
-            let Some((read, feature)) = request.plan.feature(column) else {
+        for column in &plan.columns {
+            let Some(returned) = plan.returned(column) else {
                 continue;
             };
-            let origin = format!("feature {}:{}", read.bound.view.name, feature.name);
-            add(column.name.clone(), feature.data_type.to_arrow(), &origin)?;
+            let origin = format!("feature {}:{}", returned.view, returned.feature);
+            add(column.name.clone(), returned.data_type.to_arrow(), &origin)?;
             if request.status {
                 add(
                     format!("{}__status", column.name),
@@ -50,7 +70,7 @@ impl Columns {
             }
         }
         if request.status {
-            for read in &request.plan.reads {
+            for read in plan.reads.iter().take(plan.returned_reads) {
                 let origin = format!("the event time of view {}", read.bound.view.name);
                 add(
                     format!("{}__event_time", read.label()),
@@ -59,10 +79,17 @@ impl Columns {
                 )?;
             }
         }
+        let program = Program::compile(plan).map_err(|error| OfflineError::Internal(error.to_string()))?;
+        let inputs = program
+            .inputs()
+            .iter()
+            .map(|input| Place::of(*input, plan, spine));
         let metadata = spine.schema().metadata().clone();
         Ok(Self {
             schema: Arc::new(Schema::new_with_metadata(fields, metadata)),
             spine: spine.schema().fields().len(),
+            inputs: inputs.collect::<Result<_>>()?,
+            program,
         })
     }
 
@@ -70,36 +97,103 @@ impl Columns {
     pub(super) fn finish(
         &self,
         request: &ExtractRequest<'_>,
+        spine: &Spine,
         batch: &RecordBatch,
         tally: &mut Tally,
     ) -> Result<RecordBatch> {
         let plan = request.plan;
         let features: Vec<usize> = plan.reads.iter().map(|read| read.features.len()).collect();
         let answers = AnswerColumns::of(batch, &features)?;
+        let computed = self.computed(spine, batch, &answers, tally.rows)?;
         tally.count(batch.num_rows(), &answers);
         let mut arrays: Vec<ArrayRef> = batch.columns().iter().take(self.spine).cloned().collect();
         for (number, column) in plan.columns.iter().enumerate() {
-            let answers = answers.get(column.read);
-            let found = answers.and_then(|answers| Some((answers, answers.features.get(column.feature)?)));
-            let Some((answers, array)) = found else {
-                return Err(OfflineError::Internal(format!(
-                    "column {} has no values",
-                    column.name
-                )));
+            let lost = || OfflineError::Internal(format!("column {} has no values", column.name));
+            let (array, verdicts) = match column.value {
+                Value::Computed(place) => {
+                    let computed = computed.get(place).ok_or_else(lost)?;
+                    tally.count_computed(number, computed);
+                    (&computed.values, None)
+                }
+                Value::Stored { read, feature } => {
+                    let answers = answers.get(read).ok_or_else(lost)?;
+                    let array = answers.features.get(feature).ok_or_else(lost)?;
+                    tally.count_statuses(number, answers, array.null_count());
+                    (array, Some(answers))
+                }
             };
-            tally.count_statuses(number, answers, array.null_count());
             arrays.push(canonical(array)?);
             if request.status {
-                let status = |row| answers.verdict(row).status(array.is_null(row)).as_str();
+                let status = |row| {
+                    let verdict = verdicts.map_or(Verdict::Fresh, |answers| answers.verdict(row));
+                    verdict.status(array.is_null(row)).as_str()
+                };
                 let words = (0..array.len()).map(status);
                 arrays.push(Arc::new(StringArray::from_iter_values(words)));
             }
         }
         if request.status {
-            for answers in &answers {
+            for answers in answers.iter().take(plan.returned_reads) {
                 arrays.push(canonical(&answers.event_times)?);
             }
         }
         Ok(RecordBatch::try_new(SchemaRef::clone(&self.schema), arrays)?)
+    }
+
+    /// The values of the on-demand features for rows of the spine, the first of which has that number.
+    fn computed(
+        &self,
+        spine: &Spine,
+        batch: &RecordBatch,
+        answers: &[AnswerColumns],
+        first_row: u64,
+    ) -> Result<Vec<FeatureValues>> {
+        let first_row = usize::try_from(first_row).unwrap_or(usize::MAX);
+        let inputs = self.inputs.iter().map(|place| match place {
+            Place::Answer { read, feature } => {
+                let array = answers
+                    .get(*read)
+                    .and_then(|answers| answers.features.get(*feature));
+                let lost = || OfflineError::Internal("a feature that is computed with was not read".into());
+                array.cloned().ok_or_else(lost)
+            }
+            Place::Spine {
+                place,
+                what,
+                name,
+                data_type,
+            } => spine.given(batch, *place, (what, name, data_type), first_row),
+        });
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let values = self.program.evaluate(&inputs, batch.num_rows());
+        values.map_err(|error| OfflineError::Internal(error.to_string()))
+    }
+}
+
+impl Place {
+    fn of(input: Input, plan: &ReadPlan, spine: &Spine) -> Result<Self> {
+        let lost = || OfflineError::Internal("something that is computed with is not in the plan".into());
+        match input {
+            Input::Value(Value::Stored { read, feature }) => Ok(Self::Answer { read, feature }),
+            Input::Value(Value::Computed(_)) => Err(lost()),
+            Input::Key(key) => {
+                let key = plan.caller_columns.get(key).ok_or_else(lost)?;
+                Ok(Self::Spine {
+                    place: spine.key_place(key)?,
+                    what: "key column",
+                    name: key.name.clone(),
+                    data_type: key.key_type.data_type().clone(),
+                })
+            }
+            Input::Request(column) => {
+                let column = plan.request_columns.get(column).ok_or_else(lost)?;
+                Ok(Self::Spine {
+                    place: spine.request_place(column)?,
+                    what: "request column",
+                    name: column.name.clone(),
+                    data_type: column.data_type.clone(),
+                })
+            }
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The counts of an extract as they grow.
 
-use asof_core::status::Verdict;
+use asof_core::status::{Status, Verdict};
+use asof_expr::FeatureValues;
+use datafusion::arrow::array::Array;
 
 use super::ExtractRequest;
 use crate::plan::{AnswerColumns, JoinRead, JoinSpec};
@@ -22,9 +24,10 @@ impl Tally {
             column: column.name.clone(),
             data_type: request
                 .plan
-                .feature(column)
-                .map_or(String::new(), |(_, feature)| feature.data_type.to_string()),
+                .returned(column)
+                .map_or(String::new(), |returned| returned.data_type.to_string()),
             counts: StatusCounts::default(),
+            failed: 0,
         });
         Self {
             rows: 0,
@@ -63,6 +66,17 @@ impl Tally {
         feature
             .counts
             .add(Verdict::Fresh.status(false), served - in_winners);
+    }
+
+    /// Counts the values of the column of that number, which was computed.
+    pub(super) fn count_computed(&mut self, column: usize, computed: &FeatureValues) {
+        if let Some(feature) = self.features.get_mut(column) {
+            let nulls = computed.values.null_count();
+            let present = computed.values.len() - nulls;
+            feature.counts.add(Status::Null, nulls as u64);
+            feature.counts.add(Status::Present, present as u64);
+            feature.failed += computed.failed;
+        }
     }
 
     /// The counts per view, with those of its source.

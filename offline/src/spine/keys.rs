@@ -2,15 +2,20 @@
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray};
 
-use asof_core::data_type::KeyType;
+use asof_core::data_type::{DataType, KeyType};
+use asof_core::definition::RequestColumn;
 use asof_core::key::KeyColumns;
 use asof_core::service::CallerColumn;
 
-use super::{Format, Spine, csv, missing_key};
+use super::{Format, Spine, csv, missing_column};
 use crate::column::{self, ColumnError, Holder};
 use crate::error::{OfflineError, Result};
 use crate::time_column::{TimeRules, instants};
 
+/// What keys are there for, in messages.
+const LOOKED_UP: &str = "which the features are looked up by";
+/// What request columns are there for, in messages.
+const COMPUTED: &str = "which on-demand features are computed of";
 /// How many bad rows an error lists.
 const LISTED: usize = 5;
 
@@ -33,9 +38,8 @@ impl Spine {
         Ok(places)
     }
 
-    /// A key column as its declared type.
-    fn key(&self, column: &ArrayRef, key: &CallerColumn) -> std::result::Result<ArrayRef, ColumnError> {
-        let declared = key.key_type.data_type();
+    /// A column as the type that is declared of it.
+    fn declared(&self, column: &ArrayRef, declared: &DataType) -> std::result::Result<ArrayRef, ColumnError> {
         if self.format != Format::Csv {
             return column::convert(column, declared);
         }
@@ -47,9 +51,42 @@ impl Spine {
         csv::declared(column, declared, times)
     }
 
-    fn key_place(&self, key: &CallerColumn) -> Result<usize> {
+    /// A column of a batch that starts at `first_row`, as the type that is declared of it; `what` it is called.
+    pub(crate) fn given(
+        &self,
+        batch: &RecordBatch,
+        place: usize,
+        (what, name, data_type): (&str, &str, &DataType),
+        first_row: usize,
+    ) -> Result<ArrayRef> {
+        self.declared(batch.column(place), data_type).map_err(|error| {
+            OfflineError::Data(format!(
+                "{}: {what} {name:?} {}{}",
+                self.label(),
+                error.told_to(Holder::Spine),
+                of_row(error.row(), first_row)
+            ))
+        })
+    }
+
+    /// The place of a request column.
+    pub(crate) fn request_place(&self, column: &RequestColumn) -> Result<usize> {
+        let found = self.schema.index_of(&column.name);
+        found.map_err(|_| {
+            missing_column(
+                &self.label,
+                &column.name,
+                &column.data_type,
+                COMPUTED,
+                &self.schema,
+            )
+        })
+    }
+
+    pub(crate) fn key_place(&self, key: &CallerColumn) -> Result<usize> {
         let found = self.schema.index_of(&key.name);
-        found.map_err(|_| missing_key(&self.label, key, &self.schema))
+        let data_type = key.key_type.data_type();
+        found.map_err(|_| missing_column(&self.label, &key.name, data_type, LOOKED_UP, &self.schema))
     }
 }
 
@@ -77,12 +114,10 @@ impl KeyReader {
         batch: &RecordBatch,
         first_row: usize,
     ) -> Result<(KeyColumns, TimestampMicrosecondArray)> {
-        let of_row =
-            |row: Option<usize>| row.map_or(String::new(), |row| format!(" (row {})", first_row + row));
         let label = spine.label();
         let name = spine.time_column();
         let times = instants(batch.column(self.time), spine.rules).map_err(|error| {
-            let row = of_row(error.row());
+            let row = of_row(error.row(), first_row);
             OfflineError::Data(format!("{label}: time column {name:?} {error}{row}"))
         })?;
         let nulls: Vec<String> = (0..times.len())
@@ -101,19 +136,16 @@ impl KeyReader {
         let mut arrays = Vec::with_capacity(self.keys.len());
         let mut types: Vec<KeyType> = Vec::with_capacity(self.keys.len());
         for (key, place) in &self.keys {
-            let array = spine.key(batch.column(*place), key).map_err(|error| {
-                OfflineError::Data(format!(
-                    "{label}: key column {:?} {}{}",
-                    key.name,
-                    error.told_to(Holder::Spine),
-                    of_row(error.row())
-                ))
-            })?;
-            arrays.push(array);
+            let column = ("key column", key.name.as_str(), key.key_type.data_type());
+            arrays.push(spine.given(batch, *place, column, first_row)?);
             types.push(key.key_type.clone());
         }
         let keys = KeyColumns::try_new(&types, &arrays)
             .map_err(|error| OfflineError::Internal(error.to_string()))?;
         Ok((keys, times))
     }
+}
+
+fn of_row(row: Option<usize>, first_row: usize) -> String {
+    row.map_or(String::new(), |row| format!(" (row {})", first_row + row))
 }

@@ -194,6 +194,11 @@ pub struct GetFeaturesRequest {
     /// type. Other types must be the key's own.
     #[prost(message, repeated, tag = "3")]
     pub keys: ::prost::alloc::vec::Vec<Column>,
+    /// The columns that on-demand features are computed of, as long as those of the keys. Nulls are computed with. Numbers
+    /// are taken where they are exactly a value of the column's type. What is in `keys` may be here, and the other way round:
+    /// a name comes once.
+    #[prost(message, repeated, tag = "4")]
+    pub request: ::prost::alloc::vec::Vec<Column>,
 }
 /// What an answer has.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -749,7 +754,7 @@ pub struct ListResponse {
     /// The version they are of; 0 before anything was applied.
     #[prost(uint64, tag = "1")]
     pub version: u64,
-    /// By kind (entities, sources, views, features, services), then name; of a search, the best first.
+    /// By kind (entities, sources, views, on-demand features, features, services), then name; of a search, the best first.
     #[prost(message, repeated, tag = "2")]
     pub definitions: ::prost::alloc::vec::Vec<DefinitionSummary>,
 }
@@ -875,8 +880,10 @@ pub enum DefinitionKind {
     View = 3,
     /// The named, frozen list of features that a model uses.
     Service = 4,
-    /// One feature of a view, whose name is `view:feature`.
+    /// One feature of a view or of a set of on-demand features, whose name is `view:feature`.
     Feature = 5,
+    /// A named set of features that are computed when they are asked for.
+    OnDemand = 6,
 }
 impl DefinitionKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -891,6 +898,7 @@ impl DefinitionKind {
             Self::View => "DEFINITION_KIND_VIEW",
             Self::Service => "DEFINITION_KIND_SERVICE",
             Self::Feature => "DEFINITION_KIND_FEATURE",
+            Self::OnDemand => "DEFINITION_KIND_ON_DEMAND",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -902,6 +910,7 @@ impl DefinitionKind {
             "DEFINITION_KIND_VIEW" => Some(Self::View),
             "DEFINITION_KIND_SERVICE" => Some(Self::Service),
             "DEFINITION_KIND_FEATURE" => Some(Self::Feature),
+            "DEFINITION_KIND_ON_DEMAND" => Some(Self::OnDemand),
             _ => None,
         }
     }

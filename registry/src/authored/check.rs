@@ -7,7 +7,7 @@ use asof_core::definition::{
 use asof_core::name::{EntityName, SourceName, ViewName};
 use asof_core::service::{PlanError, ReadPlan};
 
-use super::{Reader, Register, named};
+use super::{Reader, Register};
 use crate::problem::{Place, Problem, Problems, shown, suggest};
 
 /// What definitions say of others, as far as it could be read: also where the rest of them is wrong.
@@ -35,6 +35,7 @@ pub(super) struct ServiceReferences {
 
 /// Notes every reference to what is not there, and every pair of definitions that does not fit.
 pub(super) fn references(reader: &mut Reader<'_>) {
+    let definitions = reader.read_so_far();
     let problems = &mut reader.problems;
     for view in &reader.references.views {
         if let Some((entity, place)) = &view.entity {
@@ -51,17 +52,13 @@ pub(super) fn references(reader: &mut Reader<'_>) {
             managed_columns(problems, view, entity, (source, place));
         }
     }
-    let mut definitions = Definitions::empty(reader.config.project.clone());
-    definitions.entities = named(reader.entities.good.iter().cloned(), |entity| entity.name.clone());
-    definitions.sources = named(reader.sources.good.iter().cloned(), |source| source.name.clone());
-    definitions.views = named(reader.views.good.iter().cloned(), |view| view.name.clone());
     for service in &reader.references.services {
         for (view, place) in &service.views {
             known(&reader.views, problems, view.as_str(), place);
         }
         let mut entries = Vec::new();
         for (entry, place) in &service.entries {
-            if definitions.bound_view(entry.view.as_str()).is_none() {
+            if !is_known(&definitions, &entry.view) {
                 continue;
             }
             // What `*` stands for depends on what was applied before: the plan judges that.
@@ -77,6 +74,11 @@ pub(super) fn references(reader: &mut Reader<'_>) {
         }
         check_entries(&definitions, entries, problems);
     }
+}
+
+/// Whether a view is there, and all that it refers to; or a set of on-demand features, and all that they do.
+fn is_known(definitions: &Definitions, view: &ViewName) -> bool {
+    definitions.bound_view(view.as_str()).is_some() || definitions.on_demand.contains_key(view)
 }
 
 fn known<T>(register: &Register<T>, problems: &mut Problems, name: &str, place: &Place) {
@@ -200,7 +202,7 @@ fn explain(error: &PlanError, place: Place) -> Problem {
             format!("entity {entity:?} has no key column {}", shown(column)),
             format!("its key is {expected}"),
         ),
-        PlanError::ConflictingKeyType {
+        PlanError::ConflictingType {
             column,
             first,
             second,
@@ -209,7 +211,7 @@ fn explain(error: &PlanError, place: Place) -> Problem {
                 "the caller's column {} would have to be both {first} and {second}",
                 shown(column)
             ),
-            "map the keys of one entry: keys = { key_column = \"another_column\" }".into(),
+            "map the keys of one entry: keys = { key_column = \"another_column\" }, or rename a request column".into(),
         ),
         PlanError::DuplicateColumn(column) => (
             format!("two columns would be named {column:?}"),

@@ -99,9 +99,9 @@ fn of_service(old: &Definitions, new: &Definitions, service: &Service) -> Vec<Br
 /// What took a column away: its view, where the feature is gone, or else the service's own list.
 fn cause_of_removal(new: &Definitions, service: &Service, column: &ServedColumn) -> String {
     let feature = column.name.rsplit("__").next().unwrap_or_default();
-    let view = new.views.get(&column.view);
-    if view.is_some_and(|view| view.feature(feature).is_none()) {
-        format!("view {}", column.view)
+    let names = new.feature_names(&column.view);
+    if names.is_some_and(|names| names.iter().all(|name| name.as_str() != feature)) {
+        column.object()
     } else {
         format!("service {}", service.name)
     }
@@ -156,10 +156,12 @@ pub(super) fn new_caller_columns(old: &Definitions, new: &Definitions) -> Vec<St
         ReadPlan::of_entries(definitions, &service.entries).map_or_else(
             |_| Vec::new(),
             |plan| {
-                let columns = plan.caller_columns.into_iter();
-                columns
-                    .map(|column| format!("{:?} ({})", column.name, column.key_type))
-                    .collect()
+                let keys = plan.caller_columns.into_iter();
+                let keys = keys.map(|key| format!("key column {:?} ({})", key.name, key.key_type));
+                let request = plan.request_columns.into_iter();
+                let request =
+                    request.map(|column| format!("request column {:?} ({})", column.name, column.data_type));
+                keys.chain(request).collect()
             },
         )
     };
@@ -174,7 +176,7 @@ pub(super) fn new_caller_columns(old: &Definitions, new: &Definitions) -> Vec<St
             .filter(|column| !before.contains(column))
         {
             notes.push(format!(
-                "service {} will need the key column {column} from its callers",
+                "service {} will need the {column} from its callers",
                 service.name
             ));
         }

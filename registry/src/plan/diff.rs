@@ -48,10 +48,11 @@ pub struct FieldChange {
 }
 
 /// The kinds that are defined on their own; features are fields of their views.
-const KINDS: [ObjectKind; 4] = [
+const KINDS: [ObjectKind; 5] = [
     ObjectKind::Entity,
     ObjectKind::Source,
     ObjectKind::View,
+    ObjectKind::OnDemand,
     ObjectKind::Service,
 ];
 
@@ -126,7 +127,7 @@ fn order_changed(object: &Object<'_>) -> FieldChange {
     let field = match object.kind() {
         ObjectKind::Entity => "keys",
         ObjectKind::Source => "schema",
-        ObjectKind::View | ObjectKind::Feature | ObjectKind::Service => "features",
+        ObjectKind::View | ObjectKind::OnDemand | ObjectKind::Feature | ObjectKind::Service => "features",
     };
     FieldChange {
         field: field.into(),

@@ -62,9 +62,8 @@ fn features_of(definitions: &Definitions, entry: &ServiceEntry) -> Vec<FeatureNa
     match &entry.select {
         Select::Named(names) => names.clone(),
         Select::All => {
-            let view = definitions.views.get(&entry.view);
-            let features = view.map_or(&[][..], |view| view.features());
-            features.iter().map(|feature| feature.name.clone()).collect()
+            let names = definitions.feature_names(&entry.view).unwrap_or_default();
+            names.into_iter().cloned().collect()
         }
     }
 }

@@ -408,13 +408,8 @@ fn hostile_names_are_refused_and_shown_harmless() {
 fn what_this_version_does_not_do_yet_is_said_so() {
     let (head, _) = WEATHER.split_once("wind_speed").unwrap();
     check(
-        format!(
-            "{head}\n\n[[on_demand]]\nname = \"context\"\n[[stream]]\nname = \"s\"\n\
-             [[service]]\nname = \"m\"\nfeatures = [\"context:x\"]\n"
-        ),
-        "features/a.toml:20:1: [[on_demand]] \"context\" has on-demand features, which this version of asof cannot \
-         compute; remove it, and compute them in the caller from the features that it gets\n\
-         features/a.toml:22:1: [[stream]] \"s\" is a stream, which this version of asof cannot read; remove it, write \
+        format!("{head}\n\n[[stream]]\nname = \"s\"\n"),
+        "features/a.toml:20:1: [[stream]] \"s\" is a stream, which this version of asof cannot read; remove it, write \
          its rows to files, and take them in with `asof ingest`",
     );
 }
@@ -584,7 +579,7 @@ fn the_columns_of_a_service_do_not_collide() {
     let other = "[[entity]]\nname = \"route\"\nkeys = { origin = \"int64\" }\n[[view]]\nname = \"r\"\nentity = \"route\"\nsource = \"weather_hourly\"\n[view.features]\nx = \"int64\"";
     check(
         format!("{}{other}", weather_with("\"airport_weather:temp\", \"r:x\"")),
-        "features/a.toml:22:37: the caller's column \"origin\" would have to be both string and int64; map the keys of one entry: keys = { key_column = \"another_column\" }",
+        "features/a.toml:22:37: the caller's column \"origin\" would have to be both string and int64; map the keys of one entry: keys = { key_column = \"another_column\" }, or rename a request column",
     );
     // What `*` stands for is known to the plan only.
     let twice = weather_with("\"airport_weather:*\", \"airport_weather:temp\"");

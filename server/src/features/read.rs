@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use asof_core::online::{Found, OnlineReader, OnlineStore, StoreError};
 use asof_core::row::{Packer, RowCorrupt};
+use asof_core::service::ReadPlan;
 use asof_core::status::Verdict;
 use asof_core::time::{Clock, Timestamp};
 
@@ -80,7 +81,7 @@ pub(crate) fn read<S: OnlineStore + ?Sized>(
         let now = clock.now();
         let resolved = prepared
             .resolver
-            .resolve(store, &prepared.plan, &prepared.layout, now)?;
+            .resolve(store, &prepared.plan, prepared.computing.layout(), now)?;
         let reading = Reading {
             store,
             prepared,
@@ -128,7 +129,7 @@ impl<S: OnlineStore + ?Sized> Reading<'_, S> {
     fn read(&self) -> Result<Answer, Miss> {
         let (prepared, rows) = (self.prepared, self.keys.rows());
         let mut gathered = Gathered {
-            packer: Packer::new(&prepared.layout, rows),
+            packer: Packer::new(prepared.computing.layout(), rows),
             event_times: vec![None; prepared.plan.reads.len() * rows],
             trouble: None,
         };
@@ -141,14 +142,40 @@ impl<S: OnlineStore + ?Sized> Reading<'_, S> {
         if let Some((read, trouble)) = gathered.trouble {
             return Err(self.miss(read, trouble));
         }
-        let packed = gathered.packer.finish();
+        let read = gathered
+            .packer
+            .finish()
+            .map_err(|corrupt| self.damaged(&corrupt))?;
+        let Prepared {
+            plan,
+            layout,
+            computing,
+            ..
+        } = prepared.as_ref();
+        let (packed, failed) = computing.finish(read, plan, layout, self.keys)?;
+        let mut event_times = gathered.event_times;
+        event_times.truncate(plan.returned_reads * rows);
+        event_times.resize(plan.groups().count() * rows, None);
         Ok(Answer {
             prepared: Arc::clone(prepared),
             as_of: self.now,
-            packed: packed.map_err(|corrupt| self.damaged(&corrupt))?,
-            event_times: gathered.event_times,
-            materialized_to: self.resolved.reads.iter().map(|read| read.as_of).collect(),
+            packed,
+            event_times,
+            materialized_to: self.materialized_to(plan),
+            failed,
         })
+    }
+
+    /// The instant up to which each group of the plan is complete.
+    fn materialized_to(&self, plan: &ReadPlan) -> Vec<Timestamp> {
+        let of_read = |read: &usize| self.resolved.reads.get(*read).map(|read| read.as_of);
+        let reads = (0..plan.returned_reads).filter_map(|read| of_read(&read));
+        let computed = plan.computed_groups.iter().map(|group| {
+            let least = group.reads.iter().filter_map(of_read).min();
+            // What is computed of nothing that is stored is always complete.
+            least.unwrap_or(self.now)
+        });
+        reads.chain(computed).collect()
     }
 
     fn read_group(

@@ -10,7 +10,7 @@ use asof_core::online::{
     Generation, GenerationState, OnlineStore, ReadSet, ViewAddress, ViewSlot, ViewState,
 };
 use asof_core::row::{Layout, RowDecoder, RowField, RowSchema};
-use asof_core::service::ReadPlan;
+use asof_core::service::{ReadPlan, Value};
 use asof_core::time::Timestamp;
 
 use crate::error::{NotServed, ServerError};
@@ -30,7 +30,7 @@ struct Need {
     /// The shape of the view with the features of this read and no others.
     shape: StoredShape,
     schema: RowSchema,
-    /// The columns of the plan for the fields of the schema.
+    /// Which of the packed features the fields of the schema are.
     columns: Vec<usize>,
     ttl: Option<Duration>,
     key_columns: Vec<String>,
@@ -49,7 +49,7 @@ pub(crate) struct Resolved {
 pub(crate) struct ResolvedRead {
     pub(crate) as_of: Timestamp,
     pub(crate) ttl: Option<Duration>,
-    /// The columns of the plan that it fills.
+    /// The packed features that it fills.
     pub(crate) columns: Vec<usize>,
     /// By schema version.
     pub(crate) decoders: Vec<RowDecoder>,
@@ -74,10 +74,11 @@ struct Gathering<'a> {
 }
 
 impl Resolver {
-    pub(crate) fn new(project: &ProjectName, plan: &ReadPlan) -> Self {
+    /// `stored` is what the plan reads, in the order in which it is packed.
+    pub(crate) fn new(project: &ProjectName, plan: &ReadPlan, stored: &[Value]) -> Self {
         Self {
             needs: (0..plan.reads.len())
-                .filter_map(|read| Need::of(project, plan, read))
+                .filter_map(|read| Need::of(project, plan, stored, read))
                 .collect(),
             seen: RwLock::new(None),
         }
@@ -155,27 +156,28 @@ impl Resolver {
 }
 
 impl Need {
-    fn of(project: &ProjectName, plan: &ReadPlan, number: usize) -> Option<Self> {
+    fn of(project: &ProjectName, plan: &ReadPlan, stored: &[Value], number: usize) -> Option<Self> {
         let read = plan.reads.get(number)?;
         let fields = read.features.iter().map(|feature| RowField {
             name: feature.name.to_string(),
             data_type: feature.data_type.clone(),
         });
-        // Every feature that is read has one column.
-        let mut columns: Vec<_> = plan
-            .columns
-            .iter()
-            .zip(0..)
-            .filter(|(column, _)| column.read == number)
-            .collect();
-        columns.sort_unstable_by_key(|(column, _)| column.feature);
+        // Every feature that is read is packed once.
+        let columns = (0..read.features.len()).map(|feature| {
+            let value = Value::Stored {
+                read: number,
+                feature,
+            };
+            stored.iter().position(|known| *known == value)
+        });
+        let columns = columns.collect::<Option<Vec<_>>>()?;
         Some(Self {
             address: ViewAddress::of(project, &read.bound),
             shape: read.narrowed().stored_shape(),
             schema: RowSchema {
                 fields: fields.collect(),
             },
-            columns: columns.into_iter().map(|(_, column)| column).collect(),
+            columns,
             ttl: read.bound.view.ttl,
             key_columns: read.key_columns.clone(),
         })

@@ -24,7 +24,8 @@ pub(super) fn all(definitions: &Definitions, config: &ProjectConfig) -> Vec<Flig
         .services
         .keys()
         .map(|name| (SERVICE, name.to_string()));
-    let views = definitions.views.keys().map(|name| (VIEW, name.to_string()));
+    let views = definitions.views.keys().chain(definitions.on_demand.keys());
+    let views = views.map(|name| (VIEW, name.to_string()));
     let managed = |source: &&Source| matches!(source.location, Location::Managed { .. });
     let sources = definitions.sources.values().filter(managed);
     let sources = sources.map(|source| (SOURCE, source.name.to_string()));
@@ -86,15 +87,17 @@ fn flight(definitions: &Definitions, kind: &str, name: &str) -> Result<FlightInf
     Ok(info)
 }
 
-/// The key columns, the time, and the features of a plan.
+/// The caller's columns and the features of a plan.
 fn columns(plan: &ReadPlan) -> Schema {
     let keys = plan.caller_columns.iter();
     let mut fields: Vec<Field> = keys
         .map(|key| Field::new(&key.name, key.key_type.data_type().to_arrow(), true))
         .collect();
+    let request = plan.request_columns.iter();
+    fields.extend(request.map(|column| Field::new(&column.name, column.data_type.to_arrow(), true)));
     for column in &plan.columns {
-        if let Some((_, feature)) = plan.feature(column) {
-            fields.push(Field::new(&column.name, feature.data_type.to_arrow(), true));
+        if let Some(returned) = plan.returned(column) {
+            fields.push(Field::new(&column.name, returned.data_type.to_arrow(), true));
         }
     }
     Schema::new(fields)

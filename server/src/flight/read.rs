@@ -30,7 +30,7 @@ where
     S: OnlineStore + 'static,
     R: RegistryStore,
 {
-    let given: Vec<ArrayRef> = keys.columns().to_vec();
+    let given: Vec<ArrayRef> = keys.columns().iter().chain(keys.request()).cloned().collect();
     let answer = app.reader.read(prepared, keys).await?;
     app.metrics.answered(&answer);
     let batch = batch_of(given, &answer, status)?;
@@ -50,8 +50,10 @@ fn batch_of(given: Vec<ArrayRef>, answer: &Answer, status: bool) -> Result<Recor
     let mut add = |name: String, array: ArrayRef| {
         columns.push((Field::new(name, array.data_type().clone(), true), array));
     };
-    for (column, array) in plan.caller_columns.iter().zip(given) {
-        add(column.name.clone(), array);
+    let keys = plan.caller_columns.iter().map(|key| &key.name);
+    let request = plan.request_columns.iter().map(|column| &column.name);
+    for (name, array) in keys.chain(request).zip(given) {
+        add(name.clone(), array);
     }
     for (number, column) in plan.columns.iter().enumerate() {
         add(column.name.clone(), answer.array(number)?);
@@ -62,7 +64,7 @@ fn batch_of(given: Vec<ArrayRef>, answer: &Answer, status: bool) -> Result<Recor
         }
     }
     if status {
-        for (number, read) in plan.reads.iter().enumerate() {
+        for (number, read) in plan.reads.iter().take(plan.returned_reads).enumerate() {
             let times = answer.event_times_of(number).iter();
             let times: TimestampMicrosecondArray = times.map(|time| time.map(Timestamp::micros)).collect();
             add(

@@ -46,9 +46,10 @@ impl<S: OnlineStore + 'static, R: RegistryStore, J: Jobs> App<S, R, J> {
                 service,
                 features,
                 keys,
+                request,
             } = request;
             let prepared = self.reader.prepare(Selection::of(service, features)?)?;
-            let keys = keys_of(&prepared, keys)?;
+            let keys = keys_of(&prepared, keys, request)?;
             let answer = self.reader.read(prepared, keys).await?;
             self.metrics.answered(&answer);
             response(answer)
@@ -57,13 +58,19 @@ impl<S: OnlineStore + 'static, R: RegistryStore, J: Jobs> App<S, R, J> {
     }
 }
 
-fn keys_of(prepared: &Prepared, columns: Vec<v1::Column>) -> Result<Keys, ServerError> {
-    let mut given = Vec::with_capacity(columns.len());
-    for column in columns {
+fn keys_of(
+    prepared: &Prepared,
+    keys: Vec<v1::Column>,
+    request: Vec<v1::Column>,
+) -> Result<Keys, ServerError> {
+    let mut given = Vec::with_capacity(keys.len() + request.len());
+    let keys = keys.into_iter().map(|column| ("keys", column));
+    let request = request.into_iter().map(|column| ("request", column));
+    for (field, column) in keys.chain(request) {
         let values = column.values.unwrap_or_default();
         let received = from_proto(&values).map_err(|error| {
             let name: String = column.name.chars().take(64).collect();
-            let field = format!("keys[{name:?}].{}", error.path);
+            let field = format!("{field}[{name:?}].{}", error.path);
             ServerError::argument(field, error.problem.to_string())
         })?;
         given.push(Given {
@@ -82,6 +89,7 @@ fn response(answer: Answer) -> Result<GetFeaturesResponse, ServerError> {
         packed,
         event_times,
         materialized_to,
+        failed: _,
     } = answer;
     let times = event_times.iter();
     let micros = |time: &Timestamp| time.micros().to_le_bytes();

@@ -202,6 +202,7 @@ fn kind_of(kind: i32) -> Result<Option<ObjectKind>, ServerError> {
         v1::DefinitionKind::Entity => Some(ObjectKind::Entity),
         v1::DefinitionKind::Source => Some(ObjectKind::Source),
         v1::DefinitionKind::View => Some(ObjectKind::View),
+        v1::DefinitionKind::OnDemand => Some(ObjectKind::OnDemand),
         v1::DefinitionKind::Feature => Some(ObjectKind::Feature),
         v1::DefinitionKind::Service => Some(ObjectKind::Service),
     })
@@ -251,6 +252,7 @@ fn summary(object: &Object<'_>) -> v1::DefinitionSummary {
         ObjectKind::Entity => v1::DefinitionKind::Entity,
         ObjectKind::Source => v1::DefinitionKind::Source,
         ObjectKind::View => v1::DefinitionKind::View,
+        ObjectKind::OnDemand => v1::DefinitionKind::OnDemand,
         ObjectKind::Feature => v1::DefinitionKind::Feature,
         ObjectKind::Service => v1::DefinitionKind::Service,
     };

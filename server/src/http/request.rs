@@ -1,4 +1,4 @@
-//! The JSON of a request. It is read into just the shape it must have: nothing nests, no name comes twice,
+//! The JSON of a request. It is read into just the shape it must have: nothing but lists nests, no name comes twice,
 //! and no number passes through a float that it is not.
 
 use std::collections::HashSet;
@@ -7,20 +7,24 @@ use std::sync::Arc;
 
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, PrimitiveArray, StringArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, ListArray, PrimitiveArray,
+    StringArray, new_empty_array,
 };
-use asof_core::data_type::{DataType, KeyType};
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::{ArrowError, DataType as ArrowType};
+use arrow_select::concat::concat;
+use asof_core::data_type::DataType;
 use asof_core::service::ReadPlan;
 use asof_core::time::Timestamp;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::NaiveDate;
 use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::error::ServerError;
 use crate::features::Selection;
-use crate::features::keys::{Given, Keys, Number, integer_array};
+use crate::features::keys::{Given, Keys, Number, Wanted, embedding, float_array, integer_array};
 
 /// The days from 0001-01-01 of the common era, as chrono counts them, to 1970-01-01.
 const EPOCH_FROM_CE: i32 = 719_163;
@@ -36,10 +40,14 @@ struct Body {
     service: String,
     #[serde(default)]
     features: Vec<String>,
+    #[serde(default)]
     keys: Columns,
+    #[serde(default)]
+    request: Columns,
 }
 
-/// Key columns in the order in which they came.
+/// Key or request columns in the order in which they came.
+#[derive(Default)]
 pub(crate) struct Columns(Vec<(String, Vec<Cell>)>);
 
 impl Columns {
@@ -54,7 +62,7 @@ impl Columns {
     }
 }
 
-/// One key value.
+/// One value; lists are of values that are none.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Cell {
     Null,
@@ -62,7 +70,11 @@ pub(crate) enum Cell {
     Integer(i128),
     Float(f64),
     Text(String),
+    List(Vec<Cell>),
 }
+
+/// What stands in a list.
+struct Item(Cell);
 
 /// Reads the body of a request.
 ///
@@ -80,105 +92,144 @@ pub(crate) fn parse(body: &[u8]) -> Result<(Selection, Columns), ServerError> {
         None => return Err(wrong(format!("is empty, {EXPECTED}"))),
     }
     let body: Body = serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
-    Ok((Selection::of(body.service, body.features)?, body.keys))
+    let columns = body.keys.0.into_iter().chain(body.request.0).collect();
+    Ok((Selection::of(body.service, body.features)?, Columns(columns)))
 }
 
-/// The keys that `plan` needs.
+/// The columns that `plan` needs.
 pub(crate) fn keys(plan: &ReadPlan, columns: Columns) -> Result<Keys, ServerError> {
     let given = columns.0.into_iter().map(|(name, cells)| Given {
         name,
         length: cells.len(),
         values: cells,
     });
-    Keys::collect(plan, given.collect(), |key_type, cells, path| {
-        array(key_type, &cells, path)
+    Keys::collect(plan, given.collect(), |wanted, cells, path| {
+        array(wanted, &cells, path)
     })
 }
 
-fn array(key_type: &KeyType, cells: &[Cell], path: &str) -> Result<ArrayRef, ServerError> {
-    Ok(match key_type.data_type() {
+fn array(wanted: Wanted<'_>, cells: &[Cell], path: &str) -> Result<ArrayRef, ServerError> {
+    Ok(match wanted.data_type {
         DataType::Bool => Arc::new(BooleanArray::from(each(
-            key_type,
+            wanted,
             cells,
             path,
             |cell| match cell {
                 Cell::Bool(value) => Ok(*value),
                 Cell::Text(text) if text == "true" => Ok(true),
                 Cell::Text(text) if text == "false" => Ok(false),
-                Cell::Text(_) => Err(Some(format!("is neither true nor false, the key is {key_type}"))),
+                Cell::Text(_) => Err(Some(format!("is neither true nor false, {wanted}"))),
                 _ => Err(None),
             },
         )?)),
         DataType::Int32 | DataType::Int64 => {
             let mut integers = Vec::with_capacity(cells.len());
             for (at, cell) in cells.iter().enumerate() {
-                integers.push(integer(key_type, cell, &format!("{path}[{at}]"))?);
+                integers.push(integer(wanted, cell, &format!("{path}[{at}]"))?);
             }
-            integer_array(key_type, integers, path)?
+            integer_array(wanted.data_type, integers, path)?
         }
-        DataType::Date => Arc::new(Date32Array::from(each(
-            key_type,
-            cells,
-            path,
-            |cell| match cell {
-                Cell::Text(text) => {
-                    date(text).ok_or_else(|| Some("is not a date such as \"2013-01-31\"".into()))
-                }
-                _ => Err(None),
-            },
-        )?)),
+        DataType::Date => Arc::new(Date32Array::from(each(wanted, cells, path, |cell| match cell {
+            Cell::Text(text) => date(text).ok_or_else(|| Some("is not a date such as \"2013-01-31\"".into())),
+            _ => Err(None),
+        })?)),
         DataType::Timestamp => {
-            let times = each(key_type, cells, path, |cell| match cell {
+            let times = each(wanted, cells, path, |cell| match cell {
                 Cell::Text(text) => Timestamp::parse(text)
                     .map(Timestamp::micros)
                     .map_err(|error| Some(format!("is no time: {error}"))),
                 _ => Err(None),
             })?;
             let array: PrimitiveArray<TimestampMicrosecondType> = times.into();
-            Arc::new(array.with_data_type(key_type.data_type().to_arrow()))
+            Arc::new(array.with_data_type(wanted.data_type.to_arrow()))
         }
         DataType::Decimal { precision, scale } => {
-            let decimals = each(key_type, cells, path, |cell| {
+            let decimals = each(wanted, cells, path, |cell| {
                 let unscaled = match cell {
                     Cell::Text(text) => decimal(text, *precision, *scale),
                     Cell::Integer(integer) => decimal(&integer.to_string(), *precision, *scale),
                     _ => return Err(None),
                 };
-                unscaled.ok_or_else(|| Some(format!("is not exactly a value of {key_type}")))
+                unscaled.ok_or_else(|| Some(format!("is not exactly a value of {}", wanted.data_type)))
             })?;
             let array = Decimal128Array::from(decimals).with_precision_and_scale(*precision, *scale);
             Arc::new(array.map_err(|error| ServerError::Bug(error.to_string()))?)
         }
-        DataType::String => Arc::new(StringArray::from(each(
-            key_type,
-            cells,
-            path,
-            |cell| match cell {
-                Cell::Text(text) => Ok(text.as_str()),
-                _ => Err(None),
-            },
-        )?)),
+        DataType::String => Arc::new(StringArray::from(each(wanted, cells, path, |cell| match cell {
+            Cell::Text(text) => Ok(text.as_str()),
+            _ => Err(None),
+        })?)),
         DataType::Bytes => {
-            let bytes = each(key_type, cells, path, |cell| match cell {
+            let bytes = each(wanted, cells, path, |cell| match cell {
                 Cell::Text(text) => STANDARD.decode(text).map_err(|_| Some("is not base64".into())),
                 _ => Err(None),
             })?;
             Arc::new(bytes.iter().map(Option::as_deref).collect::<BinaryArray>())
         }
-        DataType::Float32
-        | DataType::Float64
-        | DataType::List(_)
-        | DataType::Embedding(_)
-        | DataType::Struct(_)
-        | DataType::Map(_)
-        | DataType::Json => return Err(ServerError::Bug(format!("a key of type {key_type}"))),
+        DataType::Float32 | DataType::Float64 => {
+            let floats = each(wanted, cells, path, |cell| match cell {
+                // What JSON writes with digits stands for the number nearest to it.
+                #[expect(clippy::cast_precision_loss, reason = "rounded to the nearest")]
+                Cell::Integer(integer) => Ok(*integer as f64),
+                Cell::Float(float) => Ok(*float),
+                Cell::Text(text) => text.parse().map_err(|_| {
+                    Some(format!(
+                        "is no number, {wanted}: give one, or \"NaN\" or \"Infinity\""
+                    ))
+                }),
+                _ => Err(None),
+            })?;
+            float_array(wanted.data_type, floats)
+        }
+        DataType::List(item) => lists(wanted, item, cells, path)?,
+        DataType::Embedding(length) => {
+            let list = lists(wanted, &DataType::Float32, cells, path)?;
+            embedding(wanted, *length, &list, path)?
+        }
+        DataType::Struct(_) | DataType::Map(_) | DataType::Json => {
+            return Err(ServerError::Bug(format!(
+                "a column of the caller's that is {}",
+                wanted.data_type
+            )));
+        }
     })
+}
+
+/// Lists of an item type, each from a list of cells, or from text with the JSON of one.
+fn lists(wanted: Wanted<'_>, item: &DataType, cells: &[Cell], path: &str) -> Result<ArrayRef, ServerError> {
+    let lists = each(wanted, cells, path, |cell| match cell {
+        Cell::List(items) => Ok(items.clone()),
+        Cell::Text(text) => match serde_json::from_str(text) {
+            Ok(Cell::List(items)) => Ok(items),
+            _ => Err(Some(format!("is no list such as \"[1, 2]\", {wanted}"))),
+        },
+        _ => Err(None),
+    })?;
+    let of_item = Wanted {
+        data_type: item,
+        ..wanted
+    };
+    let mut values = vec![new_empty_array(&item.to_arrow())];
+    for (at, list) in lists.iter().enumerate() {
+        let items = list.as_deref().unwrap_or_default();
+        values.push(array(of_item, items, &format!("{path}[{at}]"))?);
+    }
+    let bug = |error: ArrowError| ServerError::Bug(error.to_string());
+    let parts: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
+    let values = concat(&parts).map_err(bug)?;
+    let ArrowType::List(field) = DataType::List(Box::new(item.clone())).to_arrow() else {
+        return Err(ServerError::Bug("a list is no list".into()));
+    };
+    let offsets = OffsetBuffer::from_lengths(lists.iter().map(|list| list.as_ref().map_or(0, Vec::len)));
+    let nulls = lists.iter().map(Option::is_some).collect();
+    let list = ListArray::try_new(field, offsets, values, Some(nulls)).map_err(bug)?;
+    Ok(Arc::new(list))
 }
 
 /// Converts each value that is not null. `convert` says what is wrong with a value, or nothing where its
 /// kind alone is wrong.
 fn each<'a, T>(
-    key_type: &KeyType,
+    wanted: Wanted<'_>,
     cells: &'a [Cell],
     path: &str,
     convert: impl Fn(&'a Cell) -> Result<T, Option<String>>,
@@ -190,7 +241,7 @@ fn each<'a, T>(
             continue;
         }
         let value = convert(cell).map_err(|problem| {
-            let problem = problem.unwrap_or_else(|| format!("is {}, the key is {key_type}", cell.kind()));
+            let problem = problem.unwrap_or_else(|| format!("is {}, {wanted}", cell.kind()));
             ServerError::argument(format!("{path}[{at}]"), problem)
         })?;
         values.push(Some(value));
@@ -198,18 +249,19 @@ fn each<'a, T>(
     Ok(values)
 }
 
-fn integer(key_type: &KeyType, cell: &Cell, path: &str) -> Result<Option<i64>, ServerError> {
-    let wrong = || ServerError::argument(path, format!("is {}, the key is {key_type}", cell.kind()));
+fn integer(wanted: Wanted<'_>, cell: &Cell, path: &str) -> Result<Option<i64>, ServerError> {
+    let wrong = || ServerError::argument(path, format!("is {}, {wanted}", cell.kind()));
     let number = match cell {
         Cell::Null => return Ok(None),
         Cell::Integer(integer) => Number::Exact(*integer),
         Cell::Float(float) => Number::Float(*float),
-        Cell::Text(text) => Number::Exact(text.parse().map_err(|_| {
-            ServerError::argument(path, format!("is no whole number, the key is {key_type}"))
-        })?),
-        Cell::Bool(_) => return Err(wrong()),
+        Cell::Text(text) => Number::Exact(
+            text.parse()
+                .map_err(|_| ServerError::argument(path, format!("is no whole number, {wanted}")))?,
+        ),
+        Cell::Bool(_) | Cell::List(_) => return Err(wrong()),
     };
-    number.integer(key_type, path).map(Some)
+    number.integer(wanted.data_type, path).map(Some)
 }
 
 fn date(text: &str) -> Option<i32> {
@@ -248,45 +300,72 @@ impl Cell {
             Self::Bool(_) => "true or false",
             Self::Integer(_) | Self::Float(_) => "a number",
             Self::Text(_) => "text",
+            Self::List(_) => "a list",
         }
     }
 }
 
 impl<'de> Deserialize<'de> for Cell {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct CellVisitor;
-        impl Visitor<'_> for CellVisitor {
-            type Value = Cell;
+        deserializer.deserialize_any(CellVisitor { may_be_list: true })
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key value: text, a number, true, false or null")
-            }
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_any(CellVisitor { may_be_list: false })
+            .map(Self)
+    }
+}
 
-            fn visit_unit<E>(self) -> Result<Cell, E> {
-                Ok(Cell::Null)
-            }
+struct CellVisitor {
+    may_be_list: bool,
+}
 
-            fn visit_bool<E>(self, value: bool) -> Result<Cell, E> {
-                Ok(Cell::Bool(value))
-            }
+impl<'de> Visitor<'de> for CellVisitor {
+    type Value = Cell;
 
-            fn visit_i64<E>(self, value: i64) -> Result<Cell, E> {
-                Ok(Cell::Integer(value.into()))
-            }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.may_be_list {
+            true => "a value: text, a number, true, false, null, or a list of such",
+            false => "a value: text, a number, true, false or null",
+        })
+    }
 
-            fn visit_u64<E>(self, value: u64) -> Result<Cell, E> {
-                Ok(Cell::Integer(value.into()))
-            }
-
-            fn visit_f64<E>(self, value: f64) -> Result<Cell, E> {
-                Ok(Cell::Float(value))
-            }
-
-            fn visit_str<E>(self, value: &str) -> Result<Cell, E> {
-                Ok(Cell::Text(value.to_owned()))
-            }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Cell, A::Error> {
+        if !self.may_be_list {
+            return Err(de::Error::invalid_type(de::Unexpected::Seq, &self));
         }
-        deserializer.deserialize_any(CellVisitor)
+        let mut list = Vec::new();
+        while let Some(Item(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Cell::List(list))
+    }
+
+    fn visit_unit<E>(self) -> Result<Cell, E> {
+        Ok(Cell::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Cell, E> {
+        Ok(Cell::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Cell, E> {
+        Ok(Cell::Integer(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Cell, E> {
+        Ok(Cell::Integer(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Cell, E> {
+        Ok(Cell::Float(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Cell, E> {
+        Ok(Cell::Text(value.to_owned()))
     }
 }
 
@@ -297,7 +376,7 @@ impl<'de> Deserialize<'de> for Columns {
             type Value = Columns;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of key columns, each a list of values")
+                f.write_str("an object of columns, each a list of values")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Columns, A::Error> {
@@ -306,7 +385,7 @@ impl<'de> Deserialize<'de> for Columns {
                 while let Some(name) = map.next_key::<String>()? {
                     if !seen.insert(name.clone()) {
                         let name: String = name.chars().take(64).collect();
-                        return Err(de::Error::custom(format!("duplicate key column {name:?}")));
+                        return Err(de::Error::custom(format!("duplicate column {name:?}")));
                     }
                     columns.push((name, map.next_value()?));
                 }

@@ -64,10 +64,10 @@ pub(crate) fn to_json(answer: &Answer) -> Result<Vec<u8>, ServerError> {
             .map(asof_core::status::Status::as_str)
             .collect(),
     });
-    let views = plan.reads.iter().zip(&answer.materialized_to).enumerate();
-    let views = views.map(|(at, (read, materialized_to))| View {
-        view: read.bound.view.name.as_str(),
-        prefix: read.prefix.as_ref().map(|prefix| prefix.as_str()),
+    let views = plan.groups().zip(&answer.materialized_to).enumerate();
+    let views = views.map(|(at, ((view, prefix), materialized_to))| View {
+        view: view.as_str(),
+        prefix: prefix.map(|prefix| prefix.as_str()),
         event_times: answer
             .event_times_of(at)
             .iter()

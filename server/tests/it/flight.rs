@@ -101,7 +101,7 @@ pub(crate) async fn exchange(
     table(answer.into_inner()).await
 }
 
-async fn get(server: &Server, ticket: &Value) -> Result<(RecordBatch, Value), Status> {
+pub(crate) async fn get(server: &Server, ticket: &Value) -> Result<(RecordBatch, Value), Status> {
     let answer = client(server)
         .await
         .do_get(Ticket::new(ticket.to_string()))

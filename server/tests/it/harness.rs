@@ -367,6 +367,7 @@ pub(crate) fn of_features(features: &[&str], keys: Vec<v1::Column>) -> v1::GetFe
         service: String::new(),
         features: features.iter().map(ToString::to_string).collect(),
         keys,
+        request: Vec::new(),
     }
 }
 
@@ -375,6 +376,7 @@ pub(crate) fn of_service(service: &str, keys: Vec<v1::Column>) -> v1::GetFeature
         service: service.into(),
         features: Vec::new(),
         keys,
+        request: Vec::new(),
     }
 }
 

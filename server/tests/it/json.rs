@@ -120,7 +120,7 @@ async fn malformed_bodies_are_refused_with_line_and_column() {
         ("null", format!("body: is no object, {object}")),
         (
             r#"{"keys": {"a": [1], "a": [2]}}"#,
-            "body: duplicate key column \"a\" at line 1 column 23".to_owned(),
+            "body: duplicate column \"a\" at line 1 column 23".to_owned(),
         ),
         (r#"{"service": "a", "service": "b"}"#, "body: duplicate field `service` at line 1 column 26".to_owned()),
         (

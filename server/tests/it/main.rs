@@ -23,6 +23,7 @@ mod materialize_project;
 mod materialize_reference;
 mod materialize_refusals;
 mod materialize_schedules;
+mod on_demand;
 mod pushes;
 mod registry;
 mod statuses;

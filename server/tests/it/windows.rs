@@ -124,7 +124,23 @@ fn windowed() -> String {
             )
         })
         .collect();
-    definitions([None, None], "").replace("[view.features]\n", &format!("hop = \"2us\"\n{aggregates}"))
+    let views =
+        definitions([None, None], "").replace("[view.features]\n", &format!("hop = \"2us\"\n{aggregates}"));
+    let on_demand = VIEWS.map(|view| {
+        format!(
+            r#"
+[[on_demand]]
+name = "more_{view}"
+request = {{ number = "int64" }}
+[on_demand.features]
+rate = {{ type = "float64", expression = "{view}.x_sum_all / cast({view}.count_all as double)" }}
+ratio = {{ type = "int64", expression = "{view}.shifted_all * {view}.count_all / ({view}.count_4us - number)" }}
+label = {{ type = "string", expression = "concat(cast(ratio as string), '/', cast(number as string))" }}
+busy = {{ type = "bool", expression = "rate > 1.5 or {view}.count_4us > 1" }}
+"#
+        )
+    });
+    views + &on_demand.concat()
 }
 
 async fn project<S: OnlineStore + 'static>(store: Arc<S>) -> Project<S> {
@@ -248,13 +264,13 @@ fn check<S: OnlineStore + 'static>(project: &Project<S>, view: &str, at: i64, se
 /// What is served over the reader is what an extract gives, statuses and all.
 async fn same_as_extract<S: OnlineStore + 'static>(project: &Project<S>, view: &str, at: i64, seed: u64) {
     let keys = keys();
-    let answer = project
-        .answer(&project.store, &[&format!("{view}:*")], &keys, at)
-        .await;
+    let features = [format!("{view}:*"), format!("more_{view}:*")];
+    let features = features.each_ref().map(String::as_str);
+    let answer = project.answer(&project.store, &features, &keys, at).await;
     let answer = answer.unwrap();
     let spine = project.directory.path().join("spine.parquet");
     write_spine(&spine, &keys, at);
-    let plan = ReadPlan::of_features(&project.definitions, [format!("{view}:*").as_str()]).unwrap();
+    let plan = ReadPlan::of_features(&project.definitions, features).unwrap();
     let request = ExtractRequest {
         plan: &plan,
         origin: Origin {

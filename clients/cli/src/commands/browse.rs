@@ -249,6 +249,7 @@ fn wire_kind(kind: ObjectKind) -> v1::DefinitionKind {
         ObjectKind::Entity => v1::DefinitionKind::Entity,
         ObjectKind::Source => v1::DefinitionKind::Source,
         ObjectKind::View => v1::DefinitionKind::View,
+        ObjectKind::OnDemand => v1::DefinitionKind::OnDemand,
         ObjectKind::Feature => v1::DefinitionKind::Feature,
         ObjectKind::Service => v1::DefinitionKind::Service,
     }
@@ -259,6 +260,7 @@ pub(super) fn kind_of(kind: v1::DefinitionKind) -> ObjectKind {
         v1::DefinitionKind::Entity => ObjectKind::Entity,
         v1::DefinitionKind::Source => ObjectKind::Source,
         v1::DefinitionKind::View => ObjectKind::View,
+        v1::DefinitionKind::OnDemand => ObjectKind::OnDemand,
         v1::DefinitionKind::Feature => ObjectKind::Feature,
         v1::DefinitionKind::Service | v1::DefinitionKind::Unspecified => ObjectKind::Service,
     }

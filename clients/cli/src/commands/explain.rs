@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::args::ExplainArgs;
 use crate::commands::Global;
-use crate::commands::get::{key_values, of_key};
+use crate::commands::get::{key_values, of_argument};
 use crate::exit::Failure;
 use crate::output;
 
@@ -52,7 +52,7 @@ pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failu
     };
     global.flush_pushed(&project, &version.definitions, &plan).await?;
     let keys = keys(&plan, given.clone())
-        .map_err(|failure| failure.reworded(|message| of_key(message, &args.keys)))?;
+        .map_err(|failure| failure.reworded(|message| of_argument(message, ("keys", "--key", &args.keys))))?;
     let request = ExplainRequest {
         plan: &plan,
         keys: &keys,
@@ -67,11 +67,20 @@ pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failu
             .iter()
             .zip(&values)
             .map(|(view, values)| view_json(view, values, &given));
+        let computed =
+            computed(&plan).map(|(name, expression)| json!({ "feature": name, "expression": expression }));
         output::json(&json!({
             "service": args.service, "registry_version": version.number, "at": at.to_string(),
-            "as_corrected": args.as_corrected, "views": views.collect::<Vec<_>>(),
+            "as_corrected": args.as_corrected, "computed": computed.collect::<Vec<_>>(),
+            "views": views.collect::<Vec<_>>(),
         }));
         return Ok(());
+    }
+    for (name, expression) in computed(&plan) {
+        output::line(format!("{name} is computed when it is asked for: {expression}"));
+    }
+    if !plan.computed.is_empty() {
+        output::line("");
     }
     for (number, (view, values)) in views.iter().zip(&values).enumerate() {
         if number > 0 {
@@ -82,12 +91,21 @@ pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failu
     Ok(())
 }
 
+/// The on-demand features of a plan, with their expressions, each once.
+fn computed(plan: &ReadPlan) -> impl Iterator<Item = (String, &str)> {
+    let all = plan.computed.iter().map(|computed| {
+        let name = format!("{}:{}", computed.on_demand, computed.feature.name);
+        (name, computed.feature.expression.as_str())
+    });
+    all.collect::<BTreeMap<_, _>>().into_iter()
+}
+
 fn not_in_service(args: &ExplainArgs, service: &ReadPlan) -> Failure {
     let features: Vec<String> = service
         .columns
         .iter()
-        .filter_map(|column| service.feature(column))
-        .map(|(read, feature)| format!("{}:{}", read.bound.view.name, feature.name))
+        .filter_map(|column| service.returned(column))
+        .map(|returned| format!("{}:{}", returned.view, returned.feature))
         .collect();
     Failure::usage(format!(
         "service {:?} has no feature {:?}; its features are {}",

@@ -180,6 +180,16 @@ pub(super) fn print(dataset: &Dataset) {
             .collect()
     });
     output::table(&headings, rows.collect());
+    for feature in summary.features.iter().filter(|feature| feature.failed > 0) {
+        output::line(format!(
+            "warning: {}: {} null because something could not be computed, such as an overflow, a division by zero or a cast",
+            feature.column,
+            match feature.failed {
+                1 => "1 value is".to_owned(),
+                failed => format!("{} values are", output::count(failed)),
+            }
+        ));
+    }
     for view in &summary.views {
         let told = [
             (

@@ -27,7 +27,11 @@ pub(super) async fn run(global: &Global, args: &GetArgs) -> Result<(), Failure> 
         (Some(remote), None) => remote.get_features(&request).await,
         (None, now) => locally(global, &request, now.as_deref()).await,
     };
-    let answer = answer.map_err(|failure| failure.reworded(|message| of_key(message, &args.keys)))?;
+    let answer = answer.map_err(|failure| {
+        failure
+            .reworded(|message| of_argument(message, ("keys", "--key", &args.keys)))
+            .reworded(|message| of_argument(message, ("request", "--request", &args.request)))
+    })?;
     if global.json {
         output::json(&answer);
         return Ok(());
@@ -36,28 +40,31 @@ pub(super) async fn run(global: &Global, args: &GetArgs) -> Result<(), Failure> 
     Ok(())
 }
 
-/// The request of the JSON call. Key values are sent as text: the server reads them by the keys' types.
+/// The request of the JSON call. Values are sent as text: the server reads them by the columns' types.
 fn request(args: &GetArgs) -> Result<Value, Failure> {
-    let keys = key_values(&args.keys)?.into_iter();
-    let keys: Map<String, Value> = keys.map(|(name, value)| (name, json!([value]))).collect();
+    let column = |(name, value): (String, String)| (name, json!([value]));
+    let keys: Map<String, Value> = key_values(&args.keys)?.into_iter().map(column).collect();
+    let request = values("--request", "bearing=120", &args.request)?;
+    let request: Map<String, Value> = request.into_iter().map(column).collect();
     Ok(match &args.service {
-        Some(service) => json!({ "service": service, "keys": keys }),
-        None => json!({ "features": args.features, "keys": keys }),
+        Some(service) => json!({ "service": service, "keys": keys, "request": request }),
+        None => json!({ "features": args.features, "keys": keys, "request": request }),
     })
 }
 
 /// A message about a field of a request, told of the argument that it was made from.
-pub(super) fn of_key(message: String, keys: &[String]) -> String {
+pub(super) fn of_argument(message: String, (field, argument, keys): (&str, &str, &[String])) -> String {
     let field = message
-        .strip_prefix("keys[\"")
+        .strip_prefix(field)
+        .and_then(|rest| rest.strip_prefix("[\""))
         .and_then(|rest| rest.split_once("\"]"));
     let Some((name, rest)) = field else { return message };
     let given = keys
         .iter()
         .find(|key| key.split_once('=').is_some_and(|(given, _)| given == name));
     match (given, rest.strip_prefix("[0]: "), rest.strip_prefix(": ")) {
-        (Some(given), Some(problem), _) => format!("--key \"{}\" {problem}", shown(given)),
-        (_, _, Some(problem)) => format!("--key \"{name}\" {problem}"),
+        (Some(given), Some(problem), _) => format!("{argument} \"{}\" {problem}", shown(given)),
+        (_, _, Some(problem)) => format!("{argument} \"{name}\" {problem}"),
         _ => message,
     }
 }
@@ -78,16 +85,20 @@ fn shown(text: &str) -> String {
 
 /// The values of key columns, each given as NAME=VALUE.
 pub(super) fn key_values(keys: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    values("--key", "origin=JFK", keys)
+}
+
+fn values(argument: &str, example: &str, given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let mut values = BTreeMap::new();
-    for key in keys {
-        let (name, value) = key.split_once('=').ok_or_else(|| {
+    for text in given {
+        let (name, value) = text.split_once('=').ok_or_else(|| {
             Failure::usage(format!(
-                "--key \"{}\" is not NAME=VALUE: write it as --key origin=JFK",
-                shown(key)
+                "{argument} \"{}\" is not NAME=VALUE: write it as {argument} {example}",
+                shown(text)
             ))
         })?;
         if values.insert(name.to_owned(), value.to_owned()).is_some() {
-            return Err(Failure::usage(format!("key {name:?} is given twice")));
+            return Err(Failure::usage(format!("{argument} {name:?} is given twice")));
         }
     }
     Ok(values)

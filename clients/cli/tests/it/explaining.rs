@@ -256,7 +256,7 @@ fn what_get_refuses_is_refused_in_the_same_words() {
         ),
         (
             &["--service", "cheer", "--key", "who=a", "--key", "who=b"],
-            "key \"who\" is given twice",
+            "--key \"who\" is given twice",
         ),
         (
             &["--service", "cheer", "--key", "who=a", "--key", "friends=b"],

@@ -133,6 +133,7 @@ async fn call(
         service: service.to_owned(),
         features: Vec::new(),
         keys,
+        request: Vec::new(),
     };
     let started = std::time::Instant::now();
     let answer = client.get_features(request).await?.into_inner();
@@ -148,8 +149,8 @@ fn served_column(
     if feature.name != wanted.name {
         return Err(bug(&format!("came as {}", feature.name)));
     }
-    let (_, planned) = plan.feature(wanted).ok_or_else(|| bug("is not in the plan"))?;
-    if feature.data_type != planned.data_type {
+    let planned = plan.returned(wanted).ok_or_else(|| bug("is not in the plan"))?;
+    if feature.data_type != *planned.data_type {
         return Err(bug(&format!("came as {}", feature.data_type)));
     }
     Ok(ServedColumn {
