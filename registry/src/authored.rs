@@ -8,6 +8,7 @@ mod aggregate;
 mod check;
 mod entity;
 mod entry;
+mod example;
 mod expression;
 mod field;
 mod on_demand;
@@ -28,6 +29,7 @@ use crate::project::{AuthoredFile, ProjectConfig};
 
 use check::References;
 pub(crate) use check::check_entries;
+pub use example::{Example, input_name};
 use on_demand::AuthoredOnDemand;
 use resolve::AggregateView;
 
@@ -46,6 +48,7 @@ pub struct Authored {
     /// Without services.
     pub(crate) definitions: Definitions,
     pub(crate) services: BTreeMap<ServiceName, AuthoredService>,
+    examples: Vec<Example>,
 }
 
 /// A service as its file lists it.
@@ -70,6 +73,7 @@ impl Authored {
             aggregates: Vec::new(),
             on_demand: Vec::new(),
             sets: BTreeMap::new(),
+            examples: Vec::new(),
             references: References::default(),
         };
         let mut readable = true;
@@ -83,13 +87,22 @@ impl Authored {
         }
         let definitions = reader.read_so_far();
         let Reader {
-            problems, services, ..
+            problems,
+            services,
+            examples,
+            ..
         } = reader;
         let services = named(services.good, |service| service.name.clone());
         problems.or(Self {
             definitions,
             services,
+            examples,
         })
+    }
+
+    /// What on-demand features must give for some inputs, in the order of the files.
+    pub fn examples(&self) -> &[Example] {
+        &self.examples
     }
 
     /// Whether the files define nothing.
@@ -164,6 +177,7 @@ struct Reader<'a> {
     on_demand: Vec<AuthoredOnDemand>,
     /// The sets of on-demand features in which nothing is wrong.
     sets: BTreeMap<ViewName, OnDemand>,
+    examples: Vec<Example>,
     references: References,
 }
 

@@ -27,7 +27,7 @@ mod sqlite;
 mod version;
 
 pub use apply::{ApplyError, apply};
-pub use authored::Authored;
+pub use authored::{Authored, Example, input_name};
 pub use frozen::{FrozenColumn, frozen_columns};
 pub use memory::MemoryRegistry;
 pub use object::{NotFound, Object, ObjectKind, find, find_any, list};

@@ -185,7 +185,24 @@ pub fn keys_of_text(
     plan: &ReadPlan,
     values: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Keys, ServerError> {
-    request::keys(plan, request::Columns::of_text(values))
+    let plan = ReadPlan {
+        request_columns: Vec::new(),
+        ..plan.clone()
+    };
+    request::keys(&plan, request::Columns::of_text(values))
+}
+
+/// A column of some type from the list of its values, read as those of request columns are.
+///
+/// # Errors
+///
+/// What is no value of the type; `name` is what the message calls the column.
+pub fn column_of_json(
+    name: &str,
+    data_type: &DataType,
+    values: &serde_json::Value,
+) -> Result<ArrayRef, ServerError> {
+    request::column(name, data_type, values)
 }
 
 /// The value of a feature at a place of its column, as [`get_features_json`] gives it.

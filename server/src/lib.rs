@@ -29,5 +29,5 @@ mod grpc;
 mod http;
 
 pub use app::{ServeParts, serve, serve_routes};
-pub use http::{get_features_json, keys_of_text, value_json};
+pub use http::{column_of_json, get_features_json, keys_of_text, value_json};
 pub use lifecycle::{BindError, Drained, Limits, Listening};

@@ -47,6 +47,12 @@ struct View {
     view: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Computed {
+    view: String,
+    feature: String,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// The server's metrics.
@@ -56,6 +62,7 @@ pub struct Metrics {
     requests: Family<Call, Counter>,
     durations: Family<Method, Histogram>,
     values: Family<ViewStatus, Counter>,
+    failures: Family<Computed, Counter>,
     lags: Family<View, Seconds>,
     materialized: Family<View, Seconds>,
     version: Gauge<i64>,
@@ -86,6 +93,12 @@ impl Metrics {
             "Feature values served, by view and status",
             values.clone(),
         );
+        let failures = Family::<Computed, Counter>::default();
+        registry.register(
+            "expression_failures",
+            "Values of on-demand features that are null because something could not be computed",
+            failures.clone(),
+        );
         let lags = Family::<View, Seconds>::default();
         registry.register(
             "view_lag_seconds",
@@ -111,6 +124,7 @@ impl Metrics {
             requests,
             durations,
             values,
+            failures,
             lags,
             materialized,
             version,
@@ -151,6 +165,15 @@ impl Metrics {
         }
         for (counters, counts) in counters.iter().zip(counts) {
             counters.add(counts);
+        }
+        for (computed, failed) in prepared.plan.computed.iter().zip(&answer.failed) {
+            if *failed > 0 {
+                let of = Computed {
+                    view: computed.on_demand.to_string(),
+                    feature: computed.feature.name.to_string(),
+                };
+                self.failures.get_or_create(&of).inc_by(*failed);
+            }
         }
     }
 

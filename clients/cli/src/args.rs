@@ -69,6 +69,8 @@ pub enum Command {
     Init(InitArgs),
     /// Show what applying the definition files would change
     Plan,
+    /// Run the examples that are written beside on-demand features, and show what differs
+    Test,
     /// Make the definition files the registry's newest version
     Apply(ApplyArgs),
     /// List what is registered
@@ -113,6 +115,7 @@ impl Command {
     pub fn local(&self) -> Option<&'static str> {
         match self {
             Self::Init(_) => Some("init"),
+            Self::Test => Some("test"),
             Self::Ingest(_) => Some("ingest"),
             Self::Compact(_) => Some("compact"),
             Self::Explain(_) => Some("explain"),

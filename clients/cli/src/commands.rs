@@ -17,6 +17,7 @@ mod replay;
 mod runs;
 mod serve;
 mod status;
+mod test;
 
 use asof_core::definition::{Definitions, Location};
 use asof_core::name::SourceName;
@@ -45,6 +46,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     match args.command {
         Command::Init(args) => init::run(&global, &args),
         Command::Plan => apply::plan(&global).await,
+        Command::Test => test::run(&global).await,
         Command::Apply(args) => apply::apply(&global, &args).await,
         Command::List(args) => browse::list(&global, &args).await,
         Command::Show(args) => browse::show(&global, &args).await,

@@ -63,6 +63,29 @@ def test_the_toml_of_objects_is_what_the_registry_writes(flights: Path) -> None:
         assert not store.plan(objects).has_changes
 
 
+def test_on_demand_features_are_what_the_registry_writes(store: asof.Store) -> None:
+    context = asof.OnDemand(
+        "context",
+        {
+            "is_large": asof.OnDemandFeature("bool", "amount > 2 * last_payment.amount", "More than twice the last."),
+            "label": asof.OnDemandFeature("string", "case when is_large then \"the place\" else 'no' end"),
+        },
+        request={"amount": "float64", "the place": "string"},
+        description="Of the payment.",
+        owner="ops@example.com",
+        tags={"domain": "fraud"},
+    )
+    plan = store.plan([CARD, PAYMENTS, LAST, context, asof.Service("s", [LAST, context])])
+    assert {"on_demand context", "service s"} <= {f"{change.kind} {change.name}" for change in plan.changes}
+    store.apply(plan, allow_breaking=True)
+    assert [found.name for found in store.on_demands()] == ["context"]
+    assert store.on_demand("context").to_toml() == context.to_toml()
+    columns = [column["name"] for column in store.service("s").columns]
+    assert columns[-2:] == ["context__is_large", "context__label"]
+    with pytest.raises(asof.DefinitionError, match='has no feature "amuont"; did you mean "amount"'):
+        store.plan([CARD, PAYMENTS, LAST, asof.OnDemand("o", {"x": asof.OnDemandFeature("bool", "last_payment.amuont > 1")})])
+
+
 def test_quantiles_of_any_size_are_toml() -> None:
     quantiles = [1e-22, 1e20, 1e-5, 1]
     aggregate = asof.Aggregate("approx_quantile", ["1h"], "x", quantiles=quantiles)
@@ -180,6 +203,10 @@ def test_objects_are_checked_when_they_are_made() -> None:
         (lambda: asof.Aggregate(len, ["1h"]), "function is builtin_function"),  # type: ignore[arg-type]
         (lambda: asof.View("v", "e", "s", aggregates=[{"function": "sum"}]), r"aggregates\[0\] is dict"),  # type: ignore[list-item]
         (lambda: asof.View("v", "e", "s", hop=5), "hop is int"),  # type: ignore[arg-type]
+        (lambda: asof.OnDemand("o", ["x"]), "features is list, expected a dict"),  # type: ignore[arg-type]
+        (lambda: asof.OnDemand("o", {"x": "bool"}), r"features\['x'\] is str, expected an OnDemandFeature"),  # type: ignore[dict-item]
+        (lambda: asof.OnDemand("o", {}, request={"x": float}), r"request\['x'\] is type"),  # type: ignore[dict-item]
+        (lambda: asof.OnDemandFeature("bool", 3), "expression is int"),  # type: ignore[arg-type]
     ]
     for make, text in wrong:
         with pytest.raises(asof.InvalidArgumentError, match=text):

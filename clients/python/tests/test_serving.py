@@ -52,6 +52,42 @@ def test_what_is_pushed_is_served(store: asof.Store) -> None:
     assert store.get_features("fraud_v1", [{"card": None}]).status("last_payment:amount") == ["NOT_FOUND"]
 
 
+def test_on_demand_features_are_computed_of_what_the_caller_gives(store: asof.Store, shop: Path) -> None:
+    features = {
+        "ratio": asof.OnDemandFeature("float64", "amount / last_payment.amount"),
+        "is_elsewhere": asof.OnDemandFeature("bool", "place is distinct from last_payment.place"),
+        "hour": asof.OnDemandFeature("int64", "date_part('hour', at)"),
+        "count": asof.OnDemandFeature("int64", "1000 / items"),
+    }
+    request = {"amount": "float64", "place": "string", "at": "timestamp", "items": "int64"}
+    store.apply([shop, asof.OnDemand("context", features, request, owner="ops@example.com")])
+    at = now() - HOUR
+    store.push("payments", [payment(1, at, 2.5), payment(2, at, None)])
+    keys = [
+        {"card": 2, "amount": 5.0, "place": "here", "at": at, "items": 3},
+        {"card": 1, "amount": 5, "place": "there", "at": at, "items": 0},
+        {"card": 3, "amount": None, "place": None, "at": None, "items": None},
+    ]
+    served = store.get_features(features=["context:*"], keys=keys)
+    hour = at.hour
+    assert [list(row.values())[5:] for row in served.to_dicts()] == [
+        [None, False, hour, 333],
+        [2.0, True, hour, None],
+        [None, False, None, None],
+    ]
+    assert served.status("context:ratio") == ["NULL", "PRESENT", "NULL"]
+    assert served.event_time("context:ratio") == [None, None, None]
+    store.materialize("last_payment").wait()
+    spine = [{**key, "event_timestamp": served.as_of} for key in keys]
+    extracted = store.extract(features=["context:*"], spine=spine).to_dicts()
+    names = [f"context__{name}" for name in features]
+    assert [[row[name] for name in names] for row in extracted] == [
+        [row[name] for name in names] for row in served.to_dicts()
+    ]
+    with pytest.raises(asof.InvalidArgumentError, match='request\\["amount"\\]: is missing: give a column of float64'):
+        store.get_features(features=["context:ratio"], keys=[{"card": 1}])
+
+
 def test_windows_move_with_what_is_pushed(store: asof.Store, shop: Path) -> None:
     mean = asof.Aggregate("mean", ["6h", "all"], "amount")
     places = asof.Aggregate("last_n", [dt.timedelta(days=1)], "place", n=2)

@@ -9,6 +9,7 @@ use asof_core::name::{FeatureName, ViewName};
 use asof_core::service::{PlanError, ReadPlan};
 use asof_expr::{FeatureExpression, Reference};
 
+use super::example::{self, AuthoredExample};
 use super::{Reader, field};
 use crate::document::{Table, Text, Value};
 use crate::problem::{Place, Problem, Problems, shown, suggest};
@@ -28,6 +29,7 @@ pub(super) struct AuthoredOnDemand {
     /// Whether nothing is wrong with it.
     is_whole: bool,
     notes: Notes,
+    examples: Vec<AuthoredExample>,
 }
 
 struct AuthoredFeature {
@@ -47,7 +49,15 @@ impl Reader<'_> {
         let before = problems.len();
         table.only(
             problems,
-            &["name", "request", "features", "description", "owner", "tags"],
+            &[
+                "name",
+                "request",
+                "features",
+                "example",
+                "description",
+                "owner",
+                "tags",
+            ],
         );
         let name = field::required_name(&table, problems, "name", "on_demand", ViewName::parse);
         let request = request(&table, problems);
@@ -60,12 +70,14 @@ impl Reader<'_> {
         };
         // Services list both alike, so that no view has the name.
         if self.views.enter(problems, text.text, &text.place) {
+            let examples = example::examples(&table, &name, problems);
             self.on_demand.push(AuthoredOnDemand {
                 name,
                 request,
                 features,
                 is_whole,
                 notes,
+                examples,
             });
         }
     }
@@ -217,6 +229,13 @@ pub(super) fn resolve(reader: &mut Reader<'_>) {
     }
     for (view, feature, place) in &places {
         check(&definitions, view, feature, place, &mut reader.problems);
+    }
+    for set in sets {
+        for authored in &set.examples {
+            example::check(authored, &definitions, &mut reader.problems);
+        }
+        let examples = set.examples.into_iter();
+        reader.examples.extend(examples.map(|authored| authored.example));
     }
 }
 

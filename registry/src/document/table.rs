@@ -182,6 +182,38 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// It as JSON: whole numbers with all their digits, dates and times as text, and as text the numbers that JSON does not
+    /// have; `name` is what messages call it.
+    pub(crate) fn json(&self, problems: &mut Problems, name: &str) -> Option<serde_json::Value> {
+        let number = match self.value.get_ref() {
+            DeValue::Boolean(value) => return Some((*value).into()),
+            DeValue::Datetime(time) => return Some(time.to_string().into()),
+            DeValue::String(text) => return Some(text.as_ref().into()),
+            DeValue::Array(_) => {
+                let items = self.array(problems, name)?;
+                return items.iter().map(|item| item.json(problems, name)).collect();
+            }
+            DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
+                .ok()
+                .map(serde_json::Value::from),
+            DeValue::Float(float) => match float.as_str().trim_start_matches(['+', '-']) {
+                "nan" => Some("NaN".into()),
+                "inf" if float.as_str().starts_with('-') => Some("-Infinity".into()),
+                "inf" => Some("Infinity".into()),
+                _ => float.as_str().parse::<f64>().ok().map(serde_json::Value::from),
+            },
+            DeValue::Table(_) => None,
+        };
+        match number {
+            Some(number) => Some(number),
+            None => self.mismatch(
+                problems,
+                name,
+                "text, a number of at most 64 bits, true, false, a time, or a list",
+            ),
+        }
+    }
+
     /// It as a string; `name` is what messages call it.
     pub(crate) fn string(&self, problems: &mut Problems, name: &str) -> Option<Text<'a>> {
         match self.value.get_ref().as_str() {

@@ -11,6 +11,7 @@ pub(super) fn freeze(old: &Definitions, authored: Authored) -> Result<Definition
     let Authored {
         mut definitions,
         services,
+        ..
     } = authored;
     let mut problems = Problems::default();
     for (name, service) in services {

@@ -108,6 +108,22 @@ pub(crate) fn keys(plan: &ReadPlan, columns: Columns) -> Result<Keys, ServerErro
     })
 }
 
+/// A column of some type from a list of values.
+pub(crate) fn column(
+    name: &str,
+    data_type: &DataType,
+    values: &serde_json::Value,
+) -> Result<ArrayRef, ServerError> {
+    let wanted = Wanted {
+        name,
+        data_type,
+        is_key: false,
+    };
+    let cells =
+        Vec::<Cell>::deserialize(values).map_err(|error| ServerError::argument(name, error.to_string()))?;
+    array(wanted, &cells, name)
+}
+
 fn array(wanted: Wanted<'_>, cells: &[Cell], path: &str) -> Result<ArrayRef, ServerError> {
     Ok(match wanted.data_type {
         DataType::Bool => Arc::new(BooleanArray::from(each(

@@ -110,7 +110,7 @@ async fn integer_keys_are_exact_or_refused() {
 async fn malformed_bodies_are_refused_with_line_and_column() {
     let server = Server::start().await;
     let nested = format!("{{\"keys\": {{\"origin\": {}", "[".repeat(10_000));
-    let value = "a key value: text, a number, true, false or null";
+    let value = "a value: text, a number, true, false or null";
     let object = r#"expected an object such as {"service": "model_v1", "keys": {"origin": ["JFK"]}}"#;
     let cases = [
         ("", format!("body: is empty, {object}")),
@@ -125,13 +125,13 @@ async fn malformed_bodies_are_refused_with_line_and_column() {
         (r#"{"service": "a", "service": "b"}"#, "body: duplicate field `service` at line 1 column 26".to_owned()),
         (
             r#"{"entities": {}}"#,
-            "body: unknown field `entities`, expected one of `service`, `features`, `keys` at line 1 column 11".to_owned(),
+            "body: unknown field `entities`, expected one of `service`, `features`, `keys`, `request` at line 1 column 11".to_owned(),
         ),
         (
             nested.as_str(),
-            format!("body: invalid type: sequence, expected {value} at line 1 column 22"),
+            format!("body: invalid type: sequence, expected {value} at line 1 column 23"),
         ),
-        (r#"{"service": "model_v1"}"#, "body: missing field `keys` at line 1 column 23".to_owned()),
+        (r#"{"service": "model_v1"}"#, r#"keys: 2 columns are missing: give "origin" of string, the key of view fleeting; "dest" of string, the key of view dest_lasting"#.to_owned()),
     ];
     for (body, message) in cases {
         check(&server, body, 400, &invalid(&message)).await;

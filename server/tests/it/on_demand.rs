@@ -276,6 +276,9 @@ async fn every_surface_gives_the_same() {
     }
     assert!(served.column_by_name("lasting__event_time").is_some());
     assert!(served.column_by_name("context__event_time").is_none());
+    let (_, metrics) = http(&server, "GET", "/metrics", "").await;
+    let counted = "asof_expression_failures_total{view=\"context\",feature=\"ratio\"} 3";
+    assert!(metrics.contains(counted), "{metrics}");
     // 40 / 0 failed once; what is null because an input is null did not.
     let features = told["summary"]["features"].as_array().unwrap();
     let failed = features.iter().map(|feature| feature["failed"].as_u64().unwrap());

@@ -17,6 +17,7 @@ mod interrupts;
 mod linting;
 mod memory;
 mod messages;
+mod on_demand;
 mod project;
 mod pushing;
 mod replaying;

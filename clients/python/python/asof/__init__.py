@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from ._asof import __version__
-from ._definitions import Aggregate, Entity, Feature, Service, Source, View
+from ._definitions import Aggregate, Entity, Feature, OnDemand, OnDemandFeature, Service, Source, View
 from ._errors import (
     AsofError,
     ConflictError,
@@ -68,6 +68,8 @@ __all__ = [
     "LockedError",
     "NotFoundError",
     "NotReadyError",
+    "OnDemand",
+    "OnDemandFeature",
     "OverloadedError",
     "Plan",
     "Pushed",

@@ -363,19 +363,86 @@ class View:
 
 
 @dataclass(frozen=True)
+class OnDemandFeature:
+    """A feature of an :class:`OnDemand`.
+
+    Args:
+        type: The type of its values, such as ``"float64"``.
+        expression: What gives them, over features (``view.feature``) and request columns, such as
+            ``"airport_weather.wind_speed * cos(radians(bearing))"``.
+        description: For whoever looks for it.
+    """
+
+    type: str
+    expression: str
+    description: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "type", "expression", optional=("description",))
+
+    def _value(self) -> str:
+        values = {"type": self.type, "expression": self.expression, "description": self.description}
+        return _texts({name: value for name, value in values.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class OnDemand:
+    """A named set of features that are computed, when they are asked for, of other features and of what the caller gives.
+
+    Args:
+        name: Its name, which no view has.
+        features: The features, each by its name.
+        request: The columns that the caller gives and their types, such as ``{"bearing": "float64"}``: columns of the
+            spine, or of the request.
+        description, owner, tags: For whoever looks for it.
+    """
+
+    name: str
+    features: Mapping[str, OnDemandFeature]
+    request: Mapping[str, str] = field(default_factory=dict)
+    description: str | None = None
+    owner: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_texts(self, "name", optional=_ABOUT)
+        _check_mapping(self, "request")
+        _check_mapping(self, "tags")
+        if not isinstance(self.features, Mapping):
+            raise _wrong(self, "features", self.features, "a dict of OnDemandFeature objects")
+        for name, feature in self.features.items():
+            if not isinstance(feature, OnDemandFeature):
+                raise _wrong(self, f"features[{name!r}]", feature, "an OnDemandFeature")
+
+    def to_toml(self) -> str:
+        """The definition as a file writes it."""
+        text = _lines(
+            "on_demand",
+            [
+                ("name", _text(self.name)),
+                ("request", _texts(self.request) if self.request else None),
+                *_notes(self),
+            ],
+        )
+        lines = [f"{_key(name)} = {feature._value()}" for name, feature in self.features.items()]
+        return text + "\n".join(["[on_demand.features]", *lines]) + "\n"
+
+
+@dataclass(frozen=True)
 class Service:
     """The named, frozen list of features that a model uses.
 
     Args:
         name: Its name.
-        features: Each ``"view:feature"`` or ``"view:*"``, a view for all of its features, or a mapping such as
+        features: Each ``"view:feature"`` or ``"view:*"``, a view or an :class:`OnDemand` for all of its features, or a
+            mapping such as
             ``{"view": "airport_weather", "features": ["temp"], "keys": {"origin": "dest"}, "prefix": "dest"}``:
             what of it, by which of the caller's columns, and under which prefix.
         description, owner, tags: For whoever looks for it.
     """
 
     name: str
-    features: Sequence[str | View | Mapping[str, object]]
+    features: Sequence[str | View | OnDemand | Mapping[str, object]]
     description: str | None = None
     owner: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -385,7 +452,7 @@ class Service:
         _check_mapping(self, "tags")
         if isinstance(self.features, (str, Mapping)) or not hasattr(self.features, "__iter__"):
             raise _wrong(self, "features", self.features, 'a list, such as ["view:feature", "view:*"]')
-        entries = tuple(f"{entry.name}:*" if isinstance(entry, View) else entry for entry in self.features)
+        entries = tuple(_entry_of(entry) for entry in self.features)
         for place, entry in enumerate(entries):
             if not isinstance(entry, (str, Mapping)):
                 raise _wrong(self, f"features[{place}]", entry, 'a string such as "view:feature", a View or a dict')
@@ -405,7 +472,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Union
 
-    Definition = Union[Entity, Source, View, Service]
+    Definition = Union[Entity, Source, View, OnDemand, Service]
     #: What can be planned: definitions, and directories of projects or files with definitions.
     Definitions = Union[str, os.PathLike[str], Definition, Iterable[Union[Definition, str, os.PathLike[str]]]]
 
@@ -414,11 +481,15 @@ def _name(of: str | Entity | Source) -> str:
     return of if isinstance(of, str) else of.name
 
 
-def _entry(entry: str | View | Mapping[str, object]) -> str:
+def _entry_of(given: object) -> Any:
+    """A view or a set of on-demand features as the entry for all of its features."""
+    return f"{given.name}:*" if isinstance(given, (View, OnDemand)) else given
+
+
+def _entry(entry: object) -> str:
+    entry = _entry_of(entry)
     if isinstance(entry, str):
         return _text(entry)
-    if isinstance(entry, View):
-        return _text(f"{entry.name}:*")
     return _inline({name: _value(value) for name, value in entry.items()})
 
 
@@ -434,7 +505,7 @@ def _value(value: object) -> str:
     return str(value)
 
 
-def _notes(of: Entity | Source | View | Service) -> list[tuple[str, str | None]]:
+def _notes(of: Entity | Source | View | OnDemand | Service) -> list[tuple[str, str | None]]:
     return [
         ("description", _optional(of.description)),
         ("owner", _optional(of.owner)),
@@ -442,19 +513,22 @@ def _notes(of: Entity | Source | View | Service) -> list[tuple[str, str | None]]
     ]
 
 
+_KINDS = (Entity, Source, View, OnDemand, Service)
+
+
 def files_of(definitions: Definitions) -> list[tuple[str, bytes]]:
     """Definition files with what is given: those of directories, others as they are, and one of the objects."""
-    if isinstance(definitions, (str, os.PathLike, Entity, Source, View, Service)):
+    if isinstance(definitions, (str, os.PathLike, *_KINDS)):
         definitions = [definitions]
     if isinstance(definitions, (bytes, Mapping)) or not hasattr(definitions, "__iter__"):
         raise InvalidArgumentError(
-            f"{type(definitions).__name__} is no definition: give Entity, Source, View or Service objects, or paths",
+            f"{type(definitions).__name__} is no definition: give Entity, Source, View, OnDemand or Service objects, or paths",
             "INVALID_ARGUMENT",
         )
     files: list[tuple[str, bytes]] = []
     objects: list[Definition] = []
     for given in definitions:
-        if isinstance(given, (Entity, Source, View, Service)):
+        if isinstance(given, _KINDS):
             objects.append(given)
         elif isinstance(given, (str, os.PathLike)):
             path = os.fspath(given)
@@ -465,7 +539,7 @@ def files_of(definitions: Definitions) -> list[tuple[str, bytes]]:
                     files.append((path.replace(os.sep, "/"), file.read()))
         else:
             raise InvalidArgumentError(
-                f"{type(given).__name__} is no definition: give Entity, Source, View or Service objects, or paths",
+                f"{type(given).__name__} is no definition: give Entity, Source, View, OnDemand or Service objects, or paths",
                 "INVALID_ARGUMENT",
             )
     if objects:

@@ -175,6 +175,10 @@ class Store:
         """The views that are defined."""
         return Definitions.of_native(self._native.definitions("view"))
 
+    def on_demands(self) -> Definitions:
+        """The sets of on-demand features that are defined."""
+        return Definitions.of_native(self._native.definitions("on_demand"))
+
     def services(self) -> Definitions:
         """The services that are defined."""
         return Definitions.of_native(self._native.definitions("service"))
@@ -190,6 +194,10 @@ class Store:
     def view(self, name: str) -> Definition:
         """A view."""
         return self._definition("view", name)
+
+    def on_demand(self, name: str) -> Definition:
+        """A set of on-demand features."""
+        return self._definition("on_demand", name)
 
     def service(self, name: str) -> Definition:
         """A service, with its columns."""
@@ -269,12 +277,13 @@ class Store:
 
         Args:
             service: The service whose features are wanted.
-            keys: Up to 10,000 entities: a list of dicts of their key columns, or a table.
+            keys: Up to 10,000 entities: a list of dicts of their key columns, or a table. The request columns of
+                on-demand features stand beside the keys.
             features: Instead of a service, features such as ``["airport_weather:temp"]``.
 
         Raises:
             NotReadyError: A view was never materialized or pushed to.
-            InvalidArgumentError: A key column is missing, unknown or of another type.
+            InvalidArgumentError: A key or request column is missing, unknown or of another type.
         """
         return Features(self._calls.get_features(service, keys, features))
 

@@ -128,6 +128,10 @@ class Store:
         """The views that are defined."""
         return Definitions.of_native(await self._native.definitions("view"))
 
+    async def on_demands(self) -> Definitions:
+        """The sets of on-demand features that are defined."""
+        return Definitions.of_native(await self._native.definitions("on_demand"))
+
     async def services(self) -> Definitions:
         """The services that are defined."""
         return Definitions.of_native(await self._native.definitions("service"))
@@ -143,6 +147,10 @@ class Store:
     async def view(self, name: str) -> Definition:
         """A view."""
         return await self._definition("view", name)
+
+    async def on_demand(self, name: str) -> Definition:
+        """A set of on-demand features."""
+        return await self._definition("on_demand", name)
 
     async def service(self, name: str) -> Definition:
         """A service, with its columns."""
