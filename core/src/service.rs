@@ -203,14 +203,14 @@ pub enum PlanError {
         /// The key columns.
         expected: String,
     },
-    /// A key map names a column that nothing has which on-demand features are computed of.
-    #[error("{on_demand:?} reads no key column {column:?}; those that it reads are {expected}")]
+    /// A key map names a column that is neither a key nor a request column of what on-demand features are computed of.
+    #[error("{on_demand:?} reads no column {column:?} of the caller; those that it reads are {expected}")]
     UnreadKeyColumn {
         /// The set of on-demand features.
         on_demand: String,
         /// As asked.
         column: String,
-        /// The key columns.
+        /// The columns.
         expected: String,
     },
     /// On-demand features are computed of each other.

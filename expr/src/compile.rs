@@ -422,6 +422,7 @@ fn same_values(from: &DataType, to: &DataType) -> bool {
         (DataType::Dictionary(_, values), other) | (other, DataType::Dictionary(_, values)) => {
             values.as_ref() == other
         }
+        (DataType::FixedSizeList(item, _), DataType::List(other)) => item.data_type() == other.data_type(),
         _ => false,
     }
 }
@@ -518,10 +519,18 @@ fn scalar_function(
     match func.name() {
         "coalesce" => return Ok(call(function(Coalesce::new()), args)),
         "nullif" => return Ok(call(function(NullIf::new()), args)),
+        // They fail for no value.
+        "cosine_distance" | "l2_distance" | "inner_product" => return Ok(call(func, args)),
         _ => {}
     }
     works_on_nulls(&func, &args, operands, small)?;
-    Ok(call(function(Guarded::new(func)), args))
+    // Counts are int64, as whole numbers are.
+    let is_count = matches!(func.name(), "array_length" | "array_position");
+    let guarded = call(function(Guarded::new(func)), args);
+    Ok(match is_count {
+        true => call(function(NullCast::new(DataType::Int64)), vec![guarded]),
+        false => guarded,
+    })
 }
 
 /// A function that fails for a row of nulls fails for its types or constants, not for a value.

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options, concat};
 use arrow::datatypes::{DataType as ArrowType, Field, Schema, SchemaRef};
 use arrow_schema::ArrowError;
@@ -20,10 +20,10 @@ use crate::statement;
 use crate::types::{Spelled, is_text};
 
 /// The longest text, or bytes, that an on-demand feature may have; a longer one is null, and counted. So features that are
-/// computed of each other cannot double a text time and again.
-pub const MAX_VALUE_BYTES: usize = 1 << 20;
-/// No expression within the limits gives more than so many times the text that it is given.
-const GROWTH: usize = 512;
+/// computed of each other cannot double a text time and again, and 65,536 rows always fit a column, which has less than 2 GiB.
+pub const MAX_VALUE_BYTES: usize = (1 << 15) - 1;
+/// About so many bytes are computed with at a time, as an expression may give many times the text that it is given.
+const PART_BYTES: usize = 1 << 20;
 
 /// What a name in an expression of on-demand features is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,6 +201,11 @@ pub struct FeatureValues {
 }
 
 impl BoundFeature {
+    /// Whether its values, or what they are computed of, may be long.
+    pub(crate) fn may_grow(&self) -> bool {
+        self.may_grow
+    }
+
     /// The schema of the batches that it takes: a column for each reference.
     pub(crate) fn input(&self) -> &SchemaRef {
         self.bound.input()
@@ -225,20 +230,27 @@ impl BoundFeature {
         })
     }
 
-    /// In parts that are short enough for Arrow's text, which has at most 2 GiB in a column.
+    /// In parts that are short enough for Arrow's text; a row that becomes too long for it on the way is null.
     fn in_parts(&self, batch: &RecordBatch) -> Result<FeatureValues, ExprError> {
-        const MOST: usize = i32::MAX as usize / GROWTH;
         let (mut left, mut done, mut failed_rows) = (vec![batch.clone()], Vec::new(), 0);
         while let Some(part) = left.pop() {
             let rows = part.num_rows();
-            if rows > 1 && bytes(&part).map_err(failed)? > MOST {
-                let half = rows / 2;
-                left.extend([part.slice(half, rows - half), part.slice(0, half)]);
-                continue;
+            let is_short = rows <= 1 || bytes(&part).map_err(failed)? <= PART_BYTES;
+            match is_short.then(|| self.at_once(&part)) {
+                Some(Ok(FeatureValues { values, failed })) => {
+                    done.push(values);
+                    failed_rows += failed;
+                }
+                Some(Err(_)) if rows == 1 => {
+                    done.push(new_null_array(&self.to, 1));
+                    failed_rows += 1;
+                }
+                Some(Err(error)) if rows == 0 => return Err(error),
+                Some(Err(_)) | None => {
+                    let half = rows / 2;
+                    left.extend([part.slice(half, rows - half), part.slice(0, half)]);
+                }
             }
-            let FeatureValues { values, failed } = self.at_once(&part)?;
-            done.push(values);
-            failed_rows += failed;
         }
         let values = match done.as_slice() {
             [one] => Arc::clone(one),

@@ -6,8 +6,10 @@ use std::sync::{Arc, LazyLock};
 use datafusion_common::config::ConfigOptions;
 use datafusion_expr::ScalarUDF;
 use datafusion_functions::{core, datetime, math, string, unicode};
+use datafusion_functions_nested::{array_has, extract, length, min_max, position};
 
 use crate::error::{ExprError, clip};
+use crate::operators::{Distance, DistanceKind};
 
 /// Name, what it does.
 type Described = (&'static str, &'static str);
@@ -20,6 +22,18 @@ pub fn functions() -> &'static [(&'static str, &'static str)] {
 const FUNCTIONS: &[Described] = &[
     ("abs", "abs(x): the absolute value"),
     ("acos", "acos(x): the arc cosine, in radians"),
+    (
+        "array_element",
+        "array_element(list, n): the nth item, counted from 1; null beyond the list",
+    ),
+    ("array_has", "array_has(list, x): whether x is an item of list"),
+    ("array_length", "array_length(list): how many items"),
+    ("array_max", "array_max(list): the greatest item that is not null"),
+    ("array_min", "array_min(list): the least item that is not null"),
+    (
+        "array_position",
+        "array_position(list, x): where x first is an item of list, counted from 1",
+    ),
     ("ascii", "ascii(text): the code point of the first character"),
     ("asin", "asin(x): the arc sine, in radians"),
     ("atan", "atan(x): the arc tangent, in radians"),
@@ -45,6 +59,10 @@ const FUNCTIONS: &[Described] = &[
     ("contains", "contains(text, part): whether part occurs in text"),
     ("cos", "cos(x): the cosine of x radians"),
     ("cosh", "cosh(x): the hyperbolic cosine"),
+    (
+        "cosine_distance",
+        "cosine_distance(a, b): 1 less the cosine of the angle between two lists of numbers of one length",
+    ),
     ("cot", "cot(x): the cotangent of x radians"),
     (
         "date_part",
@@ -68,7 +86,15 @@ const FUNCTIONS: &[Described] = &[
     ),
     ("ifnull", "ifnull(a, b): a, or b where a is null"),
     ("initcap", "initcap(text): each word with a capital letter"),
+    (
+        "inner_product",
+        "inner_product(a, b): the sum of the products of the items of two lists of one length",
+    ),
     ("isnan", "isnan(x): whether x is NaN"),
+    (
+        "l2_distance",
+        "l2_distance(a, b): the Euclidean distance of two lists of numbers of one length",
+    ),
     (
         "least",
         "least(a, b, …): the least that is not null; NaN is above all numbers",
@@ -297,6 +323,7 @@ fn implementation(name: &str) -> Option<Arc<ScalarUDF>> {
         _ => {
             return mathematical(name)
                 .or_else(|| textual(name))
+                .or_else(|| listed(name))
                 .or_else(|| temporal(name));
         }
     })
@@ -363,6 +390,22 @@ fn textual(name: &str) -> Option<Arc<ScalarUDF>> {
         "to_hex" => string::to_hex(),
         "translate" => unicode::translate(),
         "upper" => string::upper(),
+        _ => return None,
+    })
+}
+
+fn listed(name: &str) -> Option<Arc<ScalarUDF>> {
+    let distance = |kind| Arc::new(ScalarUDF::new_from_impl(Distance::new(kind)));
+    Some(match name {
+        "array_element" => extract::array_element_udf(),
+        "array_has" => array_has::array_has_udf(),
+        "array_length" => length::array_length_udf(),
+        "array_max" => min_max::array_max_udf(),
+        "array_min" => min_max::array_min_udf(),
+        "array_position" => position::array_position_udf(),
+        "cosine_distance" => distance(DistanceKind::Cosine),
+        "inner_product" => distance(DistanceKind::InnerProduct),
+        "l2_distance" => distance(DistanceKind::Euclidean),
         _ => return None,
     })
 }

@@ -56,5 +56,5 @@ pub use expression::{BoundExpression, Expression};
 pub use features::{BoundFeature, FeatureExpression, FeatureValues, MAX_VALUE_BYTES, Reference};
 pub use functions::functions;
 pub use limits::{MAX_BYTES, MAX_NESTING, MAX_OPERATORS, MAX_TOKENS};
-pub use program::{Program, ProgramError};
+pub use program::{Program, ProgramError, ProgramValues};
 pub use source_sql::{BoundSql, Evaluated, SourceSql};

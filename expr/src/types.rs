@@ -82,7 +82,10 @@ impl fmt::Display for Spelled<'_> {
             DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => write!(f, "decimal({p}, {s})"),
             DataType::Dictionary(_, values) => Spelled(values).fmt(f),
             DataType::Null => f.write_str("null"),
-            DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => f.write_str("list"),
+            DataType::FixedSizeList(_, length) => write!(f, "embedding({length})"),
+            DataType::List(item) | DataType::LargeList(item) => {
+                write!(f, "list<{}>", Spelled(item.data_type()))
+            }
             DataType::Struct(_) => f.write_str("struct"),
             DataType::Map(..) => f.write_str("map"),
             DataType::Interval(_) | DataType::Duration(_) => f.write_str("interval"),

@@ -224,6 +224,7 @@ impl Extracting<'_> {
             rows: self.tally.rows,
             columns: self.columns.schema.fields().len(),
             views: self.tally.views(&self.spec),
+            failures: self.tally.failures(self.request.plan),
             features: self.tally.features,
             plan: self.joining.explain(),
         };

@@ -62,4 +62,4 @@ pub use rows::{RowHead, RowReader, SourceRows};
 pub use scan::Scan;
 pub use snapshot::Snapshot;
 pub use spine::{Batches, Spine};
-pub use summary::{ExtractSummary, FeatureSummary, StatusCounts, ViewSummary};
+pub use summary::{ExtractSummary, FailureSummary, FeatureSummary, StatusCounts, ViewSummary};

@@ -303,14 +303,6 @@ pub(crate) struct FeatureRecord {
     not_found: u64,
     expired: u64,
     held_back: u64,
-    /// Of an on-demand feature, how many nulls are there because something could not be computed.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    failed: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -355,7 +347,6 @@ pub(crate) fn counts(plan: &ReadPlan, summary: &ExtractSummary) -> (Vec<ViewReco
             not_found: summary.counts.get(Status::NotFound),
             expired: summary.counts.get(Status::Expired),
             held_back: summary.counts.get(Status::HeldBack),
-            failed: summary.failed,
         });
     (views.collect(), features.collect())
 }

@@ -70,8 +70,14 @@ pub struct FeatureSummary {
     pub data_type: String,
     /// How often each status was given.
     pub counts: StatusCounts,
-    /// Of an on-demand feature, how many nulls are there because something could not be computed.
-    #[serde(default)]
+}
+
+/// What could not be computed of an on-demand feature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureSummary {
+    /// `set:feature`, listed by the caller or read by one that is.
+    pub feature: String,
+    /// How many of its values are null because something could not be computed.
     pub failed: u64,
 }
 
@@ -106,6 +112,9 @@ pub struct ExtractSummary {
     pub views: Vec<ViewSummary>,
     /// Per feature, in column order.
     pub features: Vec<FeatureSummary>,
+    /// Of on-demand features what could not be computed; those without are left out.
+    #[serde(default)]
+    pub failures: Vec<FailureSummary>,
     /// How it was joined: the plan, with its metrics.
     pub plan: String,
 }

@@ -8,8 +8,9 @@
 //!
 //! or `"features": ["view:feature", "view:*"]` instead of `"service"`. Key values are, by the key's type:
 //! integers (also `1.0`, and text, `"9007199254740993"`), `true` and `false` (also as text), text, dates `"2013-01-31"`,
-//! times `"2013-01-31T12:00:00Z"`, decimals as text or integers, bytes as base64; `null` finds nothing. It
-//! answers
+//! times `"2013-01-31T12:00:00Z"`, decimals as text or integers, bytes as base64; `null` finds nothing. What on-demand
+//! features are computed of besides, `"request": { "bearing": [120.5, 90] }`, stands beside `keys` (or among them): floats
+//! also as integers and as text, `"NaN"` and `"Infinity"` among it; lists and embeddings as lists. It answers
 //!
 //! ```json
 //! { "service": "delay_model_v1", "service_version": 1, "registry_version": 3, "as_of": "2013-06-01T00:00:00Z",

@@ -76,7 +76,7 @@ def test_on_demand_features_are_what_the_registry_writes(store: asof.Store) -> N
         tags={"domain": "fraud"},
     )
     plan = store.plan([CARD, PAYMENTS, LAST, context, asof.Service("s", [LAST, context])])
-    assert {"on_demand context", "service s"} <= {f"{change.kind} {change.name}" for change in plan.changes}
+    assert {"on_demand context", "service s"} <= {f"{change['kind']} {change['name']}" for change in plan.changes}
     store.apply(plan, allow_breaking=True)
     assert [found.name for found in store.on_demands()] == ["context"]
     assert store.on_demand("context").to_toml() == context.to_toml()

@@ -28,8 +28,8 @@ struct Entry<'a> {
     definitions: &'a Definitions,
     /// Entity key column -> the caller's column.
     keys: &'a BTreeMap<String, String>,
-    /// Those that are there already.
-    known: BTreeMap<(&'a ViewName, &'a FeatureName), usize>,
+    /// Those that are there already, each with how deep it is computed of others.
+    known: BTreeMap<(&'a ViewName, &'a FeatureName), (usize, usize)>,
     /// Those that are being looked for, each computed of the next.
     path: Vec<(&'a ViewName, &'a FeatureName)>,
     /// The key columns of all that was read.
@@ -89,7 +89,7 @@ impl Draft {
             read_keys: BTreeSet::new(),
         };
         for name in &frozen.features {
-            let computed = self.computed(&mut computing, on_demand, name)?;
+            let (computed, _) = self.computed(&mut computing, on_demand, name)?;
             let column = self.new_name(entry.prefix.as_ref(), &entry.view, name)?;
             self.columns
                 .push((column, Value::Computed(computed), entry.prefix.clone()));
@@ -108,13 +108,13 @@ impl Draft {
         }
     }
 
-    /// The place of a computed feature, after all that it is computed of.
+    /// The place of a computed feature, after all that it is computed of, and how deep it is computed of others.
     fn computed<'a>(
         &mut self,
         entry: &mut Entry<'a>,
         on_demand: &'a OnDemand,
         name: &FeatureName,
-    ) -> Result<usize, PlanError> {
+    ) -> Result<(usize, usize), PlanError> {
         let feature = on_demand
             .feature(name.as_str())
             .ok_or_else(|| PlanError::UnknownFeature {
@@ -126,8 +126,15 @@ impl Draft {
                 ),
             })?;
         let this = (&on_demand.name, &feature.name);
-        if let Some(known) = entry.known.get(&this) {
-            return Ok(*known);
+        let too_deep = |entry: &Entry<'_>| {
+            let first = entry.path.first().unwrap_or(&this);
+            PlanError::TooDeep(format!("{}.{}", first.0, first.1))
+        };
+        if let Some((place, depth)) = entry.known.get(&this).copied() {
+            return match entry.path.len() + depth > MAX_DEPTH {
+                true => Err(too_deep(entry)),
+                false => Ok((place, depth)),
+            };
         }
         if let Some(start) = entry.path.iter().position(|other| *other == this) {
             let cycle = entry.path.iter().skip(start).chain([&this]);
@@ -135,21 +142,23 @@ impl Draft {
             return Err(PlanError::Cycle(names.join(" -> ")));
         }
         if entry.path.len() == MAX_DEPTH {
-            let first = entry.path.first().unwrap_or(&this);
-            return Err(PlanError::TooDeep(format!("{}.{}", first.0, first.1)));
+            return Err(too_deep(entry));
         }
         entry.path.push(this);
-        let inputs = feature.inputs.iter();
-        let inputs = inputs.map(|input| self.input(entry, on_demand, input));
-        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let (mut inputs, mut depth) = (Vec::with_capacity(feature.inputs.len()), 1);
+        for input in &feature.inputs {
+            let (input, below) = self.input(entry, on_demand, input)?;
+            inputs.push(input);
+            depth = depth.max(below + 1);
+        }
         entry.path.pop();
         let computed = self.compute(Computed {
             on_demand: on_demand.name.clone(),
             feature: feature.clone(),
             inputs,
         });
-        entry.known.insert(this, computed);
-        Ok(computed)
+        entry.known.insert(this, (computed, depth));
+        Ok((computed, depth))
     }
 
     fn input<'a>(
@@ -157,25 +166,30 @@ impl Draft {
         entry: &mut Entry<'a>,
         on_demand: &'a OnDemand,
         input: &'a OnDemandInput,
-    ) -> Result<Input, PlanError> {
+    ) -> Result<(Input, usize), PlanError> {
         let definitions = entry.definitions;
         let (view, name) = match input {
             OnDemandInput::Request(name) => {
                 let mut request = on_demand.request.iter();
                 let column = request.find(|column| column.name == *name);
-                return column.map(|column| self.request(column)).ok_or_else(|| {
-                    PlanError::UnknownFeature {
-                        view: on_demand.name.to_string(),
-                        feature: name.chars().take(140).collect(),
-                        nearest: nearest(name, on_demand.request.iter().map(|column| &column.name)),
-                    }
+                let column = column.ok_or_else(|| PlanError::UnknownFeature {
+                    view: on_demand.name.to_string(),
+                    feature: name.chars().take(140).collect(),
+                    nearest: nearest(name, on_demand.request.iter().map(|column| &column.name)),
                 })?;
+                // What is a key in the expression is the key that is looked up.
+                entry.read_keys.insert(name.clone());
+                let column = RequestColumn {
+                    name: entry.keys.get(name).unwrap_or(name).clone(),
+                    data_type: column.data_type.clone(),
+                };
+                return Ok((self.request(&column)?, 0));
             }
             OnDemandInput::Feature { view, feature } => (view, feature),
         };
         if let Some(other) = definitions.on_demand.get(view) {
-            let computed = self.computed(entry, other, name)?;
-            return Ok(Input::Value(Value::Computed(computed)));
+            let (computed, depth) = self.computed(entry, other, name)?;
+            return Ok((Input::Value(Value::Computed(computed)), depth));
         }
         let bound = definitions
             .bound_view(view.as_str())
@@ -186,7 +200,7 @@ impl Draft {
         let key_columns = self.key_columns(keys, entry.keys)?;
         // Whatever its prefix: that is only a matter of what is returned.
         let read = self.read_of(&bound, &key_columns, None, |_| true);
-        Ok(Input::Value(self.stored(read, feature)))
+        Ok((Input::Value(self.stored(read, feature)), 0))
     }
 
     /// Adds what a column of another plan returns; `known` has the computed features of it that were copied.

@@ -113,7 +113,7 @@ fn definitions() -> Definitions {
                     1 => computed("f1", &["deep.f0"]),
                     _ => computed(
                         &format!("f{depth}"),
-                        &[&format!("deep.f{}", depth - 1), &format!("deep.f{}", depth - 2)],
+                        &[&format!("deep.f{}", depth - 2), &format!("deep.f{}", depth - 1)],
                     ),
                 })
                 .collect(),
@@ -308,6 +308,25 @@ fn a_request_column_that_is_a_key_is_given_once() {
 }
 
 #[test]
+fn what_is_a_key_in_an_expression_is_the_key_that_is_looked_up() {
+    let keys = [("carrier", "other"), ("origin", "dest"), ("bearing", "turn")];
+    let plan = plan(&[entry("context", &["late", "head"], &keys, Some("p"))]).unwrap();
+    assert_eq!(
+        shown(&plan).1,
+        [
+            "context.late of delays.mean, key other",
+            "context.head of weather.wind, request turn",
+        ]
+    );
+    let keys: Vec<_> = plan
+        .caller_columns
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
+    assert_eq!(keys, ["other", "dest"]);
+}
+
+#[test]
 fn nothing_is_computed_of_itself_nor_without_end() {
     let cycle = "round.a -> round.b -> round.a".to_owned();
     assert_eq!(
@@ -333,11 +352,11 @@ fn what_is_not_there_is_named() {
     );
     assert_eq!(
         refused(entry("context", &["head"], &[("carrier", "c")], None)),
-        "\"context\" reads no key column \"carrier\"; those that it reads are \"origin\""
+        "\"context\" reads no column \"carrier\" of the caller; those that it reads are \"bearing\", \"origin\""
     );
     assert_eq!(
         refused(entry("context", &["constant"], &[("carrier", "c")], None)),
-        "\"context\" reads no key column \"carrier\"; those that it reads are none"
+        "\"context\" reads no column \"carrier\" of the caller; those that it reads are none"
     );
     assert_eq!(
         named(

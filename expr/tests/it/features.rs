@@ -99,7 +99,12 @@ fn the_type_is_the_declared_one_or_has_only_values_of_it() {
         ("x", &["float64"], "float32", "gives float64"),
         ("x", &["decimal(5,2)"], "decimal(5,3)", "gives decimal(5, 2)"),
         ("x", &["string"], "bool", "gives string"),
-        ("x", &["embedding(3)"], "embedding(4)", "gives list"),
+        (
+            "x",
+            &["embedding(3)"],
+            "embedding(4)",
+            "`x` gives embedding(3), and is declared as embedding(4)",
+        ),
         ("x", &["string"], "json", "an expression cannot give json"),
         (
             "x",
@@ -171,17 +176,17 @@ fn a_text_that_is_too_long_is_null_and_counted() {
         .map(|text| text.map(str::len))
         .collect();
     // To concat, null is an empty text.
-    assert_eq!(lengths, [Some(MAX_VALUE_BYTES), Some(0), None, Some(0)]);
+    assert_eq!(lengths, [Some(MAX_VALUE_BYTES - 1), Some(0), None, Some(0)]);
     assert_eq!(found.failed, 1);
     assert_eq!(
         found.values.as_string::<i32>().value_data().len(),
-        MAX_VALUE_BYTES
+        MAX_VALUE_BYTES - 1
     );
 }
 
 #[test]
 fn many_long_texts_are_computed_in_parts() {
-    // 400 MB at once, which with its copies would be more than a column of text holds.
+    // Written 100 times, more than a column of text holds.
     let text = "x".repeat(8_192);
     let column: ArrayRef = Arc::new(StringArray::from_iter_values((0..5_000).map(|_| &text)));
     let parsed =
@@ -191,6 +196,17 @@ fn many_long_texts_are_computed_in_parts() {
     let lengths = found.values.as_primitive::<Int64Type>();
     assert_eq!(lengths.null_count(), 0);
     assert!(lengths.values().iter().all(|length| *length == 819_200));
+    // One that is too long by itself on its way is null.
+    let long = "x".repeat(6 << 20);
+    let column: ArrayRef = Arc::new(StringArray::from(vec![Some("short"), Some(&long), None]));
+    let text = format!("char_length(concat_ws({}))", vec!["s"; 190].join(", "));
+    let bound = FeatureExpression::parse(&text)
+        .unwrap()
+        .bind(&[DataType::String], &DataType::Int64)
+        .unwrap();
+    let found = bound.evaluate(vec![column], 3).unwrap();
+    let lengths: Vec<Option<i64>> = found.values.as_primitive::<Int64Type>().iter().collect();
+    assert_eq!((lengths, found.failed), (vec![Some(5 * 377), None, None], 1));
 }
 
 /// A set of features over the request columns `a`, `b` (int64), `f` (float64) and `s` (string); each may read those before it.
@@ -326,20 +342,20 @@ proptest! {
                 let length = pieces.min(rows - from);
                 program.evaluate(&given(from, length), length).unwrap()
             }).collect();
-            for (number, whole) in whole.iter().enumerate() {
+            for (number, values) in whole.values.iter().enumerate() {
                 let feature = &plan.computed[number].feature;
                 let empty = new_empty_array(&feature.data_type.to_arrow());
                 let joined = |arrays: Vec<&dyn Array>| {
                     let all: Vec<&dyn Array> = std::iter::once(empty.as_ref()).chain(arrays).collect();
                     concat(&all).unwrap()
                 };
-                let together = joined(parts.iter().map(|part| part[number].values.as_ref()).collect());
-                let whole_again = joined(vec![whole.values.as_ref()]);
+                let together = joined(parts.iter().map(|part| part.values[number].as_ref().unwrap().as_ref()).collect());
+                let whole_again = joined(vec![values.as_ref().unwrap().as_ref()]);
                 // Compared as bits, those beneath nulls included.
                 prop_assert_eq!(bits(&together), bits(&whole_again), "{}", feature.name);
                 prop_assert_eq!(together.logical_nulls(), whole_again.logical_nulls());
-                let failed: u64 = parts.iter().map(|part| part[number].failed).sum();
-                prop_assert_eq!(failed, whole.failed, "{}", feature.name);
+                let failed: u64 = parts.iter().map(|part| part.failed[number]).sum();
+                prop_assert_eq!(failed, whole.failed[number], "{}", feature.name);
             }
         }
     }
@@ -369,18 +385,57 @@ fn a_program_reads_each_input_once_and_steps_in_order() {
     assert_eq!(program.inputs().len(), 1);
     let f: ArrayRef = Arc::new(Float64Array::from(vec![2.0, 3.0]));
     let found = program.evaluate(&[f], 2).unwrap();
-    let values: Vec<Vec<f64>> = found
-        .iter()
-        .map(|values| values.values.as_primitive::<Float64Type>().values().to_vec())
-        .collect();
+    let floats = |values: &Option<ArrayRef>| {
+        values
+            .as_ref()
+            .unwrap()
+            .as_primitive::<Float64Type>()
+            .values()
+            .to_vec()
+    };
+    let values: Vec<Vec<f64>> = found.values.iter().map(floats).collect();
     assert_eq!(values, [[4.0, 6.0], [8.0, 18.0], [4.0, 12.0]]);
     // A constant has as many rows as are asked for.
     let plan = self::plan(&[("one", "int64", "1")]);
     let found = Program::compile(&plan).unwrap().evaluate(&[], 3).unwrap();
-    assert_eq!(found[0].values.len(), 3);
-    assert!(
-        Program::compile(&plan).unwrap().evaluate(&[], 0).unwrap()[0]
-            .values
-            .is_empty()
+    let length = |found: asof_expr::ProgramValues| found.values[0].as_ref().unwrap().len();
+    assert_eq!(length(found), 3);
+    assert_eq!(
+        length(Program::compile(&plan).unwrap().evaluate(&[], 0).unwrap()),
+        0
+    );
+}
+
+#[test]
+fn what_is_computed_with_alone_is_not_kept() {
+    // Of a text that is as long as one may be, 10,000 rows would be 330 MB.
+    let all = plan(&[
+        ("long", "string", &format!("concat({})", vec!["s"; 60].join(", "))),
+        ("size", "int64", "char_length(set.long)"),
+    ]);
+    let mut size_alone = all.clone();
+    size_alone.columns.remove(0);
+    let program = Program::compile(&size_alone).unwrap();
+    let s: ArrayRef = Arc::new(StringArray::from_iter_values(
+        (0..10_000).map(|row| "x".repeat(500 + row % 47)),
+    ));
+    let found = program.evaluate(&[s], 10_000).unwrap();
+    assert!(found.values[0].is_none());
+    let sizes = found.values[1].as_ref().unwrap().as_primitive::<Int64Type>();
+    assert_eq!(
+        (sizes.len(), sizes.value(46), sizes.value(9_999)),
+        (10_000, 60 * 546, 60 * (500 + 9_999 % 47))
+    );
+    assert_eq!(found.failed, [0, 0]);
+}
+
+#[test]
+fn a_plan_that_names_other_inputs_is_not_computed() {
+    let mut wrong = plan(&[("x", "int64", "a - b")]);
+    wrong.computed[0].feature.inputs.reverse();
+    let refused = Program::compile(&wrong).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "on-demand feature set:x: something that it reads is not there"
     );
 }

@@ -7,6 +7,7 @@ mod features;
 mod fixture;
 mod functions;
 mod limits;
+mod lists;
 mod properties;
 mod refusals;
 mod schemas;

@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::{DataType as ArrowType, Field, Schema, SchemaR
 use asof_core::data_type::DataType;
 use asof_core::service::{Input, ReadPlan, Value};
 use asof_core::status::Verdict;
-use asof_expr::{FeatureValues, Program};
+use asof_expr::{Program, ProgramValues};
 
 use super::ExtractRequest;
 use super::tally::Tally;
@@ -106,14 +106,19 @@ impl Columns {
         let answers = AnswerColumns::of(batch, &features)?;
         let computed = self.computed(spine, batch, &answers, tally.rows)?;
         tally.count(batch.num_rows(), &answers);
+        tally.count_failures(&computed.failed);
         let mut arrays: Vec<ArrayRef> = batch.columns().iter().take(self.spine).cloned().collect();
         for (number, column) in plan.columns.iter().enumerate() {
             let lost = || OfflineError::Internal(format!("column {} has no values", column.name));
             let (array, verdicts) = match column.value {
                 Value::Computed(place) => {
-                    let computed = computed.get(place).ok_or_else(lost)?;
-                    tally.count_computed(number, computed);
-                    (&computed.values, None)
+                    let array = computed
+                        .values
+                        .get(place)
+                        .and_then(Option::as_ref)
+                        .ok_or_else(lost)?;
+                    tally.count_computed(number, array);
+                    (array, None)
                 }
                 Value::Stored { read, feature } => {
                     let answers = answers.get(read).ok_or_else(lost)?;
@@ -147,7 +152,7 @@ impl Columns {
         batch: &RecordBatch,
         answers: &[AnswerColumns],
         first_row: u64,
-    ) -> Result<Vec<FeatureValues>> {
+    ) -> Result<ProgramValues> {
         let first_row = usize::try_from(first_row).unwrap_or(usize::MAX);
         let inputs = self.inputs.iter().map(|place| match place {
             Place::Answer { read, feature } => {

@@ -1,12 +1,14 @@
 //! The counts of an extract as they grow.
 
+use std::collections::BTreeMap;
+
+use asof_core::service::ReadPlan;
 use asof_core::status::{Status, Verdict};
-use asof_expr::FeatureValues;
-use datafusion::arrow::array::Array;
+use datafusion::arrow::array::{Array, ArrayRef};
 
 use super::ExtractRequest;
 use crate::plan::{AnswerColumns, JoinRead, JoinSpec};
-use crate::summary::{FeatureSummary, StatusCounts, ViewSummary};
+use crate::summary::{FailureSummary, FeatureSummary, StatusCounts, ViewSummary};
 
 /// Counts over the rows written so far.
 pub(super) struct Tally {
@@ -16,6 +18,8 @@ pub(super) struct Tally {
     /// Per read, for how many rows the answer would be another one without rule 2.
     corrected_rows: Vec<u64>,
     pub(super) features: Vec<FeatureSummary>,
+    /// Per computed feature of the plan, how many values could not be computed.
+    failures: Vec<u64>,
 }
 
 impl Tally {
@@ -27,13 +31,13 @@ impl Tally {
                 .returned(column)
                 .map_or(String::new(), |returned| returned.data_type.to_string()),
             counts: StatusCounts::default(),
-            failed: 0,
         });
         Self {
             rows: 0,
             held_back_winners: vec![0; request.plan.reads.len()],
             corrected_rows: vec![0; request.plan.reads.len()],
             features: features.collect(),
+            failures: vec![0; request.plan.computed.len()],
         }
     }
 
@@ -69,14 +73,32 @@ impl Tally {
     }
 
     /// Counts the values of the column of that number, which was computed.
-    pub(super) fn count_computed(&mut self, column: usize, computed: &FeatureValues) {
+    pub(super) fn count_computed(&mut self, column: usize, values: &ArrayRef) {
         if let Some(feature) = self.features.get_mut(column) {
-            let nulls = computed.values.null_count();
-            let present = computed.values.len() - nulls;
+            let nulls = values.null_count();
             feature.counts.add(Status::Null, nulls as u64);
-            feature.counts.add(Status::Present, present as u64);
-            feature.failed += computed.failed;
+            feature.counts.add(Status::Present, (values.len() - nulls) as u64);
         }
+    }
+
+    /// Counts, for each feature that the plan computes, what could not be computed.
+    pub(super) fn count_failures(&mut self, failed: &[u64]) {
+        for (failures, failed) in self.failures.iter_mut().zip(failed) {
+            *failures += failed;
+        }
+    }
+
+    /// Of each on-demand feature how many values could not be computed, under whatever keys; those without are left out.
+    pub(super) fn failures(&self, plan: &ReadPlan) -> Vec<FailureSummary> {
+        let mut failures = BTreeMap::new();
+        for (computed, failed) in plan.computed.iter().zip(&self.failures) {
+            let feature = format!("{}:{}", computed.on_demand, computed.feature.name);
+            *failures.entry(feature).or_insert(0) += failed;
+        }
+        let failures = failures.into_iter().filter(|(_, failed)| *failed > 0);
+        failures
+            .map(|(feature, failed)| FailureSummary { feature, failed })
+            .collect()
     }
 
     /// The counts per view, with those of its source.

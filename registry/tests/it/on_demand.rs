@@ -254,7 +254,9 @@ fn services_are_checked_against_sets() {
     );
     check(
         &service("{ view = \"context\", features = [\"headwind\"], keys = { carrier = \"x\" } }"),
-        &["\"context\" reads no key column \"carrier\"; those that it reads are \"origin\""],
+        &[
+            "\"context\" reads no column \"carrier\" of the caller; those that it reads are \"bearing\", \"origin\"",
+        ],
     );
     check(
         &service("\"context:late\", \"context:late\""),

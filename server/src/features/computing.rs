@@ -3,7 +3,7 @@
 use arrow_array::ArrayRef;
 use asof_core::row::{Layout, Packed, Part};
 use asof_core::service::{Input, ReadPlan, Value};
-use asof_expr::{FeatureValues, Program};
+use asof_expr::Program;
 
 use super::keys::Keys;
 use crate::error::ServerError;
@@ -69,11 +69,11 @@ impl Computing {
         let parts = plan
             .columns
             .iter()
-            .map(|column| self.part(column.value, &computed));
+            .map(|column| self.part(column.value, &computed.values));
         let parts = parts.collect::<Option<Vec<_>>>().ok_or_else(lost)?;
         let packed = read.assemble(&self.stored, layout, &parts);
         let packed = packed.map_err(|corrupt| ServerError::Bug(corrupt.to_string()))?;
-        Ok((packed, computed.iter().map(|computed| computed.failed).collect()))
+        Ok((packed, computed.failed))
     }
 
     fn input(&self, input: Input, read: &Packed, keys: &Keys) -> Result<ArrayRef, ServerError> {
@@ -88,9 +88,9 @@ impl Computing {
         }
     }
 
-    fn part<'a>(&self, value: Value, computed: &'a [FeatureValues]) -> Option<Part<'a>> {
+    fn part<'a>(&self, value: Value, computed: &'a [Option<ArrayRef>]) -> Option<Part<'a>> {
         match value {
-            Value::Computed(place) => computed.get(place).map(|computed| Part::Array(&computed.values)),
+            Value::Computed(place) => computed.get(place)?.as_ref().map(Part::Array),
             stored => self.place(stored).map(Part::Packed),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, ListArray, PrimitiveArray,
-    StringArray, new_empty_array,
+    StringArray, new_empty_array, new_null_array,
 };
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{ArrowError, DataType as ArrowType};
@@ -186,13 +186,16 @@ fn array(wanted: Wanted<'_>, cells: &[Cell], path: &str) -> Result<ArrayRef, Ser
             let floats = each(wanted, cells, path, |cell| match cell {
                 // What JSON writes with digits stands for the number nearest to it.
                 #[expect(clippy::cast_precision_loss, reason = "rounded to the nearest")]
-                Cell::Integer(integer) => Ok(*integer as f64),
-                Cell::Float(float) => Ok(*float),
-                Cell::Text(text) => text.parse().map_err(|_| {
-                    Some(format!(
+                Cell::Integer(integer) => in_range(wanted, *integer as f64),
+                Cell::Float(float) => in_range(wanted, *float),
+                Cell::Text(text) => match text.parse::<f64>() {
+                    Ok(float) if float.is_finite() => in_range(wanted, float),
+                    Ok(odd) if !text.contains(|c: char| c.is_ascii_digit()) => Ok(odd),
+                    Ok(_) => Err(Some(format!("is out of range, {wanted}"))),
+                    Err(_) => Err(Some(format!(
                         "is no number, {wanted}: give one, or \"NaN\" or \"Infinity\""
-                    ))
-                }),
+                    ))),
+                },
                 _ => Err(None),
             })?;
             float_array(wanted.data_type, floats)
@@ -202,13 +205,30 @@ fn array(wanted: Wanted<'_>, cells: &[Cell], path: &str) -> Result<ArrayRef, Ser
             let list = lists(wanted, &DataType::Float32, cells, path)?;
             embedding(wanted, *length, &list, path)?
         }
-        DataType::Struct(_) | DataType::Map(_) | DataType::Json => {
-            return Err(ServerError::Bug(format!(
-                "a column of the caller's that is {}",
-                wanted.data_type
-            )));
+        DataType::Json => Arc::new(StringArray::from(each(wanted, cells, path, |cell| match cell {
+            Cell::Text(text) => Ok(text.as_str()),
+            _ => Err(Some("is no text that holds JSON".into())),
+        })?)),
+        DataType::Struct(_) | DataType::Map(_) if cells.iter().all(|cell| *cell == Cell::Null) => {
+            new_null_array(&wanted.data_type.to_arrow(), cells.len())
+        }
+        DataType::Struct(_) | DataType::Map(_) => {
+            let problem = format!("is {}, of which no value can be given", wanted.data_type);
+            return Err(ServerError::argument(path, problem));
         }
     })
+}
+
+/// A number that JSON writes with digits, unless it is beyond those of the type.
+fn in_range(wanted: Wanted<'_>, float: f64) -> Result<f64, Option<String>> {
+    let most = match wanted.data_type {
+        DataType::Float32 => f64::from(f32::MAX),
+        _ => f64::MAX,
+    };
+    match float.abs() <= most {
+        true => Ok(float),
+        false => Err(Some(format!("is out of range, {wanted}"))),
+    }
 }
 
 /// Lists of an item type, each from a list of cells, or from text with the JSON of one.

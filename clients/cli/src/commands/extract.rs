@@ -180,11 +180,11 @@ pub(super) fn print(dataset: &Dataset) {
             .collect()
     });
     output::table(&headings, rows.collect());
-    for feature in summary.features.iter().filter(|feature| feature.failed > 0) {
+    for failure in &summary.failures {
         output::line(format!(
             "warning: {}: {} null because something could not be computed, such as an overflow, a division by zero or a cast",
-            feature.column,
-            match feature.failed {
+            failure.feature,
+            match failure.failed {
                 1 => "1 value is".to_owned(),
                 failed => format!("{} values are", output::count(failed)),
             }

@@ -17,6 +17,9 @@ use crate::output;
 /// Floating-point numbers may differ by this part of the greater one: what a file writes has few digits.
 const CLOSE: f64 = 1e-9;
 
+/// And by so much near zero.
+const LEAST: f64 = 1e-12;
+
 /// A feature that gives something else than its example says.
 struct Difference<'a> {
     example: &'a Example,
@@ -95,11 +98,15 @@ fn differences_of<'a>(
     let mut differences = Vec::new();
     for ((name, expected), column) in example.outputs.iter().zip(&plan.columns) {
         let (data_type, place) = output(&plan, column.value).ok_or_else(lost)?;
-        let found = computed.get(place).ok_or_else(lost)?;
+        let found = computed
+            .values
+            .get(place)
+            .and_then(Option::as_ref)
+            .ok_or_else(lost)?;
         let expected = column_of_json(name.as_str(), data_type, &json!([expected]));
         let expected = expected.map_err(|error| wrong(&error))?;
         let value = |array| value_json(data_type, array, 0).map_err(|error| bug(&error));
-        let (found, expected) = (value(&found.values)?, value(&expected)?);
+        let (found, expected) = (value(found)?, value(&expected)?);
         if !is_alike(&found, &expected) {
             differences.push(Difference {
                 example,
@@ -128,7 +135,9 @@ fn is_alike(found: &Value, expected: &Value) -> bool {
         }
         (Value::Number(one), Value::Number(other)) if one.is_f64() || other.is_f64() => {
             match (one.as_f64(), other.as_f64()) {
-                (Some(one), Some(other)) => (one - other).abs() <= CLOSE * one.abs().max(other.abs()),
+                (Some(one), Some(other)) => {
+                    (one - other).abs() <= (CLOSE * one.abs().max(other.abs())).max(LEAST)
+                }
                 _ => false,
             }
         }

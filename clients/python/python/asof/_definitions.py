@@ -486,8 +486,8 @@ def _entry_of(given: object) -> Any:
     return f"{given.name}:*" if isinstance(given, (View, OnDemand)) else given
 
 
-def _entry(entry: object) -> str:
-    entry = _entry_of(entry)
+def _entry(given: object) -> str:
+    entry: Any = _entry_of(given)
     if isinstance(entry, str):
         return _text(entry)
     return _inline({name: _value(value) for name, value in entry.items()})
