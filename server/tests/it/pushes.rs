@@ -604,7 +604,7 @@ async fn whoever_writes_every_row_is_there_once() {
         });
         let callers: Vec<_> = callers.collect();
         let mut random = Random::new(seed);
-        let mut ingested = 0;
+        let (mut ingested, mut is_materialized) = (0, false);
         let source = world.definitions().sources.get("payments").unwrap();
         assert!(matches!(source.location, Location::Managed { .. }));
         while callers.iter().any(|caller| !caller.is_finished()) {
@@ -641,6 +641,7 @@ async fn whoever_writes_every_row_is_there_once() {
                 }
                 _ => {
                     world.materialize("last").await;
+                    is_materialized = true;
                 }
             }
         }
@@ -667,8 +668,11 @@ async fn whoever_writes_every_row_is_there_once() {
                 of_caller(&mut expected.iter().copied()),
                 "seed {seed}"
             );
-            let last = expected.last().unwrap().1;
-            assert_eq!(world.served("last", caller, NOW), Some(last), "seed {seed}");
+            // Where an ingest was faster than the first push, nothing is served before the view is materialized.
+            if is_materialized || ingested == 0 {
+                let last = expected.last().unwrap().1;
+                assert_eq!(world.served("last", caller, NOW), Some(last), "seed {seed}");
+            }
         }
         assert_eq!(table.len(), expected.len() + ingested, "seed {seed}");
         world.materialize("last").await;
