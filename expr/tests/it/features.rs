@@ -15,6 +15,8 @@ use asof_core::service::ReadPlan;
 use asof_expr::{ExprError, FeatureExpression, MAX_VALUE_BYTES, Program, Reference};
 use proptest::prelude::*;
 
+use crate::properties::rows;
+
 fn data_type(text: &str) -> DataType {
     DataType::parse(text).unwrap()
 }
@@ -283,31 +285,6 @@ const FEATURES: [(&str, &str, &str); 12] = [
     ("one", "int64", "1"),
 ];
 
-fn rows() -> impl Strategy<Value = Vec<ArrayRef>> {
-    let integer = prop_oneof![
-        Just(None),
-        Just(Some(0)),
-        Just(Some(i64::MAX)),
-        Just(Some(i64::MIN)),
-        (-5_i64..15).prop_map(Some)
-    ];
-    let float = prop_oneof![
-        Just(None),
-        Just(Some(f64::NAN)),
-        Just(Some(-0.0)),
-        Just(Some(f64::INFINITY)),
-        (-3.0..3.0).prop_map(Some)
-    ];
-    let text = prop_oneof![Just(None), "[0-9a-zé]{0,4}".prop_map(Some)];
-    prop::collection::vec((integer.clone(), integer, float, text), 1..60).prop_map(|rows| {
-        let a: Int64Array = rows.iter().map(|row| row.0).collect();
-        let b: Int64Array = rows.iter().map(|row| row.1).collect();
-        let f: Float64Array = rows.iter().map(|row| row.2).collect();
-        let s: StringArray = rows.iter().map(|row| row.3.clone()).collect();
-        vec![Arc::new(a) as ArrayRef, Arc::new(b), Arc::new(f), Arc::new(s)]
-    })
-}
-
 /// What an array is made of.
 fn bits(array: &ArrayRef) -> Vec<Vec<u8>> {
     let data = array.to_data();
@@ -321,21 +298,20 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_row_has_what_it_has_alone(columns in rows(), cut in 1_usize..20) {
+    fn a_row_has_what_it_has_alone(batch in rows(), cut in 1_usize..20) {
         let plan = plan(&FEATURES);
         let program = Program::compile(&plan).unwrap();
         let given = |from: usize, rows: usize| {
             let inputs = program.inputs().iter().map(|input| match input {
                 asof_core::service::Input::Request(column) => {
                     let name = plan.request_columns[*column].name.as_str();
-                    let place = ["a", "b", "f", "s"].iter().position(|known| *known == name).unwrap();
-                    columns[place].slice(from, rows)
+                    batch.column_by_name(name).unwrap().slice(from, rows)
                 }
                 other => panic!("{other:?}"),
             });
             inputs.collect::<Vec<_>>()
         };
-        let rows = columns[0].len();
+        let rows = batch.num_rows();
         let whole = program.evaluate(&given(0, rows), rows).unwrap();
         for pieces in [cut, 1] {
             let parts: Vec<_> = (0..rows).step_by(pieces).map(|from| {

@@ -26,7 +26,7 @@ use crate::materialize_project::{
 };
 
 /// How many schedules.
-const SCHEDULES: u64 = 120;
+const SCHEDULES: u64 = 300;
 /// How many steps each has.
 const STEPS: u64 = 8;
 /// In microseconds, with a hop of 2; the last one has all events.
