@@ -29,7 +29,8 @@ test: ## Formatting, clippy, dependency rules, all tests; ends with "N passed, N
 audit: ## Dependency rules and security advisories, freshly fetched
 	@scripts/audit.sh
 
-planted: setup ## Plant each known bug and see a test catch it
+planted: ## Plant each known bug and see a test catch it
+	@scripts/setup.sh test
 	@scripts/planted.sh
 
 bench: setup ## Print the figures (release build); ARGS="--only extract --rows 100000" for less

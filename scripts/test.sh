@@ -75,7 +75,7 @@ add_counts() {
     rm -f "$log.counts"
 }
 
-if ! scripts/setup.sh; then
+if ! scripts/setup.sh test; then
     count "setup" 1
     finish
 fi

@@ -6,6 +6,7 @@
 mod aggregate;
 mod aggregates;
 mod on_demand;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 pub use aggregate::{Aggregate, AggregateError, Input, InputText, NamedWindow};
 pub use aggregates::{Aggregates, Windowed};
 pub use on_demand::{OnDemand, OnDemandFeature, OnDemandInput, RequestColumn};
+pub use stream::{AvroFraming, Broker, MessageFormat, Servers, Stream, StreamStart};
 
 use crate::aggregate::tiles::TileLayout;
 use crate::data_type::{DataType, KeyType};
@@ -65,6 +67,8 @@ pub enum Location {
         schema: Vec<(String, DataType)>,
         /// The column that identifies an event: of one id the lowest seq counts.
         event_id: Option<String>,
+        /// The stream that fills it, where one does.
+        stream: Option<Stream>,
     },
 }
 

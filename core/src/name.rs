@@ -123,6 +123,25 @@ names! {
     Prefix
 }
 
+/// What the name of a table of dead letters ends with; no name that was parsed does.
+const DEAD_LETTERS: &str = "__dead";
+
+impl SourceName {
+    /// The name of the table of what could not be taken in from the stream of this source.
+    #[must_use]
+    pub fn dead_letters(&self) -> Self {
+        Self([self.as_str(), DEAD_LETTERS].concat().into())
+    }
+
+    /// Parses the name of what a store keeps rows of: a source, or the dead letters of one.
+    pub fn parse_stored(text: &str) -> Result<Self, NameError> {
+        match text.strip_suffix(DEAD_LETTERS) {
+            Some(source) => Ok(Self::parse(source)?.dead_letters()),
+            None => Self::parse(text),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,5 +166,17 @@ mod tests {
         check("p\u{430}y", Err(NameError::Character('\u{430}')));
         check("a__b", Err(NameError::DoubleUnderscore));
         check("a_", Err(NameError::TrailingUnderscore));
+    }
+
+    #[test]
+    fn dead_letters_have_a_name_that_no_source_has() {
+        let source = SourceName::parse(&"a".repeat(63)).unwrap();
+        let dead = source.dead_letters();
+        assert!(super::check(dead.as_str()).is_err());
+        assert_eq!(SourceName::parse_stored(dead.as_str()), Ok(dead));
+        assert_eq!(SourceName::parse_stored(source.as_str()), Ok(source));
+        for odd in ["__dead", "a__dead__dead", "A__dead", "a__b"] {
+            assert!(SourceName::parse_stored(odd).is_err(), "{odd}");
+        }
     }
 }

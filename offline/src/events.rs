@@ -33,6 +33,7 @@ impl EventId {
         let Location::Managed {
             schema,
             event_id: Some(name),
+            ..
         } = &source.location
         else {
             return Ok(None);

@@ -50,8 +50,8 @@ pub use files::SourceFile;
 pub use grid::Grid;
 pub use lint::{Finding, Leak, LintReport, LintRequest, LintedView};
 pub use managed::{
-    CompactRequest, Compacted, Flushed, IngestRequest, Ingested, MOST_REJECTED, PushInput, PushReader,
-    PushedRows, RejectedRow, Reserved, entry_of,
+    CompactRequest, Compacted, Flushed, IngestRequest, Ingested, MOST_REJECTED, MessageReader, PushInput,
+    PushReader, PushedMessages, PushedRows, Refused, RejectedRow, Reserved, entry_of,
 };
 pub use manifest::{Manifest, ManifestChange, Origin, Provenance};
 pub use orphans::Orphans;

@@ -21,7 +21,8 @@ mod pushed;
 pub use compact::{CompactRequest, Compacted};
 pub use ingest::{IngestRequest, Ingested};
 pub use pushed::{
-    Flushed, MOST_REJECTED, PushInput, PushReader, PushedRows, RejectedRow, Reserved, entry_of,
+    Flushed, MOST_REJECTED, MessageReader, PushInput, PushReader, PushedMessages, PushedRows, Refused,
+    RejectedRow, Reserved, entry_of,
 };
 
 use std::path::PathBuf;

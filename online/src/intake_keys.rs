@@ -20,12 +20,15 @@ pub(crate) enum IntakeKey<'a> {
     Given(Timestamp, &'a SourceAddress, &'a str),
     /// `03`, source. Value: how many rows were accepted (8 bytes).
     Accepted(&'a SourceAddress),
+    /// `04`, source, lane. Value: how far the lane of a stream is read.
+    Mark(&'a SourceAddress, &'a str),
 }
 
 const ENTRY: u8 = 0;
 const ANSWER: u8 = 1;
 const GIVEN: u8 = 2;
 const ACCEPTED: u8 = 3;
+const MARK: u8 = 4;
 
 /// The bytes of a time.
 const TIME: usize = 8;
@@ -37,6 +40,7 @@ impl IntakeKey<'_> {
             Self::Answer(source, id) => [&[ANSWER], &named(source)[..], id.as_bytes()].concat(),
             Self::Given(at, source, id) => [&[GIVEN], &flip(at)[..], &named(source), id.as_bytes()].concat(),
             Self::Accepted(source) => [&[ACCEPTED], &named(source)[..]].concat(),
+            Self::Mark(source, lane) => [&[MARK], &named(source)[..], lane.as_bytes()].concat(),
         }
     }
 
@@ -48,6 +52,11 @@ impl IntakeKey<'_> {
     /// The range of the entries of a source.
     pub(crate) fn entries_of(source: &SourceAddress) -> (Vec<u8>, Vec<u8>) {
         range_of([&[ENTRY], &named(source)[..]].concat())
+    }
+
+    /// The range of the marks of a source; behind what they start with, their keys are the lanes.
+    pub(crate) fn marks_of(source: &SourceAddress) -> (Vec<u8>, Vec<u8>) {
+        range_of(IntakeKey::Mark(source, "").to_bytes())
     }
 
     /// The range of [`IntakeKey::Given`] before an instant.
@@ -96,7 +105,7 @@ pub(crate) fn entry_of(key: &[u8]) -> Option<(SourceAddress, u64)> {
     let mut name = || std::str::from_utf8(names.next()?).ok();
     let source = SourceAddress {
         project: ProjectName::parse(name()?).ok()?,
-        source: SourceName::parse(name()?).ok()?,
+        source: SourceName::parse_stored(name()?).ok()?,
     };
     Some((source, u64::from_be_bytes(*number)))
 }
@@ -127,16 +136,22 @@ mod tests {
             IntakeKey::Answer(&of, "id").to_bytes(),
             IntakeKey::Given(at, &of, "id").to_bytes(),
             IntakeKey::Accepted(&of).to_bytes(),
+            IntakeKey::Mark(&of, "lane").to_bytes(),
         ];
         assert_eq!(bytes[0], b"\0p\0s\0\0\0\0\0\0\0\0\x07");
         assert_eq!(bytes[1], b"\x01p\0s\0id");
         assert_eq!(bytes[2], b"\x02\x80\0\0\0\0\0\0\x05p\0s\0id");
         assert_eq!(bytes[3], b"\x03p\0s\0");
+        assert_eq!(bytes[4], b"\x04p\0s\0lane");
         let id = EntityKey::from_encoded(b"id");
         assert_eq!(EventKey::Indexed(&of).to_bytes(), b"\0p\0s\0");
         assert_eq!(EventKey::Event(&of, &id).to_bytes(), b"\x01p\0s\0id");
         assert_eq!(entry_of(&bytes[0]), Some((of, 7)));
         assert_eq!(answer_of(&bytes[2]).as_ref(), Some(&bytes[1]));
+        let dead = source("p", "s").dead_letters();
+        let entry = IntakeKey::Entry(&dead, 7).to_bytes();
+        assert_eq!(entry, b"\0p\0s__dead\0\0\0\0\0\0\0\0\x07");
+        assert_eq!(entry_of(&entry), Some((dead, 7)));
     }
 
     #[test]

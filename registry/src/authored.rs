@@ -5,6 +5,7 @@
 //! typing error does not make each reference to the definitions of its file look wrong.
 
 mod aggregate;
+mod avro;
 mod check;
 mod entity;
 mod entry;
@@ -16,6 +17,7 @@ mod path;
 mod resolve;
 mod service;
 mod source;
+mod stream;
 mod view;
 
 use std::collections::BTreeMap;
@@ -33,8 +35,8 @@ pub use example::{Example, input_name};
 use on_demand::AuthoredOnDemand;
 use resolve::AggregateView;
 
-/// What to do instead of a stream.
-const NO_STREAMS: &str = "remove it, write its rows to files, and take them in with `asof ingest`";
+/// Where a stream is written.
+const STREAMS_ARE_OF_SOURCES: &str = "a stream fills a source: write stream = { … } into its [[source]]";
 
 /// Keys by which a file would say in which form it is written. Files of this version say no such thing.
 const NEWER: [&str; 3] = ["version", "format", "format_version"];
@@ -220,12 +222,9 @@ impl Reader<'_> {
             self.on_demand(table);
         }
         for table in self.tables(&root, "stream") {
-            let what = format!(
-                "{} is a stream, which this version of asof cannot read",
-                table.label()
-            );
+            let what = format!("{} stands alone", table.label());
             self.problems
-                .push(Problem::new(table.place().clone(), what, NO_STREAMS));
+                .push(Problem::new(table.place().clone(), what, STREAMS_ARE_OF_SOURCES));
         }
         Some(())
     }

@@ -73,7 +73,11 @@ impl RowRules {
         } = source.clone();
         let (path, event_id) = match location {
             Location::InPlace { path } => (Some(path), None),
-            Location::Managed { schema: _, event_id } => (None, event_id),
+            Location::Managed {
+                schema: _,
+                event_id,
+                stream: _,
+            } => (None, event_id),
         };
         Self {
             path,

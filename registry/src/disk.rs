@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 mod aggregates;
 mod on_demand;
+mod stream;
 
 use asof_core::data_type::{DataType, KeyType};
 use asof_core::definition::{
@@ -19,8 +20,9 @@ use sha2::{Digest, Sha256};
 
 use aggregates::DiskAggregates;
 use on_demand::DiskOnDemand;
+use stream::DiskStream;
 
-/// The newest format, which definitions are written in that have on-demand features.
+/// The newest format, which definitions are written in that have on-demand features or streams.
 pub(crate) const FORMAT: u64 = 3;
 /// That of others that have aggregates. Versions that know no newer format read it, too.
 const WITH_AGGREGATES: u64 = 2;
@@ -106,6 +108,8 @@ enum DiskLocation {
     Managed {
         schema: Vec<(String, String)>,
         event_id: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stream: Option<DiskStream>,
     },
 }
 
@@ -191,7 +195,9 @@ impl DiskDefinitions {
         } = definitions;
         Self {
             format: match views.values().any(|view| view.aggregates().is_some()) {
-                _ if !on_demand.is_empty() => FORMAT,
+                _ if !on_demand.is_empty() || sources.values().any(|source| source.stream().is_some()) => {
+                    FORMAT
+                }
                 true => WITH_AGGREGATES,
                 false => PLAIN,
             },
@@ -285,12 +291,17 @@ impl DiskLocation {
     fn of(location: &Location) -> Self {
         match location {
             Location::InPlace { path } => Self::InPlace { path: path.clone() },
-            Location::Managed { schema, event_id } => Self::Managed {
+            Location::Managed {
+                schema,
+                event_id,
+                stream,
+            } => Self::Managed {
                 schema: schema
                     .iter()
                     .map(|(name, data_type)| (name.clone(), data_type.to_string()))
                     .collect(),
                 event_id: event_id.clone(),
+                stream: stream.as_ref().map(DiskStream::of),
             },
         }
     }
@@ -299,9 +310,14 @@ impl DiskLocation {
         let column = |(name, data_type): (String, String)| Ok((name, read(&data_type, DataType::parse)?));
         Ok(match self {
             Self::InPlace { path } => Location::InPlace { path },
-            Self::Managed { schema, event_id } => Location::Managed {
+            Self::Managed {
+                schema,
+                event_id,
+                stream,
+            } => Location::Managed {
                 schema: schema.into_iter().map(column).collect::<Result<_, _>>()?,
                 event_id,
+                stream: stream.map(DiskStream::into_domain),
             },
         })
     }

@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod on_demand;
+mod stream;
 
 use asof_core::definition::{
     Aggregates, Entity, Feature, Location, Notes, Select, Service, ServiceEntry, Source, View, ViewKind,
@@ -118,7 +119,7 @@ fn of_source(source: &Source) -> Vec<Field> {
     };
     let (path, schema, event_id) = match location {
         Location::InPlace { path } => (Some(path.as_str()), None, None),
-        Location::Managed { schema, event_id } => (None, Some(schema), event_id.as_deref()),
+        Location::Managed { schema, event_id, .. } => (None, Some(schema), event_id.as_deref()),
     };
     let dates = dates.map(|dates| match dates {
         DateInstant::Start => "start",
@@ -138,6 +139,10 @@ fn of_source(source: &Source) -> Vec<Field> {
             .map(|(name, data_type)| (name.as_str(), string(&data_type.to_string())));
         fields.insert(1, Field::new("schema", inline(columns)));
     }
+    let stream = source
+        .stream()
+        .map(|stream| Field::new("stream", stream::value(stream)));
+    fields.extend(stream);
     fields.extend(of_notes(notes));
     fields
 }

@@ -23,6 +23,7 @@ use crate::materialize::{Materializer, drop_undefined};
 use crate::metrics::Metrics;
 use crate::project::{Project, ProjectError};
 use crate::registry_watch::RegistryWatch;
+use crate::streams::{Brokers, StreamStates, keep_reading};
 use crate::{deadline, grpc, http};
 
 /// What a server is made of.
@@ -41,6 +42,8 @@ pub struct ServeParts<S, R, J> {
     pub clock: Arc<dyn Clock>,
     /// When rows arrive that are pushed, which no frozen clock tells.
     pub wall: Arc<dyn Clock>,
+    /// Where the streams are that fill sources; nothing where none is to be read.
+    pub brokers: Option<Arc<dyn Brokers>>,
     /// How much is allowed.
     pub limits: Limits,
 }
@@ -56,6 +59,9 @@ pub(crate) struct App<S, R, J> {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) wall: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
+    /// How streams are being read.
+    pub(crate) streams: Arc<StreamStates>,
+    brokers: Option<Arc<dyn Brokers>>,
     /// What makes datasets.
     pub(crate) extracts: Extracts,
     /// Threads of low priority.
@@ -112,6 +118,7 @@ where
             jobs,
             clock,
             wall,
+            brokers,
             limits: _,
         } = parts;
         let watch = Arc::new(RegistryWatch::open(registry, config.project.clone()).await?);
@@ -126,6 +133,8 @@ where
             clock,
             wall,
             metrics: Arc::new(Metrics::new()),
+            streams: Arc::default(),
+            brokers,
             background,
             stopping: CancellationToken::new(),
         }))
@@ -139,20 +148,28 @@ where
     }
 
     /// Does what goes on beside the calls until `serving` ends; then what was pushed goes to its tables.
-    pub(crate) async fn beside<T: Default>(&self, serving: impl Future<Output = T>) -> T {
+    pub(crate) async fn beside<T: Default>(self: &Arc<Self>, serving: impl Future<Output = T>) -> T {
         let Self {
             store,
             watch,
             intake,
             clock,
             wall,
+            brokers,
             ..
-        } = self;
+        } = &**self;
         // By the earlier of both clocks: to reads, what is merged has happened.
         let due = || wall.now().min(clock.now());
         let flushing = intake.keep_flushing(|| watch.current(), || wall.now(), due);
+        let reading = async {
+            match brokers {
+                Some(brokers) => keep_reading(self, brokers).await,
+                None => std::future::pending().await,
+            }
+        };
         let served = tokio::select! {
             served = serving => served,
+            () = reading => T::default(),
             () = keep_dropping(store, watch) => T::default(),
             () = watch.poll() => T::default(),
             () = flushing => T::default(),
@@ -206,6 +223,7 @@ impl ServeParts<RocksStore, SqliteRegistry, ProjectJobs> {
             jobs: Arc::new(jobs),
             wall: Arc::new(SystemClock),
             clock,
+            brokers: None,
             limits: Limits::default(),
         })
     }

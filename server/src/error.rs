@@ -264,6 +264,7 @@ fn intake_code(error: &IntakeError) -> Code {
         IntakeError::Refused(_) => Code::InvalidArgument,
         IntakeError::Overloaded(_) => Code::ResourceExhausted,
         IntakeError::Unavailable(_) => Code::Unavailable,
+        IntakeError::Moved => Code::Aborted,
         IntakeError::Store(error) => store_code(error),
         IntakeError::Bug(_) => Code::Internal,
     }

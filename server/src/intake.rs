@@ -13,12 +13,16 @@ mod events;
 mod flush;
 mod folded;
 mod group;
+mod marks;
+mod messages;
 mod targets;
 mod wire;
 
 pub use answer::PushAnswer;
 pub use error::IntakeError;
 pub(crate) use folded::Folded;
+pub(crate) use marks::LaneState;
+pub(crate) use messages::{Arrived, Taken};
 pub use wire::{push_of, response_of};
 
 use std::collections::HashMap;
@@ -33,11 +37,12 @@ use asof_core::online::{Generation, OnlineStore, ViewSlot};
 use asof_core::registry::Version;
 use asof_core::service::nearest;
 use asof_core::time::Timestamp;
-use asof_offline::{Engine, PushInput, PushReader, PushedRows, Reserved};
+use asof_offline::{Engine, MessageReader, PushInput, PushReader, PushedRows, Reserved};
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use answer::Remembered;
 use events::Index;
+use messages::Moved;
 use targets::Targets;
 
 /// The longest id of a request, in bytes.
@@ -123,6 +128,8 @@ struct Lane {
 #[derive(Default)]
 struct Numbers {
     reserved: Option<Reserved>,
+    /// The same of the table of dead letters.
+    dead_letters: Option<Reserved>,
     /// Behind the last seq that was ever reserved here.
     end: u64,
     targets: Option<Known>,
@@ -144,17 +151,33 @@ struct Reader {
     source: Source,
     views: Vec<BoundView>,
     reader: PushReader,
+    /// What reads the source's stream, where it has one.
+    messages: Option<Streamed>,
 }
 
-/// A push that was read and waits to be written.
-struct Waiting {
+/// What reads the messages of a stream, and what cannot be taken in of them.
+struct Streamed {
+    reader: MessageReader,
+    dead_letters: PushReader,
+}
+
+/// What was read of a push, or of messages of a stream: it is written in the order in which it is [`enqueued`](Intake::enqueue).
+pub struct Read {
+    lane: Arc<Lane>,
     reader: Arc<Reader>,
     rows: PushedRows,
     at: Timestamp,
     remembered: Option<Remembered>,
-    answer: oneshot::Sender<Result<PushAnswer, IntakeError>>,
+    /// How far a stream is read with it.
+    moved: Option<Moved>,
     /// Among what is under way, until it is written, whether its caller waits for that or not.
-    room: OwnedSemaphorePermit,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+/// What was read and waits to be written.
+struct Waiting {
+    read: Read,
+    answer: oneshot::Sender<Result<PushAnswer, IntakeError>>,
 }
 
 impl<S: OnlineStore + 'static> Intake<S> {
@@ -189,13 +212,34 @@ impl<S: OnlineStore + 'static> Intake<S> {
     }
 
     /// Accepts rows that arrive at an instant, and answers when they are stored as the store's durability says.
+    ///
+    /// # Errors
+    ///
+    /// See [`IntakeError`]; then none of the rows was accepted.
     pub async fn push(
         &self,
         version: &Version,
         push: Push,
         at: Timestamp,
     ) -> Result<PushAnswer, IntakeError> {
-        let Inner { room, limits, .. } = &*self.inner;
+        let patience = Some(self.inner.limits.patience);
+        let read = self.read(version, push, at, patience).await?;
+        self.enqueue(read).await
+    }
+
+    /// Reads a push that arrives at an instant, once there is room for it: for so long it waits, or for as long as it
+    /// takes.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Intake::push`].
+    pub async fn read(
+        &self,
+        version: &Version,
+        push: Push,
+        at: Timestamp,
+        patience: Option<Duration>,
+    ) -> Result<Read, IntakeError> {
         let Push {
             source,
             id,
@@ -210,41 +254,75 @@ impl<S: OnlineStore + 'static> Intake<S> {
                 "request_id: has {bytes} bytes, expected 1 to {MAX_ID}"
             )));
         }
-        let wanted = u32::try_from(units(bytes).min(units(limits.under_way))).unwrap_or(u32::MAX);
-        let room = Arc::clone(room).acquire_many_owned(wanted);
-        let Ok(Ok(room)) = tokio::time::timeout(limits.patience, room).await else {
-            return Err(IntakeError::Overloaded(format!(
-                "more is being pushed than is written: {} bytes are under way; try again later",
-                limits.under_way
-            )));
-        };
+        let room = self.room(bytes, patience).await?;
         let lane = self.lane(&source.name)?;
-        let waiting = lane.waiting.load(Ordering::Relaxed);
-        if waiting > limits.log {
-            return Err(IntakeError::Overloaded(format!(
-                "{waiting} bytes of rows of source {} wait to be appended to its table, which fails or is too slow \
-                 (the server's log says why): try again later",
-                source.name
-            )));
-        }
+        self.check_log(&lane)?;
         let reader = self.reader(&lane, version, source).await?;
-        let read = Arc::clone(&reader);
-        let rows = tokio::task::spawn_blocking(move || read.reader.read(&input, MAX_ROWS, at)).await;
+        let of = Arc::clone(&reader);
+        let rows = tokio::task::spawn_blocking(move || of.reader.read(&input, MAX_ROWS, at)).await;
         let rows = rows.map_err(|error| IntakeError::Bug(format!("a push was not read: {error}")))??;
-        let (answer, answered) = oneshot::channel();
-        lane.lock_queue().push(Waiting {
+        Ok(Read {
+            lane,
             reader,
             rows,
             at,
             remembered: id.map(|id| Remembered { id, digest }),
-            answer,
-            room,
-        });
+            moved: None,
+            room: Some(room),
+        })
+    }
+
+    /// Has what was read written behind all that was enqueued for its source before. It is, whether or not anybody
+    /// waits for the answer.
+    pub fn enqueue(
+        &self,
+        read: Read,
+    ) -> impl Future<Output = Result<PushAnswer, IntakeError>> + Send + use<S> {
+        let lane = Arc::clone(&read.lane);
+        let (answer, answered) = oneshot::channel();
+        lane.lock_queue().push(Waiting { read, answer });
         // On its own: a caller that goes away leaves nothing half done, for others neither.
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move { inner.write(&lane).await });
-        let gone = |_| IntakeError::Bug("the writer of pushes is gone".into());
-        answered.await.map_err(gone)?
+        async {
+            let gone = |_| IntakeError::Bug("the writer of pushes is gone".into());
+            answered.await.map_err(gone)?
+        }
+    }
+
+    /// Room for so many bytes among what is under way.
+    async fn room(
+        &self,
+        bytes: usize,
+        patience: Option<Duration>,
+    ) -> Result<OwnedSemaphorePermit, IntakeError> {
+        let Inner { room, limits, .. } = &*self.inner;
+        let wanted = u32::try_from(units(bytes).min(units(limits.under_way))).unwrap_or(u32::MAX);
+        let room = Arc::clone(room).acquire_many_owned(wanted);
+        let overloaded = || {
+            IntakeError::Overloaded(format!(
+                "more is being pushed than is written: {} bytes are under way; try again later",
+                limits.under_way
+            ))
+        };
+        let room = match patience {
+            Some(patience) => tokio::time::timeout(patience, room).await.ok(),
+            None => Some(room.await),
+        };
+        room.and_then(Result::ok).ok_or_else(overloaded)
+    }
+
+    /// That not too much waits to be appended to the table of a lane.
+    fn check_log(&self, lane: &Lane) -> Result<(), IntakeError> {
+        let waiting = lane.waiting.load(Ordering::Relaxed);
+        if waiting <= self.inner.limits.log {
+            return Ok(());
+        }
+        Err(IntakeError::Overloaded(format!(
+            "{waiting} bytes of rows of source {} wait to be appended to its table, which fails or is too slow \
+             (the server's log says why): try again later",
+            lane.address.source
+        )))
     }
 
     /// Lets nothing be accepted for a source until the guard is dropped, and appends to its table what was: whoever
@@ -265,24 +343,7 @@ impl<S: OnlineStore + 'static> Intake<S> {
     }
 
     fn lane(&self, source: &SourceName) -> Result<Arc<Lane>, IntakeError> {
-        let mut lanes = self.inner.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = lanes.get(source) {
-            return Ok(Arc::clone(lane));
-        }
-        let address = SourceAddress {
-            project: self.inner.project.clone(),
-            source: source.clone(),
-        };
-        let lane = Arc::new(Lane {
-            waiting: AtomicU64::new(self.inner.store.waiting(&address)?),
-            address,
-            reader: tokio::sync::Mutex::new(None),
-            queue: Mutex::new(Vec::new()),
-            numbers: Arc::default(),
-            flushing: tokio::sync::Mutex::new(()),
-        });
-        lanes.insert(source.clone(), Arc::clone(&lane));
-        Ok(lane)
+        self.inner.lane(source)
     }
 
     /// How pushes are read under a version of the registry.
@@ -302,14 +363,47 @@ impl<S: OnlineStore + 'static> Intake<S> {
         let views = views.filter_map(|view| version.definitions.bound_view(view.name.as_str()));
         let views: Vec<BoundView> = views.filter(|bound| bound.source.name == source.name).collect();
         let bound: Vec<&BoundView> = views.iter().collect();
-        let reader = self.inner.engine.push_reader(source, &bound).await?;
+        let engine = &self.inner.engine;
+        let reader = engine.push_reader(source, &bound).await?;
+        let messages = match source.stream() {
+            Some(stream) => Some(Streamed {
+                reader: MessageReader::new(&stream.format)?,
+                dead_letters: engine.push_reader(&source.dead_letters(), &[]).await?,
+            }),
+            None => None,
+        };
         let reader = Arc::new(Reader {
             source: source.clone(),
             reader,
             views,
+            messages,
         });
         *known = Some((version.number, Arc::clone(&reader)));
         Ok(reader)
+    }
+}
+
+impl<S: OnlineStore> Inner<S> {
+    /// What there is of a source, or of the dead letters of one.
+    fn lane(&self, source: &SourceName) -> Result<Arc<Lane>, IntakeError> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = lanes.get(source) {
+            return Ok(Arc::clone(lane));
+        }
+        let address = SourceAddress {
+            project: self.project.clone(),
+            source: source.clone(),
+        };
+        let lane = Arc::new(Lane {
+            waiting: AtomicU64::new(self.store.waiting(&address)?),
+            address,
+            reader: tokio::sync::Mutex::new(None),
+            queue: Mutex::new(Vec::new()),
+            numbers: Arc::default(),
+            flushing: tokio::sync::Mutex::new(()),
+        });
+        lanes.insert(source.clone(), Arc::clone(&lane));
+        Ok(lane)
     }
 }
 

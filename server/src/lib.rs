@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod project;
 pub mod registry_watch;
 pub mod status;
+pub mod streams;
 
 mod background;
 mod deadline;

@@ -1,5 +1,7 @@
 //! What Prometheus reads at `/metrics`.
 
+mod streams;
+
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tonic::Code;
+
+use streams::StreamMetrics;
 
 use crate::features::Answer;
 use crate::materialize::NEVER;
@@ -67,6 +71,7 @@ pub struct Metrics {
     materialized: Family<View, Seconds>,
     version: Gauge<i64>,
     connections: Gauge<i64>,
+    streams: StreamMetrics,
 }
 
 impl Default for Metrics {
@@ -119,6 +124,7 @@ impl Metrics {
         );
         let connections = Gauge::default();
         registry.register("connections", "Open connections", connections.clone());
+        let streams = StreamMetrics::register(&mut registry);
         Self {
             registry,
             requests,
@@ -129,7 +135,13 @@ impl Metrics {
             materialized,
             version,
             connections,
+            streams,
         }
+    }
+
+    /// Those of streams.
+    pub(crate) fn streams(&self) -> &StreamMetrics {
+        &self.streams
     }
 
     /// Counts a call from now on until it is told how it ended, or dropped.

@@ -15,6 +15,7 @@ use asof_registry::{AuthoredFile, LoadError, OnlineDurability, ProjectConfig, Sq
 use serde::{Deserialize, Serialize};
 
 use crate::intake::{Intake, IntakeLimits};
+use crate::streams::{Brokers, RealBrokers};
 
 pub use process::ran_since;
 
@@ -137,6 +138,13 @@ impl Project {
             ),
         }
         Ok(Arc::new(store))
+    }
+
+    /// Where the streams are that fill the sources of the project.
+    pub fn brokers(&self) -> Arc<dyn Brokers> {
+        Arc::new(RealBrokers {
+            environment: self.surroundings.environment,
+        })
     }
 
     /// Whether there is an online store.

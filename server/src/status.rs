@@ -2,6 +2,7 @@
 
 use asof_core::definition::BoundView;
 use asof_core::name::ProjectName;
+use asof_core::online::intake::SourceAddress;
 use asof_core::online::{Counts, OnlineStore, StoreError, Survey, ViewAddress, ViewSlot, ViewState};
 use asof_core::registry::Version;
 use asof_core::status::fresh_from;
@@ -9,7 +10,9 @@ use asof_core::time::Timestamp;
 use asof_proto::v1;
 
 use crate::error::ServerError;
+use crate::intake::LaneState;
 use crate::metrics::materialized_to;
+use crate::streams::StreamStates;
 
 /// How often the views are looked at again, as a generation was exchanged while they were counted.
 const ATTEMPTS: usize = 5;
@@ -39,7 +42,72 @@ pub fn status<S: OnlineStore>(
         registry_version: version.number,
         now_micros: now.micros(),
         views,
+        streams: streams(store, project, version, None)?,
     })
+}
+
+/// The same as the server that reads the streams tells it.
+///
+/// # Errors
+///
+/// As of [`status`].
+pub(crate) fn status_of_server<S: OnlineStore>(
+    store: &S,
+    project: &ProjectName,
+    version: &Version,
+    now: Timestamp,
+    states: &StreamStates,
+) -> Result<v1::GetStatusResponse, ServerError> {
+    Ok(v1::GetStatusResponse {
+        streams: streams(store, project, version, Some(states))?,
+        ..status(store, project, version, now)?
+    })
+}
+
+/// Every source with a stream, and what was read of it.
+fn streams<S: OnlineStore>(
+    store: &S,
+    project: &ProjectName,
+    version: &Version,
+    states: Option<&StreamStates>,
+) -> Result<Vec<v1::StreamStatus>, ServerError> {
+    let sources = version.definitions.sources.values();
+    let streams = sources.filter(|source| source.stream().is_some()).map(|source| {
+        let address = SourceAddress {
+            project: project.clone(),
+            source: source.name.clone(),
+        };
+        let state = states.map(|states| states.of(source.name.as_str()).unwrap_or_default());
+        let lanes = store.marks(&address)?.into_iter().map(|kept| {
+            let pending = state
+                .as_ref()
+                .and_then(|state| state.pending.get(kept.lane.as_str()));
+            Ok(lane(&kept.lane, LaneState::parse(&kept)?, pending.copied()))
+        });
+        Ok(v1::StreamStatus {
+            source: source.name.to_string(),
+            reading: state.as_ref().map(|state| state.is_up),
+            lanes: lanes.collect::<Result<_, ServerError>>()?,
+            problem: state.and_then(|state| state.problem).unwrap_or_default(),
+        })
+    });
+    streams.collect()
+}
+
+fn lane(name: &str, state: LaneState, pending: Option<u64>) -> v1::StreamLane {
+    v1::StreamLane {
+        lane: name.to_owned(),
+        next: state.mark().next,
+        messages: state.messages,
+        dead_letters: state.dead_letters,
+        lost: state.lost,
+        pending,
+        last_dead_letter: state.last.map(|last| v1::DeadLetter {
+            position: last.position,
+            at_micros: last.at_micros,
+            reason: last.reason,
+        }),
+    }
 }
 
 fn views<S: OnlineStore>(

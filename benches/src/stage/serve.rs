@@ -82,6 +82,7 @@ pub async fn run(
         jobs: Arc::new(jobs),
         wall: clock.clone(),
         clock,
+        brokers: None,
         limits: Limits::default(),
     };
     let port = Listening::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;

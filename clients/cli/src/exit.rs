@@ -223,7 +223,7 @@ fn intake(error: &IntakeError) -> Exit {
     match error {
         IntakeError::Unknown { .. } => Exit::Usage,
         IntakeError::Refused(_) => Exit::Data,
-        IntakeError::Overloaded(_) | IntakeError::Unavailable(_) => Exit::Unavailable,
+        IntakeError::Overloaded(_) | IntakeError::Unavailable(_) | IntakeError::Moved => Exit::Unavailable,
         IntakeError::Store(cause) => store(cause),
         IntakeError::Bug(_) => Exit::Bug,
     }

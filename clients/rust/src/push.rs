@@ -6,6 +6,8 @@ use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 use asof_proto::v1;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
 
 use crate::{Client, Error};
 
@@ -65,6 +67,22 @@ impl Client {
             |mut clients, request| async move { clients.ingest.push(request).await },
         )
         .await
+    }
+
+    /// Pushes without end: of each request comes an answer, in their order, and one that is refused ends nothing. There is
+    /// flow control both ways: who takes no answers cannot push more than some requests ahead.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached. The answers end with an error where the call ends early: of what was not answered
+    /// it is not known whether it was accepted, so push it again under its id.
+    pub async fn push_stream(
+        &self,
+        requests: impl Stream<Item = v1::PushRequest> + Send + 'static,
+    ) -> Result<BoxStream<'static, Result<v1::PushStreamResponse, Error>>, Error> {
+        // Without a deadline: it lasts as long as there are requests.
+        let answers = self.clients().ingest.push_stream(requests).await?.into_inner();
+        Ok(answers.map(|answer| Ok(answer?)).boxed())
     }
 
     /// Brings the rows that were pushed to some sources, or to all where none is named, to their tables; says how many

@@ -46,6 +46,7 @@ pub fn run<S: OnlineStore>(fresh: &dyn Fn() -> S, reopen: &dyn Fn(S) -> S) {
     loading::a_generation_is_loaded_unseen_and_goes_with_its_progress(&fresh());
     intake::what_is_accepted_is_there_whole_or_not_at_all(&fresh());
     intake::accepted_rows_are_merged_without_others(&fresh());
+    intake::streams_are_read_as_far_as_their_rows_are_there(&fresh());
     intake::entries_come_in_order_until_they_are_trimmed(&fresh());
     intake::answers_are_remembered_until_they_are_forgotten(&fresh());
     intake::events_are_known_until_they_are_forgotten(&fresh());

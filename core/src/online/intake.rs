@@ -2,9 +2,9 @@
 //!
 //! # Contract
 //!
-//! - What [`IntakeLog::accept`] writes is there whole or not at all: the entry of the log, the rows in their
-//!   generations, and what was answered under the ids of the requests. When it returns, all of it survives
-//!   what the store's durability names.
+//! - What [`IntakeLog::accept`] writes is there whole or not at all: the entries of the log, the rows in their
+//!   generations, what was answered under the ids of the requests, and how far streams were read. When it returns, all
+//!   of it survives what the store's durability names.
 //! - Entries of a source are numbered upwards; they are read in that order, until they are trimmed.
 //! - Rows that are not due when they are accepted are pending, as all such rows are; [`IntakeLog::apply_pushed`] merges
 //!   them without those that came otherwise.
@@ -26,6 +26,22 @@ pub struct SourceAddress {
     pub source: SourceName,
 }
 
+impl SourceAddress {
+    /// Whether what is kept here is of a source: its rows, or its dead letters.
+    pub fn is_of(&self, source: &SourceName) -> bool {
+        self.source == *source || self.source == source.dead_letters()
+    }
+
+    /// Where the dead letters of the source are kept.
+    #[must_use]
+    pub fn dead_letters(&self) -> Self {
+        Self {
+            project: self.project.clone(),
+            source: self.source.dead_letters(),
+        }
+    }
+}
+
 /// What is accepted at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Intake<'a> {
@@ -39,6 +55,19 @@ pub struct Intake<'a> {
     pub rows: &'a [IntakeRows],
     /// The events that it holds, where the source has event ids and is indexed.
     pub events: Option<Events<'a>>,
+    /// How far the streams that brought it are read with it.
+    pub marks: &'a [StreamMark],
+    /// What goes to the table of the source's dead letters: an entry of its own, of the source of that name.
+    pub dead_letters: Option<Entry<'a>>,
+}
+
+/// How far a lane of a stream is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamMark {
+    /// The lane.
+    pub lane: String,
+    /// Bytes that only the caller reads.
+    pub bytes: Vec<u8>,
 }
 
 /// Events of a source that are known from now on.
@@ -108,6 +137,12 @@ pub trait IntakeLog: Send + Sync {
     /// [`StoreError::NoGeneration`] where the generation is not there any more.
     fn apply_pushed(&self, slot: ViewSlot, generation: Generation, now: Timestamp)
     -> Result<u64, StoreError>;
+
+    /// How far the lanes of a source's streams are read, in the order of their names.
+    fn marks(&self, source: &SourceAddress) -> Result<Vec<StreamMark>, StoreError>;
+
+    /// Makes all that was accepted survive a power cut, whatever the store's durability names.
+    fn settle(&self) -> Result<(), StoreError>;
 
     /// What was answered under an id.
     fn answered(&self, source: &SourceAddress, id: &str) -> Result<Option<Vec<u8>>, StoreError>;

@@ -3,13 +3,16 @@
 //! A push is accepted row by row. What is wrong with one row refuses that row; what is wrong with the columns
 //! refuses all.
 
+mod avro;
 mod checks;
 mod entry;
 mod flush;
 mod json;
+mod messages;
 
 pub use entry::entry_of;
 pub use flush::{Flushed, Reserved};
+pub use messages::{MessageReader, PushedMessages, Refused};
 
 use std::sync::Arc;
 

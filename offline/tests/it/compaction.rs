@@ -477,6 +477,7 @@ async fn columns_come_and_go() {
             source.location = Location::Managed {
                 schema,
                 event_id: None,
+                stream: None,
             }
         });
     };

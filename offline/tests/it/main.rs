@@ -20,6 +20,7 @@ mod grids;
 mod history;
 mod lint;
 mod managed;
+mod messages;
 mod plans;
 mod project;
 mod pruned;

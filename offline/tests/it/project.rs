@@ -363,6 +363,7 @@ pub(crate) fn managed(name: &str, schema: &[(&str, &str)], event_id: Option<&str
                 .map(|(name, data_type)| ((*name).to_owned(), DataType::parse(data_type).unwrap()))
                 .collect(),
             event_id: event_id.map(str::to_owned),
+            stream: None,
         },
         ..in_place(name, "")
     }

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use asof_core::key::EntityKey;
-use asof_core::online::intake::{Intake, IntakeLog, SourceAddress};
+use asof_core::online::intake::{Entry, Intake, IntakeLog, SourceAddress, StreamMark};
 use asof_core::online::{Generation, StoreError, ViewSlot};
 use asof_core::time::Timestamp;
-use rocksdb::WriteBatch;
+use rocksdb::{ColumnFamily, WriteBatch};
 
 use super::RocksStore;
 use crate::failure;
@@ -33,10 +33,17 @@ impl IntakeLog for RocksStore {
         let family = self.family(Family::Intake)?;
         let mut batch = WriteBatch::default();
         if let Some(entry) = intake.entry {
-            let key = IntakeKey::Entry(source, entry.number).to_bytes();
-            batch.put_cf(family, key, entry.bytes);
-            let accepted = entry.accepted.to_be_bytes();
-            batch.put_cf(family, IntakeKey::Accepted(source).to_bytes(), accepted);
+            put_entry(&mut batch, family, source, entry);
+        }
+        if let Some(entry) = intake.dead_letters {
+            put_entry(&mut batch, family, &source.dead_letters(), entry);
+        }
+        for mark in intake.marks {
+            batch.put_cf(
+                family,
+                IntakeKey::Mark(source, &mark.lane).to_bytes(),
+                &mark.bytes,
+            );
         }
         for answer in intake.answers {
             let (id, at) = (&answer.id, intake.at);
@@ -66,7 +73,7 @@ impl IntakeLog for RocksStore {
         for rows in intake.rows {
             self.catalogue().live(rows.slot, rows.generation)?;
         }
-        if intake.entry.is_none() {
+        if intake.entry.is_none() && intake.dead_letters.is_none() {
             return self.commit(batch);
         }
         let noted = self.noted.read().unwrap_or_else(PoisonError::into_inner);
@@ -94,6 +101,30 @@ impl IntakeLog for RocksStore {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         self.merge_due(slot, generation, Due::Pushed, now)
+    }
+
+    fn marks(&self, source: &SourceAddress) -> Result<Vec<StreamMark>, StoreError> {
+        let (start, end) = IntakeKey::marks_of(source);
+        let before = start.len();
+        let range = options::scan((start, end));
+        let mut found = self.db.raw_iterator_cf_opt(self.family(Family::Intake)?, range);
+        found.seek_to_first();
+        let mut marks = Vec::new();
+        while let Some((key, bytes)) = found.item() {
+            let lane = key.get(before..).and_then(|lane| std::str::from_utf8(lane).ok());
+            marks.push(StreamMark {
+                lane: lane.ok_or_else(|| self.damaged_key(key))?.to_owned(),
+                bytes: bytes.to_vec(),
+            });
+            found.next();
+        }
+        found.status().map_err(|error| failure::of(&self.path, error))?;
+        Ok(marks)
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        let settled = self.db.flush_wal(true);
+        settled.map_err(|error| failure::of(&self.path, error))
     }
 
     fn answered(&self, source: &SourceAddress, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -250,6 +281,16 @@ impl IntakeLog for RocksStore {
         batch.delete_range_cf(family, start, end);
         self.commit(batch)
     }
+}
+
+fn put_entry(batch: &mut WriteBatch, family: &ColumnFamily, source: &SourceAddress, entry: Entry<'_>) {
+    batch.put_cf(
+        family,
+        IntakeKey::Entry(source, entry.number).to_bytes(),
+        entry.bytes,
+    );
+    let accepted = entry.accepted.to_be_bytes();
+    batch.put_cf(family, IntakeKey::Accepted(source).to_bytes(), accepted);
 }
 
 impl RocksStore {

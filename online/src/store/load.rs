@@ -11,6 +11,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use asof_core::aggregate::tiles::FoldedEvents;
+use asof_core::online::intake::IntakeLog;
 use asof_core::online::{Generation, OnlineRow, SortedRows, StoreError, ViewSlot};
 use rocksdb::{IngestExternalFileOptions, SstFileWriter, WriteBatch};
 
@@ -40,9 +41,7 @@ impl RocksStore {
             self.commit(batch)?;
         }
         // What is taken in outlives a power cut: so must all that it builds on, its generation first of all.
-        self.db
-            .flush_wal(true)
-            .map_err(|error| failure::of(&self.path, error))?;
+        self.settle()?;
         let mut ingest = IngestExternalFileOptions::default();
         // They are on the same disk: a rename instead of a copy.
         ingest.set_move_files(true);

@@ -27,6 +27,8 @@ fn accept(store: &RocksStore, source: &SourceAddress, number: u64) {
         answers: &[],
         rows: &[],
         events: None,
+        marks: &[],
+        dead_letters: None,
     };
     store.accept(source, intake).unwrap();
 }

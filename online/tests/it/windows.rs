@@ -277,6 +277,8 @@ fn folds_until_it_is_killed() {
                 answers: &[],
                 rows: &rows,
                 events: None,
+                marks: &[],
+                dead_letters: None,
             };
             store.accept(&source, intake).unwrap();
         };

@@ -1777,6 +1777,63 @@ pub struct GetStatusResponse {
     /// Every view that is defined, by name.
     #[prost(message, repeated, tag = "4")]
     pub views: ::prost::alloc::vec::Vec<ViewStatus>,
+    /// Every source with a stream, by name.
+    #[prost(message, repeated, tag = "5")]
+    pub streams: ::prost::alloc::vec::Vec<StreamStatus>,
+}
+/// How the stream of a source stands.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StreamStatus {
+    /// The source.
+    #[prost(string, tag = "1")]
+    pub source: ::prost::alloc::string::String,
+    /// Whether it is being read; absent where no server says so.
+    #[prost(bool, optional, tag = "2")]
+    pub reading: ::core::option::Option<bool>,
+    /// Why it is not; empty where it is, or nobody knows.
+    #[prost(string, tag = "3")]
+    pub problem: ::prost::alloc::string::String,
+    /// What was read of it: the partitions of a topic, or a JetStream stream.
+    #[prost(message, repeated, tag = "4")]
+    pub lanes: ::prost::alloc::vec::Vec<StreamLane>,
+}
+/// A part of a stream that is read in order.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamLane {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub lane: ::prost::alloc::string::String,
+    /// The first position that was not read.
+    #[prost(uint64, tag = "2")]
+    pub next: u64,
+    /// How many messages were read.
+    #[prost(uint64, tag = "3")]
+    pub messages: u64,
+    /// How many of them, or of their rows, could not be taken in: they are in the table of dead letters of the source.
+    #[prost(uint64, tag = "4")]
+    pub dead_letters: u64,
+    /// About how many messages were gone before they were read.
+    #[prost(uint64, tag = "5")]
+    pub lost: u64,
+    /// How many messages wait to be read, as of some seconds ago; absent where no server says so.
+    #[prost(uint64, optional, tag = "6")]
+    pub pending: ::core::option::Option<u64>,
+    /// The last dead letter; absent where there is none.
+    #[prost(message, optional, tag = "7")]
+    pub last_dead_letter: ::core::option::Option<DeadLetter>,
+}
+/// A message, or a row of one, that could not be taken in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadLetter {
+    /// Its place in the lane.
+    #[prost(uint64, tag = "1")]
+    pub position: u64,
+    /// When it was read, in microseconds since 1970-01-01T00:00:00Z.
+    #[prost(sfixed64, tag = "2")]
+    pub at_micros: i64,
+    /// What is wrong with it.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// How a view stands.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2408,6 +2465,36 @@ pub struct PushResponse {
     #[prost(bool, tag = "3")]
     pub already_accepted: bool,
 }
+/// What became of one push of a stream.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PushStreamResponse {
+    /// Either of both.
+    #[prost(oneof = "push_stream_response::Result", tags = "1, 2")]
+    pub result: ::core::option::Option<push_stream_response::Result>,
+}
+/// Nested message and enum types in `PushStreamResponse`.
+pub mod push_stream_response {
+    /// Either of both.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Result {
+        /// It was accepted.
+        #[prost(message, tag = "1")]
+        Answer(super::PushResponse),
+        /// It was refused: none of its rows was accepted.
+        #[prost(message, tag = "2")]
+        Refusal(super::PushRefusal),
+    }
+}
+/// Why a push was refused.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PushRefusal {
+    /// The gRPC code that Push would have failed with.
+    #[prost(int32, tag = "1")]
+    pub code: i32,
+    /// Why, for people.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+}
 /// A row that was not accepted.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RejectedRow {
@@ -2553,6 +2640,36 @@ pub mod ingest_service_client {
                 .insert(GrpcMethod::new("asof.v1.IngestService", "Push"));
             self.inner.unary(req, path, codec).await
         }
+        /// The same for pushes without end, answered one by one in their order. A push that is refused ends nothing: its
+        /// answer says why, as Push would have failed, and the next one counts. There is flow control both ways: of a client
+        /// that does not take its answers no more is read, and what cannot be written yet waits.
+        ///
+        /// The call itself ends with an error where a request is larger than 4 MiB or no PushRequest, and with UNAVAILABLE
+        /// where the server stops. What was answered by then is stored; of what was not, push the same again under its id.
+        pub async fn push_stream(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::PushRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::PushStreamResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/asof.v1.IngestService/PushStream",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("asof.v1.IngestService", "PushStream"));
+            self.inner.streaming(req, path, codec).await
+        }
         /// Appends to their tables what was accepted before.
         ///
         /// Errors: UNAVAILABLE where a table cannot be reached; the others were written.
@@ -2604,6 +2721,22 @@ pub mod ingest_service_server {
             &self,
             request: tonic::Request<super::PushRequest>,
         ) -> std::result::Result<tonic::Response<super::PushResponse>, tonic::Status>;
+        /// Server streaming response type for the PushStream method.
+        type PushStreamStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::PushStreamResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The same for pushes without end, answered one by one in their order. A push that is refused ends nothing: its
+        /// answer says why, as Push would have failed, and the next one counts. There is flow control both ways: of a client
+        /// that does not take its answers no more is read, and what cannot be written yet waits.
+        ///
+        /// The call itself ends with an error where a request is larger than 4 MiB or no PushRequest, and with UNAVAILABLE
+        /// where the server stops. What was answered by then is stored; of what was not, push the same again under its id.
+        async fn push_stream(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::PushRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::PushStreamStream>, tonic::Status>;
         /// Appends to their tables what was accepted before.
         ///
         /// Errors: UNAVAILABLE where a table cannot be reached; the others were written.
@@ -2729,6 +2862,52 @@ pub mod ingest_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/asof.v1.IngestService/PushStream" => {
+                    #[allow(non_camel_case_types)]
+                    struct PushStreamSvc<T: IngestService>(pub Arc<T>);
+                    impl<
+                        T: IngestService,
+                    > tonic::server::StreamingService<super::PushRequest>
+                    for PushStreamSvc<T> {
+                        type Response = super::PushStreamResponse;
+                        type ResponseStream = T::PushStreamStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::PushRequest>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IngestService>::push_stream(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PushStreamSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -5,11 +5,11 @@ use asof_core::definition::{Location, Source};
 use asof_core::name::SourceName;
 use asof_core::time::{DateInstant, Zone};
 
-use super::{NO_STREAMS, Reader, expression, field, path};
+use super::{Reader, expression, field, path, stream};
 use crate::document::Table;
 use crate::problem::{Problem, Problems, shown, suggest};
+use crate::project::ProjectConfig;
 
-/// `stream` is known so that it can be refused by name.
 const KEYS: [&str; 14] = [
     "name",
     "path",
@@ -29,17 +29,10 @@ const KEYS: [&str; 14] = [
 
 impl Reader<'_> {
     pub(super) fn source(&mut self, mut table: Table<'_>) {
-        if let Some(stream) = table.get("stream") {
-            let what = format!(
-                "{} has a stream, which this version of asof cannot read",
-                table.label()
-            );
-            self.problems.push(Problem::new(stream.place(), what, NO_STREAMS));
-        }
         let problems = &mut self.problems;
         table.only(problems, &KEYS);
         let name = field::required_name(&table, problems, "name", "source", SourceName::parse);
-        let location = location(&table, problems, &self.config.offline_allow);
+        let location = location(&table, problems, self.config);
         let event_time = table
             .required(problems, "event_time", "event_time = \"a_column\"")
             .and_then(|text| text.parse(problems, field::column));
@@ -102,25 +95,35 @@ fn date_instant(text: &str) -> Result<DateInstant, field::Reason> {
 }
 
 /// Exactly one of `path` and `schema`.
-fn location(table: &Table<'_>, problems: &mut Problems, allow: &[String]) -> Option<Location> {
+fn location(table: &Table<'_>, problems: &mut Problems, config: &ProjectConfig) -> Option<Location> {
     match (table.get("path"), table.get("schema")) {
         (Some(_), None) => {
-            if let Some(event_id) = table.get("event_id") {
-                problems.push(Problem::new(
-                    event_id.place(),
-                    format!("{} is read in place and has an \"event_id\"", table.label()),
-                    "event ids are of managed sources, which have a schema and no path",
-                ));
+            for (key, article, kind) in [("event_id", "an", "event ids"), ("stream", "a", "streams")] {
+                if let Some(value) = table.get(key) {
+                    problems.push(Problem::new(
+                        value.place(),
+                        format!("{} is read in place and has {article} {key:?}", table.label()),
+                        format!("{kind} are of managed sources, which have a schema and no path"),
+                    ));
+                }
             }
             let path = table
                 .string(problems, "path")?
-                .parse(problems, |text| path::check(text, allow))?;
+                .parse(problems, |text| path::check(text, &config.offline_allow))?;
             Some(Location::InPlace { path })
         }
-        (None, Some(_)) => Some(Location::Managed {
-            schema: schema(table, problems)?,
-            event_id: field::optional_column(table, problems, "event_id"),
-        }),
+        (None, Some(_)) => {
+            let schema = schema(table, problems)?;
+            let event_id = field::optional_column(table, problems, "event_id");
+            let stream = stream::stream(table, problems, &config.project, &schema);
+            // Without its stream it is another source.
+            let stream_is_wrong = stream.is_none() && table.get("stream").is_some();
+            (!stream_is_wrong).then_some(Location::Managed {
+                schema,
+                event_id,
+                stream,
+            })
+        }
         (Some(path), Some(_)) => {
             let what = format!("{} has both a path and a schema", table.label());
             let help = "expected path = \"…\" for files read in place, or schema = { … } for a managed table";

@@ -54,7 +54,7 @@ features = ["click:*", { view = "click", features = ["last"], keys = { hotel = "
         .map(|key| key.name.as_str())
         .collect();
     assert_eq!(keys, ["hotel", "room no"], "keys are in the order of the file");
-    let Location::Managed { schema, event_id } = &definitions.sources["clicks"].location else {
+    let Location::Managed { schema, event_id, .. } = &definitions.sources["clicks"].location else {
         panic!("a schema makes a managed source");
     };
     let columns: Vec<&str> = schema.iter().map(|(name, _)| name.as_str()).collect();
@@ -405,12 +405,11 @@ fn hostile_names_are_refused_and_shown_harmless() {
 }
 
 #[test]
-fn what_this_version_does_not_do_yet_is_said_so() {
+fn a_stream_stands_in_its_source() {
     let (head, _) = WEATHER.split_once("wind_speed").unwrap();
     check(
         format!("{head}\n\n[[stream]]\nname = \"s\"\n"),
-        "features/a.toml:20:1: [[stream]] \"s\" is a stream, which this version of asof cannot read; remove it, write \
-         its rows to files, and take them in with `asof ingest`",
+        "features/a.toml:20:1: [[stream]] \"s\" stands alone; a stream fills a source: write stream = { … } into its [[source]]",
     );
 }
 

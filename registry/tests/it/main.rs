@@ -16,3 +16,4 @@ mod planning;
 mod references;
 mod round_trip;
 mod searching;
+mod streams;

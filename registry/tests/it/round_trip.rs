@@ -6,8 +6,9 @@ use std::sync::Arc;
 use asof_core::aggregate::Function;
 use asof_core::data_type::{DataType, KeyType};
 use asof_core::definition::{
-    Aggregate, Aggregates, Definitions, Entity, Feature, InputText, KeyColumn, Location, NamedWindow, Notes,
-    Select, Service, ServiceEntry, Source, View, ViewKind,
+    Aggregate, Aggregates, AvroFraming, Broker, Definitions, Entity, Feature, InputText, KeyColumn, Location,
+    MessageFormat, NamedWindow, Notes, Select, Servers, Service, ServiceEntry, Source, Stream, StreamStart,
+    View, ViewKind,
 };
 use asof_core::duration::Duration;
 use asof_core::name::{EntityName, FeatureName, Prefix, ServiceName, SourceName, ViewName};
@@ -113,15 +114,17 @@ fn source(name: String) -> impl Strategy<Value = Source> {
         Just("select *, 1 as \"a b\"\nfrom source where 'x' = 'y'")
     ];
     let rest = (option::of(zone), option::of(dates), option::of(sql), notes());
+    let stream = option::weighted(0.3, stream());
     let managed = (btree_map(column(), data_type(), 0..4), any::<[bool; 4]>());
     (
         Just(name),
         managed,
         option::of("[a-z]{1,5}(/[a-z*]{1,5}){0,2}"),
         rest,
+        stream,
     )
         .prop_map(
-            |(name, (columns, [created, id, deleted, turned]), path, (zone, dates, sql, notes))| {
+            |(name, (columns, [created, id, deleted, turned]), path, (zone, dates, sql, notes), stream)| {
                 let own = |name: &str| format!("own {name}");
                 let mut schema: Vec<(String, DataType)> = columns.into_iter().collect();
                 schema.push((own("time"), DataType::Timestamp));
@@ -131,6 +134,16 @@ fn source(name: String) -> impl Strategy<Value = Source> {
                     schema.reverse();
                 }
                 let managed = path.is_none();
+                let stream = stream.map(|stream: Stream| Stream {
+                    format: match stream.format {
+                        MessageFormat::Avro { framing, .. } => MessageFormat::Avro {
+                            schema: avro_schema(&schema),
+                            framing,
+                        },
+                        other => other,
+                    },
+                    ..stream
+                });
                 Source {
                     name: SourceName::parse(&name).unwrap(),
                     location: match path {
@@ -138,6 +151,7 @@ fn source(name: String) -> impl Strategy<Value = Source> {
                         None => Location::Managed {
                             schema,
                             event_id: id.then(|| own("id")),
+                            stream,
                         },
                     },
                     event_time: own("time"),
@@ -153,6 +167,45 @@ fn source(name: String) -> impl Strategy<Value = Source> {
                 }
             },
         )
+}
+
+/// A stream; of Avro without its schema, which follows the columns.
+fn stream() -> impl Strategy<Value = Stream> {
+    let nats = (
+        "[a-z]{1,5}(\\.[a-z]{1,5}|\\.\\*){0,2}(\\.>)?",
+        option::of("[A-Z_]{1,5}"),
+    );
+    let nats = nats.prop_map(|(subject, stream)| Broker::Nats { subject, stream });
+    let kafka = ("[a-z._-]{3,9}", "[a-z.:/@-]{1,9}");
+    let kafka = kafka.prop_map(|(topic, group)| Broker::Kafka { topic, group });
+    let servers = prop_oneof![
+        Just(Servers::At("host:4222,other:4222".into())),
+        Just(Servers::Environment("NATS_URL".into())),
+    ];
+    let framing = prop_oneof![
+        Just(AvroFraming::None),
+        Just(AvroFraming::SingleObject),
+        any::<u32>().prop_map(AvroFraming::Confluent),
+    ];
+    let avro = framing.prop_map(|framing| MessageFormat::Avro {
+        schema: String::new(),
+        framing,
+    });
+    let format = prop_oneof![Just(MessageFormat::Json), Just(MessageFormat::Arrow), avro];
+    let start = prop_oneof![Just(StreamStart::Earliest), Just(StreamStart::Latest)];
+    let broker = prop_oneof![nats, kafka];
+    (broker, servers, format, start).prop_map(|(broker, servers, format, start)| Stream {
+        broker,
+        servers,
+        format,
+        start,
+    })
+}
+
+fn avro_schema(columns: &[(String, DataType)]) -> String {
+    let field = |name: &String| serde_json::json!({ "name": name, "type": ["null", "string"] });
+    let fields: Vec<_> = columns.iter().map(|(name, _)| field(name)).collect();
+    serde_json::json!({ "type": "record", "name": "r", "fields": fields }).to_string()
 }
 
 fn view(own: String, entity: EntityName, source: SourceName) -> impl Strategy<Value = View> {

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use crate::app::App;
 use crate::error::{ServerError, job_code};
 use crate::jobs::{Jobs, Materialization, ViewRun};
-use crate::status::status;
+use crate::status::status_of_server;
 
 /// How many runs are listed where the caller does not say, and at most.
 const DEFAULT_RUNS: u32 = 100;
@@ -103,7 +103,8 @@ where
             let app = Arc::clone(&self.0);
             let counting = tokio::task::spawn_blocking(move || {
                 let version = app.watch.current();
-                status(&*app.store, app.watch.project(), &version, app.clock.now())
+                let (project, now) = (app.watch.project(), app.clock.now());
+                status_of_server(&*app.store, project, &version, now, &app.streams)
             });
             counting
                 .await

@@ -24,6 +24,9 @@ pub enum IntakeError {
     /// What is needed cannot be reached.
     #[error("{0}")]
     Unavailable(String),
+    /// Of messages of a stream: others were taken in since those were read which these follow.
+    #[error("the stream was read further by somebody else")]
+    Moved,
     /// The online store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,5 +1,6 @@
 //! Pushed rows on their way to their tables.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,15 +41,14 @@ impl<S: OnlineStore + 'static> Intake<S> {
         let inner = Arc::clone(&self.inner);
         let waiting = blocking(move || inner.store.waiting_sources()).await?;
         let own = waiting.into_iter().filter(|address| {
-            let is_wanted = wanted.is_empty() || wanted.contains(&address.source);
+            let is_wanted = wanted.is_empty() || wanted.iter().any(|wanted| address.is_of(wanted));
             address.project == self.inner.project && is_wanted
         });
         // Of a source that is not defined any more, rows wait until it is again.
-        let sources = own.filter_map(|address| definitions.sources.get(&address.source));
-        let sources = sources.filter(|source| matches!(source.location, Location::Managed { .. }));
+        let sources = own.filter_map(|address| table_of(definitions, &address.source));
         let flushes = sources.map(|source| async move {
             let lane = self.lane(&source.name)?;
-            self.inner.flush_lane(&lane, source, at).await
+            self.inner.flush_lane(&lane, &source, at).await
         });
         // One after the other and each to its end: a table that cannot be written holds up no other.
         let mut result = Ok(0);
@@ -152,7 +152,15 @@ impl<S: OnlineStore + 'static> Inner<S> {
         let mut rows = 0;
         loop {
             let (inner, of) = (Arc::clone(self), Arc::clone(lane));
-            let entries = blocking(move || inner.store.entries(&of.address, STEP)).await?;
+            let entries = blocking(move || {
+                let entries = inner.store.entries(&of.address, STEP)?;
+                // What is in the table must not be forgotten with a power cut: it would be brought again and count twice.
+                if !entries.is_empty() {
+                    inner.store.settle()?;
+                }
+                Ok::<_, StoreError>(entries)
+            });
+            let entries = entries.await?;
             // What comes meanwhile is for the next time.
             if entries.first().is_none_or(|(number, _)| Some(*number) > last) {
                 return Ok(rows);
@@ -167,6 +175,17 @@ impl<S: OnlineStore + 'static> Inner<S> {
             lane.waiting.store(left.await?, Ordering::Relaxed);
         }
     }
+}
+
+/// The table of a source that is defined, or of the dead letters of one.
+fn table_of<'a>(definitions: &'a Definitions, name: &SourceName) -> Option<Cow<'a, Source>> {
+    let managed = |source: &&Source| matches!(source.location, Location::Managed { .. });
+    if let Some(source) = definitions.sources.get(name) {
+        return Some(source).filter(managed).map(Cow::Borrowed);
+    }
+    let mut managed = definitions.sources.values().filter(managed);
+    let source = managed.find(|source| source.name.dead_letters() == *name)?;
+    Some(Cow::Owned(source.dead_letters()))
 }
 
 /// Makes a call to the store where it may wait.

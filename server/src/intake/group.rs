@@ -6,15 +6,17 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use asof_core::online::intake::{Answer, Entry, Events, Intake, IntakeRows};
+use asof_core::definition::Source;
+use asof_core::online::intake::{Answer, Entry, Events, Intake, IntakeRows, SourceAddress, StreamMark};
 use asof_core::online::{OnlineStore, StoreError};
 use asof_core::time::Timestamp;
-use asof_offline::{PushedRows, entry_of};
+use asof_offline::{PushedRows, Reserved, entry_of};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::answer::{PushAnswer, Remembered};
+use super::messages::{DeadLetters, Moved};
 use super::targets::Targets;
-use super::{Folded, Inner, IntakeError, Known, Lane, Numbers, Reader, Waiting};
+use super::{Folded, Inner, IntakeError, Known, Lane, LaneState, Numbers, Read, Reader, Waiting};
 
 /// How many seqs are taken from a table at a time: a commit for so many rows.
 const BLOCK: u64 = 1 << 20;
@@ -29,6 +31,11 @@ pub(super) struct Group {
     /// Those with rows, each with the first of its seqs, counted from that of the group.
     pub(super) pushes: Vec<(PushedRows, u64)>,
     rows: u64,
+    /// The same of the dead letters.
+    dead_letters: Vec<(PushedRows, u64)>,
+    dead_rows: u64,
+    /// What is known of the lanes of streams with it.
+    lanes: HashMap<Arc<str>, LaneState>,
     /// The latest instant at which any of them arrived.
     at: Option<Timestamp>,
     remembered: Vec<Answer>,
@@ -43,13 +50,18 @@ impl<S: OnlineStore + 'static> Inner<S> {
     pub(super) async fn write(self: &Arc<Self>, lane: &Arc<Lane>) {
         let mut numbers = Arc::clone(&lane.numbers).lock_owned().await;
         let waiting = take(lane);
-        let Some(reader) = waiting.first().map(|first| Arc::clone(&first.reader)) else {
+        let Some(reader) = waiting.first().map(|first| Arc::clone(&first.read.reader)) else {
             return;
         };
-        let rows = waiting.iter().map(|waiting| waiting.rows.len() as u64).sum();
+        let rows = waiting.iter().map(|waiting| waiting.read.rows.len() as u64).sum();
+        let dead = waiting.iter().map(|waiting| waiting.read.dead_letters()).sum();
         let ready = async {
-            let at = waiting.iter().map(|waiting| waiting.at).max();
+            let at = waiting.iter().map(|waiting| waiting.read.at).max();
             let at = at.unwrap_or(Timestamp::EPOCH);
+            if dead > 0 {
+                self.number_dead_letters(lane, &mut numbers, &reader, dead)
+                    .await?;
+            }
             loop {
                 self.number(lane, &mut numbers, &reader, rows).await?;
                 // While ids were read, others may have accepted rows behind our seqs whose ids come first in the index,
@@ -78,35 +90,68 @@ impl<S: OnlineStore + 'static> Inner<S> {
         reader: &Reader,
         rows: u64,
     ) -> Result<(), IntakeError> {
-        let source = &reader.source;
-        if let Some(reserved) = &mut numbers.reserved
-            && reserved.seqs.end - reserved.seqs.start >= rows
-            && self.engine.holds_seqs(source, reserved).await?
-        {
+        let before = numbers.reserved.as_ref().map(|reserved| reserved.seqs.end);
+        self.reserve(&mut numbers.reserved, &reader.source, &lane.address, rows)
+            .await?;
+        let Some(reserved) = numbers
+            .reserved
+            .as_ref()
+            .filter(|reserved| Some(reserved.seqs.end) != before)
+        else {
             return Ok(());
-        }
-        numbers.reserved = None;
-        // Behind those of the log, too, should its table have been made anew.
-        let last = self.store.last_entry(&lane.address)?;
-        let from = last.map_or(0, |last| last + 1);
-        let reserved = self.engine.reserve_seqs(source, from, BLOCK.max(rows)).await?;
+        };
         if reserved.seqs.start != numbers.end {
             // Others accepted rows in between.
             numbers.index = None;
         }
         numbers.end = reserved.seqs.end;
-        numbers.reserved = Some(reserved);
+        Ok(())
+    }
+
+    async fn number_dead_letters(
+        &self,
+        lane: &Lane,
+        numbers: &mut Numbers,
+        reader: &Reader,
+        rows: u64,
+    ) -> Result<(), IntakeError> {
+        let address = lane.address.dead_letters();
+        let reserved = &mut numbers.dead_letters;
+        self.reserve(reserved, &reader.source.dead_letters(), &address, rows)
+            .await
+    }
+
+    /// Sees to it that so many seqs of a table are reserved, and still the last ones that anybody has.
+    async fn reserve(
+        &self,
+        reserved: &mut Option<Reserved>,
+        source: &Source,
+        address: &SourceAddress,
+        rows: u64,
+    ) -> Result<(), IntakeError> {
+        if let Some(reserved) = reserved
+            && reserved.seqs.end - reserved.seqs.start >= rows
+            && self.engine.holds_seqs(source, reserved).await?
+        {
+            return Ok(());
+        }
+        *reserved = None;
+        // Behind those of the log, too, should its table have been made anew.
+        let last = self.store.last_entry(address)?;
+        let from = last.map_or(0, |last| last + 1);
+        *reserved = Some(self.engine.reserve_seqs(source, from, BLOCK.max(rows)).await?);
         Ok(())
     }
 
     fn write_group(&self, lane: &Lane, reader: &Arc<Reader>, waiting: Vec<Waiting>, numbers: &mut Numbers) {
         let mut group = Group::default();
         let mut brought = HashMap::new();
-        for waiting in waiting {
-            match self.recall(lane, &brought, &waiting) {
-                Ok(Some(answer)) => group.replies.push((waiting.answer, answer)),
-                Ok(None) => group.add(waiting, &mut brought),
-                Err(error) => refuse([waiting.answer], &error),
+        for Waiting { read, answer: caller } in waiting {
+            let followed = self.follow(lane, &mut group, read.moved.as_ref());
+            match followed.and_then(|()| self.recall(lane, &brought, read.remembered.as_ref())) {
+                Ok(Some(answer)) => group.replies.push((caller, answer)),
+                Ok(None) => group.add(read, caller, &mut brought),
+                Err(error) => refuse([caller], &error),
             }
         }
         match self.write_rows(lane, reader, &mut group, numbers) {
@@ -120,14 +165,32 @@ impl<S: OnlineStore + 'static> Inner<S> {
         }
     }
 
+    /// Notes how far a stream is read with messages, which follow what is known of it.
+    fn follow(&self, lane: &Lane, group: &mut Group, moved: Option<&Moved>) -> Result<(), IntakeError> {
+        let Some(moved) = moved else {
+            return Ok(());
+        };
+        let kept = match group.lanes.get(&moved.lane) {
+            Some(_) => None,
+            None => {
+                let kept = self.store.marks(&lane.address)?.into_iter();
+                let mut kept = kept.filter(|kept| *kept.lane == *moved.lane);
+                kept.next().map(|kept| LaneState::parse(&kept)).transpose()?
+            }
+        };
+        let state = moved.follow(group.lanes.get(&moved.lane).or(kept.as_ref()))?;
+        group.lanes.insert(Arc::clone(&moved.lane), state);
+        Ok(())
+    }
+
     /// What was answered to a push that was brought before, or comes twice in a group.
     fn recall(
         &self,
         lane: &Lane,
         brought: &HashMap<String, Vec<u8>>,
-        waiting: &Waiting,
+        remembered: Option<&Remembered>,
     ) -> Result<Option<PushAnswer>, IntakeError> {
-        let Some(remembered) = &waiting.remembered else {
+        let Some(remembered) = remembered else {
             return Ok(None);
         };
         let record = match brought.get(&remembered.id) {
@@ -159,39 +222,38 @@ impl<S: OnlineStore + 'static> Inner<S> {
         let events = self.new_events(lane, numbers, group, first + group.rows)?;
         let known = self.store.accepted(&lane.address)?;
         let accepted = known + group.rows;
-        let batches = group
-            .pushes
-            .iter()
-            .map(|(rows, offset)| rows.numbered(first + offset));
-        let batches = batches.collect::<Result<Vec<_>, _>>()?;
-        let bytes = match batches.is_empty() {
-            true => Vec::new(),
-            false => entry_of(&batches)?,
-        };
+        let bytes = entry(&group.pushes, first)?;
+        let dead = self.dead_letters(lane, group, numbers)?;
+        let marks = group.lanes.iter().map(|(lane, state)| StreamMark {
+            lane: lane.to_string(),
+            bytes: state.to_bytes(),
+        });
+        let marks: Vec<StreamMark> = marks.collect();
         for attempt in 1.. {
-            let rows = match batches.is_empty() {
-                true => Vec::new(),
-                false => {
+            let rows = match &bytes {
+                None => Vec::new(),
+                Some(_) => {
                     let targets = self.targets(reader, numbers, was_empty && known == 0)?;
                     let mut rows = targeted(&targets, group, first)?;
                     self.note_folded(numbers, &targets, &mut rows, first..first + group.rows)?;
                     rows
                 }
             };
-            let entry = Entry {
-                number: first,
-                bytes: &bytes,
-                accepted,
-            };
             let intake = Intake {
                 at,
-                entry: (!batches.is_empty()).then_some(entry),
+                entry: bytes.as_ref().map(|bytes| Entry {
+                    number: first,
+                    bytes,
+                    accepted,
+                }),
                 answers: &group.remembered,
                 rows: &rows,
                 events: events.as_ref().map(|new| Events {
                     ids: &new.ids,
                     indexed: &new.indexed,
                 }),
+                marks: &marks,
+                dead_letters: dead.as_ref().map(DeadEntry::entry),
             };
             match self.store.accept(&lane.address, intake) {
                 Ok(()) => break,
@@ -203,8 +265,38 @@ impl<S: OnlineStore + 'static> Inner<S> {
                 }
             }
         }
-        lane.waiting.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let bytes = bytes.map_or(0, |bytes| bytes.len() as u64);
+        lane.waiting.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(dead) = dead {
+            dead.lane
+                .waiting
+                .fetch_add(dead.bytes.len() as u64, Ordering::Relaxed);
+        }
         Ok(())
+    }
+
+    /// What of a group goes to the table of dead letters.
+    fn dead_letters(
+        &self,
+        lane: &Lane,
+        group: &Group,
+        numbers: &mut Numbers,
+    ) -> Result<Option<DeadEntry>, IntakeError> {
+        if group.dead_rows == 0 {
+            return Ok(None);
+        }
+        let reserved = numbers.dead_letters.as_mut();
+        let reserved = reserved.ok_or_else(|| IntakeError::Bug("dead letters without seqs".into()))?;
+        let number = reserved.seqs.start;
+        // Used up, whether they are stored or not.
+        reserved.seqs.start += group.dead_rows;
+        let lane = self.lane(&lane.address.source.dead_letters())?;
+        Ok(Some(DeadEntry {
+            number,
+            bytes: entry(&group.dead_letters, number)?.unwrap_or_default(),
+            accepted: self.store.accepted(&lane.address)? + group.dead_rows,
+            lane,
+        }))
     }
 
     /// Where the rows of each view go, looked up again when the store says that something changed.
@@ -270,6 +362,34 @@ impl<S: OnlineStore> Inner<S> {
     }
 }
 
+/// An entry of dead letters.
+struct DeadEntry {
+    lane: Arc<Lane>,
+    number: u64,
+    bytes: Vec<u8>,
+    accepted: u64,
+}
+
+impl DeadEntry {
+    fn entry(&self) -> Entry<'_> {
+        Entry {
+            number: self.number,
+            bytes: &self.bytes,
+            accepted: self.accepted,
+        }
+    }
+}
+
+/// The entry of rows whose seqs begin at `first`, where there are any.
+fn entry(rows: &[(PushedRows, u64)], first: u64) -> Result<Option<Vec<u8>>, IntakeError> {
+    let batches = rows.iter().map(|(rows, offset)| rows.numbered(first + offset));
+    let batches = batches.collect::<Result<Vec<_>, _>>()?;
+    match batches.is_empty() {
+        true => Ok(None),
+        false => Ok(Some(entry_of(&batches)?)),
+    }
+}
+
 /// The rows of a group for the generations of each view.
 fn targeted(targets: &[Targets], group: &Group, first: u64) -> Result<Vec<IntakeRows>, IntakeError> {
     let mut all = Vec::new();
@@ -282,16 +402,22 @@ fn targeted(targets: &[Targets], group: &Group, first: u64) -> Result<Vec<Intake
 }
 
 impl Group {
-    fn add(&mut self, waiting: Waiting, brought: &mut HashMap<String, Vec<u8>>) {
-        let Waiting {
+    fn add(&mut self, read: Read, caller: Caller, brought: &mut HashMap<String, Vec<u8>>) {
+        let Read {
             mut rows,
             at,
             remembered,
-            answer: caller,
+            moved,
             room,
-            ..
-        } = waiting;
-        self.rooms.push(room);
+            lane: _,
+            reader: _,
+        } = read;
+        self.rooms.extend(room);
+        if let Some(dead) = moved.and_then(|moved| moved.dead_letters) {
+            let first = self.dead_rows;
+            self.dead_rows += dead.len();
+            self.dead_letters.push((dead.rows, first));
+        }
         let answer = PushAnswer {
             accepted: rows.len() as u64,
             rejected: std::mem::take(&mut rows.rejected),
@@ -313,15 +439,23 @@ impl Group {
     }
 }
 
+impl Read {
+    /// How many rows of it go to the table of dead letters.
+    pub(super) fn dead_letters(&self) -> u64 {
+        let moved = self.moved.as_ref();
+        moved.map_or(0, |moved| moved.dead_letters.as_ref().map_or(0, DeadLetters::len))
+    }
+}
+
 /// The pushes that wait first and are read alike.
 fn take(lane: &Lane) -> Vec<Waiting> {
     let mut queue = lane.lock_queue();
-    let Some(reader) = queue.first().map(|first| Arc::clone(&first.reader)) else {
+    let Some(reader) = queue.first().map(|first| Arc::clone(&first.read.reader)) else {
         return Vec::new();
     };
     let alike = queue
         .iter()
-        .take_while(|waiting| Arc::ptr_eq(&waiting.reader, &reader))
+        .take_while(|waiting| Arc::ptr_eq(&waiting.read.reader, &reader))
         .count();
     queue.drain(..alike).collect()
 }

@@ -160,7 +160,7 @@ impl From<&MaterializeError> for JobError {
             | MaterializeError::NotReadBack { .. }
             | MaterializeError::Counted { .. }
             | MaterializeError::Store(_)
-            | MaterializeError::Intake(IntakeError::Overloaded(_) | IntakeError::Unavailable(_) | IntakeError::Store(_))
+            | MaterializeError::Intake(IntakeError::Overloaded(_) | IntakeError::Unavailable(_) | IntakeError::Moved | IntakeError::Store(_))
             | MaterializeError::Registry(_)
             | MaterializeError::Offline(
                 OfflineError::NoSpace { .. }

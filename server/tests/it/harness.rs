@@ -234,6 +234,7 @@ impl Server {
             jobs: Arc::new(Starter),
             wall: clock.clone(),
             clock: clock.clone(),
+            brokers: None,
             limits,
         };
         let listening = Listening::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();

@@ -1,5 +1,7 @@
 //! Features as JSON, and what is refused of it.
 
+use std::net::SocketAddr;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -7,13 +9,18 @@ use crate::harness::{Server, row};
 
 /// Sends one HTTP/1 request and gives the status line's code and the body.
 pub(crate) async fn http(server: &Server, method: &str, path: &str, body: &str) -> (u16, String) {
-    let (head, body) = exchange(server, method, path, body).await;
+    http_to(server.address, method, path, body).await
+}
+
+/// The same of a server that is known by its address.
+pub(crate) async fn http_to(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+    let (head, body) = exchange(address, method, path, body).await;
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
 }
 
 /// The same with the whole head of the answer.
-async fn exchange(server: &Server, method: &str, path: &str, body: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
+async fn exchange(address: SocketAddr, method: &str, path: &str, body: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
@@ -172,7 +179,7 @@ async fn a_method_that_a_path_does_not_take_is_refused_with_those_that_it_takes(
         ("POST", "/readyz", "GET,HEAD", "GET"),
     ];
     for (method, path, allow, takes) in cases {
-        let (head, body) = exchange(&server, method, path, "").await;
+        let (head, body) = exchange(server.address, method, path, "").await;
         assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
         let allows = head.lines().find_map(|line| line.strip_prefix("allow: "));
         assert_eq!(allows, Some(allow), "{head}");

@@ -984,6 +984,8 @@ impl Around for Refilled {
                 answers: &[],
                 rows: &[],
                 events: None,
+                marks: &[],
+                dead_letters: None,
             };
             log.accept(source, intake).unwrap();
         }

@@ -3,7 +3,7 @@
 use asof_core::aggregate::tiles::FoldedEvents;
 use asof_core::definition::StoredShape;
 use asof_core::key::EntityKey;
-use asof_core::online::intake::{Intake, IntakeLog, SourceAddress};
+use asof_core::online::intake::{Intake, IntakeLog, SourceAddress, StreamMark};
 use asof_core::online::{
     Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows, Staged,
     StoreError, Survey, ViewAddress, ViewSlot, ViewState, Visit,
@@ -195,6 +195,14 @@ impl<S: OnlineStore, A: Around> IntakeLog for Wrapped<S, A> {
 
     fn forget_events(&self, source: &SourceAddress) -> Result<(), StoreError> {
         self.around.change(|| self.inner.forget_events(source))
+    }
+
+    fn marks(&self, source: &SourceAddress) -> Result<Vec<StreamMark>, StoreError> {
+        self.inner.marks(source)
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        self.around.change(|| self.inner.settle())
     }
 
     fn answered(&self, source: &SourceAddress, id: &str) -> Result<Option<Vec<u8>>, StoreError> {

@@ -21,7 +21,10 @@ pub(super) async fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure
         None => project.config.listen,
     };
     let stop = stop_signal()?;
-    let parts = ServeParts::of_project(&project, Arc::clone(&clock)).await?;
+    let parts = ServeParts {
+        brokers: Some(project.brokers()),
+        ..ServeParts::of_project(&project, Arc::clone(&clock)).await?
+    };
     let listening = Listening::bind(listen).await?;
     let url = format!("http://{}", listening.address());
     project.announce(&RunningServer {

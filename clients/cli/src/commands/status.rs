@@ -1,4 +1,4 @@
-//! `asof status`: how the views stand.
+//! `asof status`: how the views and the streams stand.
 
 use asof_core::time::{Clock, Timestamp};
 use asof_proto::v1;
@@ -68,6 +68,70 @@ fn print(status: &v1::GetStatusResponse) {
         ],
         status.views.iter().map(row).collect(),
     );
+    if !status.streams.is_empty() {
+        output::line("");
+        print_streams(&status.streams);
+    }
+}
+
+fn print_streams(streams: &[v1::StreamStatus]) {
+    let rows = streams.iter().flat_map(|stream| {
+        let state = reading(stream);
+        let lanes = stream.lanes.iter().map(move |lane| {
+            vec![
+                stream.source.clone(),
+                lane.lane.clone(),
+                reading(stream),
+                lane.messages.to_string(),
+                count(lane.pending),
+                lane.dead_letters.to_string(),
+                lane.lost.to_string(),
+            ]
+        });
+        let none = vec![stream.source.clone(), String::new(), state, String::new()];
+        let none = stream.lanes.is_empty().then_some(none);
+        lanes.chain(none)
+    });
+    output::table(
+        &[
+            "source",
+            "stream",
+            "state",
+            "read",
+            "waiting",
+            "dead letters",
+            "lost",
+        ],
+        rows.collect(),
+    );
+    for stream in streams {
+        if !stream.problem.is_empty() {
+            output::line(format!("{}: {}", stream.source, stream.problem));
+        }
+        for lane in &stream.lanes {
+            if let Some(last) = &lane.last_dead_letter {
+                output::line(format!(
+                    "{}: the last dead letter of {} was read at {}, from position {}: {}",
+                    stream.source,
+                    lane.lane,
+                    Timestamp::from_micros(last.at_micros),
+                    last.position,
+                    last.reason
+                ));
+            }
+        }
+    }
+}
+
+/// How a stream stands, and what to type next where it is not read.
+fn reading(stream: &v1::StreamStatus) -> String {
+    match stream.reading {
+        Some(true) => "reading",
+        Some(false) if stream.problem.is_empty() => "connecting",
+        Some(false) => "not read, see below",
+        None => "no server runs: asof serve",
+    }
+    .to_owned()
 }
 
 /// How a view stands, and what to type next where something is to be done.
@@ -122,8 +186,28 @@ fn to_json(status: &v1::GetStatusResponse) -> Value {
             })
         })
         .collect();
+    let streams: Vec<Value> = status
+        .streams
+        .iter()
+        .map(|stream| {
+            let lanes = stream.lanes.iter().map(|lane| {
+                let last = lane.last_dead_letter.as_ref().map(|last| {
+                    json!({ "position": last.position, "at": time(last.at_micros), "reason": last.reason })
+                });
+                json!({
+                    "lane": lane.lane, "next": lane.next, "messages": lane.messages, "pending": lane.pending,
+                    "dead_letters": lane.dead_letters, "lost": lane.lost, "last_dead_letter": last,
+                })
+            });
+            let problem = Some(&stream.problem).filter(|problem| !problem.is_empty());
+            json!({
+                "source": stream.source, "reading": stream.reading, "problem": problem,
+                "lanes": lanes.collect::<Vec<_>>(),
+            })
+        })
+        .collect();
     json!({
         "project": status.project, "registry_version": status.registry_version,
-        "now": time(status.now_micros), "views": views,
+        "now": time(status.now_micros), "views": views, "streams": streams,
     })
 }

@@ -50,6 +50,7 @@ impl Server {
             jobs: Arc::new(materializer),
             clock: Arc::new(SystemClock),
             wall: Arc::new(SystemClock),
+            brokers: None,
             limits: Limits::default(),
         };
         let listening = Listening::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();

@@ -13,9 +13,10 @@ use asof_proto::v1::ingest_service_server::{IngestService, IngestServiceServer};
 use asof_proto::v1::online_service_server::{OnlineService, OnlineServiceServer};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tonic::codegen::BoxStream;
 use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 struct Busy {
     calls: Arc<AtomicU32>,
@@ -76,6 +77,15 @@ async fn tried_with(times: u32, status: Status, deadline: Duration) -> (Option<C
 impl IngestService for Busy {
     async fn push(&self, _: Request<v1::PushRequest>) -> Result<Response<v1::PushResponse>, Status> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        Err(self.status.clone())
+    }
+
+    type PushStreamStream = BoxStream<v1::PushStreamResponse>;
+
+    async fn push_stream(
+        &self,
+        _: Request<Streaming<v1::PushRequest>>,
+    ) -> Result<Response<Self::PushStreamStream>, Status> {
         Err(self.status.clone())
     }
 

@@ -4,7 +4,7 @@ use super::sample::{NOTHING, key, order, row, schema, shape};
 use super::serving::{Serving, assert_no_generation};
 use crate::key::EntityKey;
 use crate::name::{ProjectName, SourceName};
-use crate::online::intake::{Answer, Entry, Events, Intake, IntakeRows, SourceAddress};
+use crate::online::intake::{Answer, Entry, Events, Intake, IntakeRows, SourceAddress, StreamMark};
 use crate::online::{Generation, OnlineRow, OnlineStore, StoreError};
 use crate::time::Timestamp;
 
@@ -26,6 +26,13 @@ fn entry(number: u64, bytes: &[u8], accepted: u64) -> Option<Entry<'_>> {
 fn answer(id: &str, bytes: &[u8]) -> Answer {
     Answer {
         id: id.into(),
+        bytes: bytes.to_vec(),
+    }
+}
+
+fn mark(lane: &str, bytes: &[u8]) -> StreamMark {
+    StreamMark {
+        lane: lane.into(),
         bytes: bytes.to_vec(),
     }
 }
@@ -74,6 +81,8 @@ pub(super) fn what_is_accepted_is_there_whole_or_not_at_all(store: &dyn OnlineSt
         answers: &answers,
         rows: &rows,
         events: None,
+        marks: &[],
+        dead_letters: None,
     };
     store.accept(&of, intake).unwrap();
     let check = || {
@@ -103,6 +112,8 @@ pub(super) fn what_is_accepted_is_there_whole_or_not_at_all(store: &dyn OnlineSt
             ids: &[key("refused")],
             indexed: b"further",
         }),
+        marks: &[mark("lane", b"refused")],
+        dead_letters: entry(4, b"refused", 1),
     };
     assert_eq!(
         store.accept(&of, refused),
@@ -110,6 +121,8 @@ pub(super) fn what_is_accepted_is_there_whole_or_not_at_all(store: &dyn OnlineSt
     );
     check();
     assert_eq!(store.answered(&of, "new"), Ok(None));
+    assert_eq!(store.marks(&of), Ok(vec![]));
+    assert_eq!(store.entries(&of.dead_letters(), 100), Ok(vec![]));
     assert_eq!(store.known_events(&of, &[key("refused")]), Ok(vec![false]));
     assert_eq!(store.indexed_events(&of), Ok(None));
 
@@ -120,12 +133,56 @@ pub(super) fn what_is_accepted_is_there_whole_or_not_at_all(store: &dyn OnlineSt
         answers: &[answer("nothing", b"none")],
         rows: &[],
         events: None,
+        marks: &[],
+        dead_letters: None,
     };
     store.accept(&of, nothing).unwrap();
     check();
     assert_eq!(store.answered(&of, "nothing"), Ok(Some(b"none".to_vec())));
     store.drop_view(b.slot).unwrap();
     assert_no_generation(&b, &k);
+}
+
+pub(super) fn streams_are_read_as_far_as_their_rows_are_there(store: &dyn OnlineStore) {
+    let (of, other) = (source("p", "s"), source("p", "s_b"));
+    let accept =
+        |of: &SourceAddress, rows: Option<Entry<'_>>, dead: Option<Entry<'_>>, marks: &[StreamMark]| {
+            let intake = Intake {
+                at: AT,
+                entry: rows,
+                answers: &[],
+                rows: &[],
+                events: None,
+                marks,
+                dead_letters: dead,
+            };
+            store.accept(of, intake).unwrap();
+        };
+    let (one, two) = (mark("a/1", b"1"), mark("a/2", b""));
+    accept(&of, entry(1, b"row", 1), None, &[two.clone(), one.clone()]);
+    accept(&other, None, None, &[mark("a/1", b"other")]);
+    assert_eq!(store.marks(&of), Ok(vec![one, two.clone()]));
+    assert_eq!(store.marks(&other), Ok(vec![mark("a/1", b"other")]));
+    assert_eq!(store.marks(&source("p", "s_a")), Ok(vec![]));
+    assert_eq!(store.waiting_sources(), Ok(vec![of.clone()]));
+
+    // Dead letters are apart, whether rows come with them or not.
+    let dead = of.dead_letters();
+    let moved = mark("a/1", b"2");
+    accept(&of, None, entry(1, b"dead", 3), std::slice::from_ref(&moved));
+    assert_eq!(store.marks(&of), Ok(vec![moved.clone(), two.clone()]));
+    assert_eq!(store.entries(&of, 100), Ok(vec![(1, b"row".to_vec())]));
+    assert_eq!(store.entries(&dead, 100), Ok(vec![(1, b"dead".to_vec())]));
+    assert_eq!((store.accepted(&of), store.accepted(&dead)), (Ok(1), Ok(3)));
+    assert_eq!(store.waiting_sources(), Ok(vec![of.clone(), dead.clone()]));
+    accept(&of, entry(2, b"more", 2), entry(4, b"more dead", 4), &[]);
+    store.settle().unwrap();
+    store.trim(&of, 2).unwrap();
+    assert_eq!(store.last_entry(&dead), Ok(Some(4)));
+    assert_eq!(store.waiting_sources(), Ok(vec![dead.clone()]));
+    store.trim(&dead, 4).unwrap();
+    assert_eq!(store.waiting_sources(), Ok(vec![]));
+    assert_eq!(store.marks(&of), Ok(vec![moved, two]), "kept for ever");
 }
 
 pub(super) fn accepted_rows_are_merged_without_others(store: &dyn OnlineStore) {
@@ -148,6 +205,8 @@ pub(super) fn accepted_rows_are_merged_without_others(store: &dyn OnlineStore) {
         answers: &[],
         rows: &rows,
         events: None,
+        marks: &[],
+        dead_letters: None,
     };
     store.accept(&source("p", "s"), intake).unwrap();
     // Written once more, it stays one that was accepted.
@@ -181,6 +240,8 @@ pub(super) fn entries_come_in_order_until_they_are_trimmed(store: &dyn OnlineSto
             answers: &[],
             rows: &[],
             events: None,
+            marks: &[],
+            dead_letters: None,
         };
         store.accept(of, intake).unwrap();
     };
@@ -229,6 +290,8 @@ pub(super) fn answers_are_remembered_until_they_are_forgotten(store: &dyn Online
             answers: &[answer(id, id.as_bytes())],
             rows: &[],
             events: None,
+            marks: &[],
+            dead_letters: None,
         };
         store.accept(&of, intake).unwrap();
     };
@@ -265,6 +328,8 @@ pub(super) fn events_are_known_until_they_are_forgotten(store: &dyn OnlineStore)
             answers: &[],
             rows: &[],
             events: Some(Events { ids, indexed }),
+            marks: &[],
+            dead_letters: None,
         };
         store.accept(of, intake).unwrap();
     };
@@ -309,6 +374,8 @@ pub(super) fn reopening_keeps_what_was_accepted<S: OnlineStore>(store: S, reopen
                 ids: &[key("known")],
                 indexed: b"far",
             }),
+            marks: &[mark("lane", b"here")],
+            dead_letters: entry(1, b"dead", 1),
         };
         store.accept(&of, intake).unwrap();
         (view.slot, view.generation)
@@ -328,4 +395,7 @@ pub(super) fn reopening_keeps_what_was_accepted<S: OnlineStore>(store: S, reopen
         Ok(vec![true, false])
     );
     assert_eq!(store.indexed_events(&of), Ok(Some(b"far".to_vec())));
+    assert_eq!(store.marks(&of), Ok(vec![mark("lane", b"here")]));
+    let dead = store.entries(&of.dead_letters(), 100);
+    assert_eq!(dead, Ok(vec![(1, b"dead".to_vec())]));
 }

@@ -108,6 +108,8 @@ impl<'a> View<'a> {
                 answers: &[],
                 rows: &rows,
                 events: None,
+                marks: &[],
+                dead_letters: None,
             },
         )
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::MemoryStore;
 use crate::key::EntityKey;
-use crate::online::intake::{Intake, IntakeLog, SourceAddress};
+use crate::online::intake::{Entry, Intake, IntakeLog, SourceAddress, StreamMark};
 use crate::online::{Generation, StoreError, ViewSlot};
 use crate::time::Timestamp;
 
@@ -16,6 +16,7 @@ pub(super) struct Intakes {
     accepted: BTreeMap<SourceAddress, u64>,
     events: BTreeSet<(SourceAddress, EntityKey)>,
     indexed: BTreeMap<SourceAddress, Vec<u8>>,
+    marks: BTreeMap<(SourceAddress, String), Vec<u8>>,
 }
 
 impl IntakeLog for MemoryStore {
@@ -33,9 +34,14 @@ impl IntakeLog for MemoryStore {
         }
         let intakes = &mut views.intakes;
         if let Some(entry) = intake.entry {
-            let key = (source.clone(), entry.number);
-            intakes.entries.insert(key, entry.bytes.to_vec());
-            intakes.accepted.insert(source.clone(), entry.accepted);
+            intakes.enter(source.clone(), entry);
+        }
+        if let Some(entry) = intake.dead_letters {
+            intakes.enter(source.dead_letters(), entry);
+        }
+        for mark in intake.marks {
+            let key = (source.clone(), mark.lane.clone());
+            intakes.marks.insert(key, mark.bytes.clone());
         }
         for answer in intake.answers {
             let key = (source.clone(), answer.id.clone());
@@ -65,6 +71,20 @@ impl IntakeLog for MemoryStore {
         self.lock()
             .live(slot, generation)?
             .merge_due(generation, now, |pending| pending.was_pushed)
+    }
+
+    fn marks(&self, source: &SourceAddress) -> Result<Vec<StreamMark>, StoreError> {
+        let views = self.lock();
+        let marks = views.intakes.marks.iter().filter(|((of, _), _)| of == source);
+        let marks = marks.map(|((_, lane), bytes)| StreamMark {
+            lane: lane.clone(),
+            bytes: bytes.clone(),
+        });
+        Ok(marks.collect())
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn answered(&self, source: &SourceAddress, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -163,6 +183,11 @@ impl IntakeLog for MemoryStore {
 }
 
 impl Intakes {
+    fn enter(&mut self, source: SourceAddress, entry: Entry<'_>) {
+        self.accepted.insert(source.clone(), entry.accepted);
+        self.entries.insert((source, entry.number), entry.bytes.to_vec());
+    }
+
     fn note(&mut self, source: &SourceAddress, ids: &[EntityKey], indexed: Option<&[u8]>) {
         let known = ids.iter().map(|id| (source.clone(), id.clone()));
         self.events.extend(known);

@@ -95,6 +95,7 @@ pub(super) async fn with_server<T>(
         // What is pushed comes at the demo's time, too.
         wall: Arc::clone(&clock),
         clock,
+        brokers: None,
         limits: Limits::default(),
     };
     let server = tokio::spawn(serve(parts, listening, async {

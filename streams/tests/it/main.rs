@@ -1,0 +1,9 @@
+//! Reading streams of real brokers.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+mod nats;
