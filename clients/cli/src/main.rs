@@ -19,6 +19,8 @@ use exit::Failure;
 
 /// How long work on other threads is waited for when the command has ended.
 const AFTER_INTERRUPT: Duration = Duration::from_secs(2);
+/// What is not logged unless it is asked for: a client of brokers whose errors the server tells itself.
+const QUIET: &str = "async_nats=off";
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -55,7 +57,8 @@ async fn interruptible(work: impl Future<Output = Result<(), Failure>>) -> Resul
 
 fn start_logging(args: &Args) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(&args.log).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter =
+        EnvFilter::try_new(format!("{QUIET},{}", args.log)).unwrap_or_else(|_| EnvFilter::new("warn"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -17,6 +17,9 @@ mod interrupts;
 mod linting;
 mod memory;
 mod messages;
+#[path = "../../../../streams/tests/it/nats_server.rs"]
+#[expect(dead_code, reason = "the tests of the crate of brokers use all of it")]
+mod nats_server;
 mod on_demand;
 mod project;
 mod pushing;
@@ -24,3 +27,4 @@ mod replaying;
 mod server;
 mod serving;
 mod starter;
+mod streaming;

@@ -22,7 +22,7 @@ const KILLS: u64 = 20;
 /// Who push at the same time.
 const CALLERS: i64 = 3;
 
-const CLICKS: &str = r#"
+pub(crate) const CLICKS: &str = r#"
 [[source]]
 name = "clicks"
 schema = { customer_id = "int64", at = "timestamp", amount = "float64", page = "string" }
@@ -39,7 +39,7 @@ page = "string"
 "#;
 
 /// All clicks of a page, counted and summed up.
-const PAGES: &str = r#"
+pub(crate) const PAGES: &str = r#"
 [[entity]]
 name = "page"
 keys = { page = "string" }
@@ -84,7 +84,7 @@ fn with_input(project: &Project, args: &[&str], input: &[u8]) -> Ran {
 }
 
 /// What a customer's last click is, in a dataset of all customers.
-fn extracted(project: &Project) -> BTreeMap<i64, f64> {
+pub(crate) fn extracted(project: &Project) -> BTreeMap<i64, f64> {
     let out = project.path().join("all.arrow");
     let out = out.to_str().unwrap();
     let at = "2100-01-01T00:00:00Z";
@@ -321,7 +321,7 @@ impl Ledger {
 }
 
 /// How many clicks a caller's page has, and what they come to, as the store has them.
-fn served_page(project: &Project, caller: i64) -> (i64, f64) {
+pub(crate) fn served_page(project: &Project, caller: i64) -> (i64, f64) {
     let key = format!("page={}", page(caller));
     let told = project.done(&["get", "--features", "page_clicks:*", "--key", &key, "--json"]);
     let told = told.json();
