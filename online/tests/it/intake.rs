@@ -34,6 +34,34 @@ fn accept(store: &RocksStore, source: &SourceAddress, number: u64) {
 }
 
 #[test]
+fn dead_letters_are_entries_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let a = source("a");
+    let store = harness::open(path).unwrap();
+    let entry = Entry {
+        number: 1,
+        bytes: b"dead",
+        accepted: 1,
+    };
+    let intake = Intake {
+        at: Timestamp::EPOCH,
+        entry: None,
+        answers: &[],
+        rows: &[],
+        events: None,
+        marks: &[],
+        dead_letters: Some(entry),
+    };
+    store.accept(&a, intake).unwrap();
+    assert!(has_intake(path));
+    store.trim(&a, 1).unwrap();
+    assert!(has_intake(path), "they are not of the source itself");
+    store.trim(&a.dead_letters(), 1).unwrap();
+    assert!(!has_intake(path));
+}
+
+#[test]
 fn there_is_a_note_as_long_as_there_are_entries() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();

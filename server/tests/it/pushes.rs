@@ -575,6 +575,26 @@ async fn whichever_call_fails_rows_are_in_the_table_once() {
     assert!(failed >= 16, "{failed}");
 }
 
+/// What the store may still forget does not come to the table: brought again, it would be there twice.
+#[tokio::test]
+async fn what_may_be_forgotten_does_not_come_to_the_table() {
+    let store = Arc::new(Wrapped {
+        inner: MemoryStore::new(),
+        around: Failing {
+            left: AtomicI64::new(i64::MAX),
+            after: AtomicBool::new(false),
+        },
+    });
+    let world = World::new(store, IntakeLimits::default()).await;
+    world.push("payments", None, &payment(1, 1, 1.0)).await.unwrap();
+    // The first change that a flush makes is that all of it stays.
+    world.store.around.left.store(0, Ordering::SeqCst);
+    assert!(world.flush().await.is_err());
+    assert_eq!(world.table("last").await, BTreeMap::new());
+    assert_eq!(world.flush().await, Ok(1));
+    assert_eq!(world.table("last").await.len(), 1);
+}
+
 /// Pushes from several callers, retried, beside ingests, compactions, flushes and materializations.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_writes_every_row_is_there_once() {
