@@ -147,6 +147,11 @@ where
         (in_time(http::with_fallback(router), limits), health)
     }
 
+    /// How streams are being read, where this server reads any.
+    pub(crate) fn stream_states(&self) -> Option<&StreamStates> {
+        self.brokers.is_some().then_some(&*self.streams)
+    }
+
     /// Does what goes on beside the calls until `serving` ends; then what was pushed goes to its tables.
     pub(crate) async fn beside<T: Default>(self: &Arc<Self>, serving: impl Future<Output = T>) -> T {
         let Self {

@@ -15,7 +15,7 @@ use asof_registry::{AuthoredFile, LoadError, OnlineDurability, ProjectConfig, Sq
 use serde::{Deserialize, Serialize};
 
 use crate::intake::{Intake, IntakeLimits};
-use crate::streams::{Brokers, RealBrokers};
+use crate::streams::{Brokers, brokers};
 
 pub use process::ran_since;
 
@@ -142,9 +142,7 @@ impl Project {
 
     /// Where the streams are that fill the sources of the project.
     pub fn brokers(&self) -> Arc<dyn Brokers> {
-        Arc::new(RealBrokers {
-            environment: self.surroundings.environment,
-        })
+        brokers(self.surroundings.environment)
     }
 
     /// Whether there is an online store.

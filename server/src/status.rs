@@ -46,7 +46,7 @@ pub fn status<S: OnlineStore>(
     })
 }
 
-/// The same as the server that reads the streams tells it.
+/// The same as a server tells it, which may be the one that reads the streams.
 ///
 /// # Errors
 ///
@@ -56,10 +56,10 @@ pub(crate) fn status_of_server<S: OnlineStore>(
     project: &ProjectName,
     version: &Version,
     now: Timestamp,
-    states: &StreamStates,
+    states: Option<&StreamStates>,
 ) -> Result<v1::GetStatusResponse, ServerError> {
     Ok(v1::GetStatusResponse {
-        streams: streams(store, project, version, Some(states))?,
+        streams: streams(store, project, version, states)?,
         ..status(store, project, version, now)?
     })
 }

@@ -36,10 +36,13 @@ pub trait Brokers: Send + Sync {
     fn environment(&self, name: &str) -> Option<String>;
 }
 
-/// The brokers that there are.
-pub(crate) struct RealBrokers {
-    /// A variable of the environment, by its name.
-    pub(crate) environment: fn(&str) -> Option<String>,
+/// The brokers that there are, and a variable of the environment, by its name.
+pub fn brokers(environment: fn(&str) -> Option<String>) -> Arc<dyn Brokers> {
+    Arc::new(RealBrokers { environment })
+}
+
+struct RealBrokers {
+    environment: fn(&str) -> Option<String>,
 }
 
 #[async_trait]

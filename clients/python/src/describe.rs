@@ -191,9 +191,24 @@ pub(crate) fn status(status: &v1::GetStatusResponse) -> String {
             "bytes": view.bytes,
         })
     });
+    let streams = status.streams.iter().map(|stream| {
+        let lanes = stream.lanes.iter().map(|lane| {
+            let last = lane.last_dead_letter.as_ref().map(|last| {
+                json!({ "position": last.position, "at_micros": last.at_micros, "reason": last.reason })
+            });
+            json!({
+                "lane": lane.lane, "next": lane.next, "messages": lane.messages, "pending": lane.pending,
+                "dead_letters": lane.dead_letters, "lost": lane.lost, "last_dead_letter": last,
+            })
+        });
+        json!({
+            "source": stream.source, "reading": stream.reading, "lanes": lanes.collect::<Vec<_>>(),
+            "problem": Some(&stream.problem).filter(|problem| !problem.is_empty()),
+        })
+    });
     json!({
         "project": status.project, "registry_version": status.registry_version, "now_micros": status.now_micros,
-        "views": views.collect::<Vec<_>>(),
+        "views": views.collect::<Vec<_>>(), "streams": streams.collect::<Vec<_>>(),
     })
     .to_string()
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import sys
 from pathlib import Path
@@ -181,6 +182,18 @@ def test_looking_around(store: asof.Store) -> None:
     with pytest.raises(asof.NotFoundError, match="last_payment") as unknown:
         store.view("last_paymnt")
     assert unknown.value.code == "NOT_FOUND"
+
+
+def test_a_source_may_have_a_stream(store: asof.Store) -> None:
+    stream = {"kafka": "env:KAFKA", "topic": "payments", "group": "g", "format": "json", "from": "latest"}
+    filled = dataclasses.replace(PAYMENTS, stream=stream)
+    store.apply([CARD, filled, LAST, FRAUD])
+    assert store.source("payments").to_toml() == filled.to_toml()
+    # This process reads none: a server does.
+    [told] = store.status().streams
+    assert told == {"source": "payments", "reading": None, "problem": None, "lanes": []}
+    with pytest.raises(asof.InvalidArgumentError, match=r"stream\['topic'\] is int"):
+        asof.Source("s", "at", schema={}, stream={"topic": 3})  # type: ignore[dict-item]
 
 
 def test_objects_are_checked_when_they_are_made() -> None:

@@ -104,7 +104,7 @@ where
             let counting = tokio::task::spawn_blocking(move || {
                 let version = app.watch.current();
                 let (project, now) = (app.watch.project(), app.clock.now());
-                status_of_server(&*app.store, project, &version, now, &app.streams)
+                status_of_server(&*app.store, project, &version, now, app.stream_states())
             });
             counting
                 .await

@@ -6,5 +6,6 @@
     reason = "tests fail by panicking"
 )]
 
+mod kafka;
 mod nats;
 mod nats_server;

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::stream::Config;
+use rdkafka::config::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::nats_server::Server as Nats;
 use crate::project::Project;
@@ -56,11 +59,11 @@ fn sum_of(stream: &serde_json::Value, what: &str) -> u64 {
     lanes.map(|lane| lane[what].as_u64().unwrap()).sum()
 }
 
-/// Kills the server again and again while messages come, and then counts them.
-fn kill_and_count(project: &Project, published: impl FnOnce() -> u64) {
+/// Kills the server again and again while messages come.
+fn kill(project: &Project, kills: u64) {
     let percent: u64 = std::env::var("ASOF_CASES").map_or(100, |text| text.parse().unwrap());
     let mut random = 29_u64;
-    for _ in 0..(KILLS * percent / 100).max(1) {
+    for _ in 0..(kills * percent / 100).max(1) {
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
@@ -69,7 +72,10 @@ fn kill_and_count(project: &Project, published: impl FnOnce() -> u64) {
         server.child.kill().unwrap();
         server.wait();
     }
-    let published = published();
+}
+
+/// What was published counts once, in windows, in the table and among the dead letters.
+fn check(project: &Project, published: u64) {
     let mut server = Server::start(project, &[]);
     let stream = wait_for(project, |stream| {
         sum_of(stream, "messages") == published && stream["reading"] == true
@@ -125,11 +131,43 @@ fn messages_of_nats_count_once_though_the_server_is_killed() {
             }
         }
     });
-    kill_and_count(&project, || {
-        stop.store(true, Ordering::SeqCst);
-        runtime.block_on(publishing).unwrap();
-        count.load(Ordering::SeqCst)
-    });
+    kill(&project, KILLS);
+    stop.store(true, Ordering::SeqCst);
+    runtime.block_on(publishing).unwrap();
+    check(&project, count.load(Ordering::SeqCst));
+}
+
+/// The mocked broker gives the partitions of a consumer that was killed to nobody for nine seconds.
+#[test]
+fn messages_of_kafka_count_once_though_the_server_is_killed() {
+    let kafka = MockCluster::new(1).unwrap();
+    kafka.create_topic("clicks", 3, 1).unwrap();
+    let servers = kafka.bootstrap_servers();
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &servers)
+        .set("compression.type", "lz4")
+        .create()
+        .unwrap();
+    let publish = |numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            let payload = click(number);
+            let record = BaseRecord::<(), _>::to("clicks").partition((number % 3) as i32);
+            producer.send(record.payload(&payload)).unwrap();
+            producer.poll(Duration::ZERO);
+        }
+        producer.flush(Duration::from_secs(10)).unwrap();
+    };
+    let project = project(&format!("kafka = \"{servers}\", topic = \"clicks\""));
+    publish(0..6_000);
+    for (so_far, kept) in [(6_000, 1), (12_000, 6_001)] {
+        let mut server = Server::start(&project, &[]);
+        publish(so_far..so_far + 6_000);
+        // In the middle of it.
+        wait_for(&project, |stream| sum_of(stream, "messages") >= kept);
+        server.child.kill().unwrap();
+        server.wait();
+    }
+    check(&project, 18_000);
 }
 
 #[test]

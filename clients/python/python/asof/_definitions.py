@@ -159,6 +159,9 @@ class Source:
         schema: Instead of a path, the columns and types of a table that takes pushes and ingests.
         created_time: The column that says when a row became known.
         event_id: The column by which of rows of one event the first counts (with ``schema`` only).
+        stream: The messages that fill it (with ``schema`` only), such as ``{"nats": "nats://host:4222", "subject":
+            "clicks"}`` or ``{"kafka": "host:9092", "topic": "clicks", "format": "avro", "avro_schema": …}``; what a
+            server reads, see ``docs/streams.md``.
         timezone: The zone of times that carry none, such as ``"America/New_York"``.
         dates: Whether a date stands for its ``"start"`` or its ``"end"``.
         deleted: The column that says that there is nothing any more.
@@ -172,6 +175,7 @@ class Source:
     schema: Mapping[str, str] | None = None
     created_time: str | None = None
     event_id: str | None = None
+    stream: Mapping[str, str] | None = None
     timezone: str | None = None
     dates: str | None = None
     deleted: str | None = None
@@ -186,6 +190,7 @@ class Source:
         columns = ("path", "created_time", "event_id", "timezone", "dates", "deleted", "sql")
         _check_texts(self, "name", "event_time", optional=(*columns, *_ABOUT))
         _check_mapping(self, "schema", optional=True)
+        _check_mapping(self, "stream", optional=True)
         _check_mapping(self, "tags")
 
     def to_toml(self) -> str:
@@ -203,6 +208,7 @@ class Source:
                 ("dates", _optional(self.dates)),
                 ("deleted", _optional(self.deleted)),
                 ("sql", _optional(self.sql)),
+                ("stream", None if self.stream is None else _texts(self.stream)),
                 *_notes(self),
             ],
         )

@@ -301,6 +301,9 @@ class Status:
     now: dt.datetime
     #: Per view ``view``, ``materialized_to``, ``lag``, ``rows``, ``expired_rows``, ``pending_rows``, ``bytes`` and more.
     views: list[dict[str, Any]]
+    #: Per source with a stream ``source``, ``reading``, ``problem`` and ``lanes``: of each part of the stream ``lane``,
+    #: ``next``, ``messages``, ``pending``, ``dead_letters``, ``lost`` and ``last_dead_letter``.
+    streams: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def of_native(cls, told: str) -> Status:
@@ -309,7 +312,13 @@ class Status:
             view["materialized_to"] = _instant(view.pop("materialized_to_micros"))
             lag = view.pop("lag_micros")
             view["lag"] = None if lag is None else dt.timedelta(microseconds=lag)
-        return cls(values["project"], values["registry_version"], _time.instant(values["now_micros"], "UTC"), values["views"])
+        for stream in values["streams"]:
+            for lane in stream["lanes"]:
+                last = lane["last_dead_letter"]
+                if last is not None:
+                    last["at"] = _instant(last.pop("at_micros"))
+        now = _time.instant(values["now_micros"], "UTC")
+        return cls(values["project"], values["registry_version"], now, values["views"], values["streams"])
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         headings = ["view", "materialized to", "lag", "rows", "expired", "pending", "bytes"]
