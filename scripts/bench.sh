@@ -3,7 +3,7 @@
 # benches/RESULTS.md. Arguments go to `asof-benches run` (see its --help) and make a partial or smaller run,
 # which leaves that file alone. PROFILE=dev tries the bench itself without a release build. DuckDB and Polars, which
 # extracts are measured beside, and Feast, which reads are, come from PyPI into virtual environments in the target
-# directory, as does the package's wheel, which is built; redis-server comes from the system's packages.
+# directory, as does the package's wheel, which is built; redis-server and nats-server come from the system's packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/python.sh
@@ -36,6 +36,10 @@ fi
 if stage=online measured "$@"; then
     scripts/setup.sh redis
     peers+=(--redis "$(command -v redis-server)")
+fi
+if stage=stream measured "$@"; then
+    scripts/setup.sh test
+    peers+=(--nats "$(PATH=$PATH:/usr/sbin command -v nats-server)")
 fi
 if stage=online measured "$@" || stage=python measured "$@"; then
     scripts/setup.sh python

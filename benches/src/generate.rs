@@ -75,6 +75,8 @@ pub struct Generated {
 
 /// The service of a generated project, with all ten features.
 pub const SERVICE: &str = "gen_v1";
+/// The service that has on-demand features as well.
+pub const COMPUTED_SERVICE: &str = "gen_computed_v1";
 
 /// When a generated set ends, in microseconds since the Unix epoch: all its rows have happened by then.
 pub const END_MICROS: i64 = (rows::START + rows::SPAN).cast_signed();
@@ -121,6 +123,8 @@ pub fn generate(dir: &Path, spec: &Spec) -> Result<Generated> {
         views: &[("gen".into(), "events".into())],
         values: Values::Newest("30d"),
         managed: false,
+        stream: None,
+        computed: true,
     };
     definitions.write(dir)?;
     for file in 0..spec.files {

@@ -22,6 +22,7 @@ pub mod report;
 pub mod sets;
 pub mod spread;
 pub mod stage;
+pub mod streams;
 pub mod suite;
 pub mod verdict;
 pub mod workload;

@@ -107,6 +107,9 @@ struct RunArgs {
     /// A redis-server; without it nothing is measured beside Redis
     #[arg(long)]
     redis: Option<PathBuf>,
+    /// A nats-server; without it streams are not measured
+    #[arg(long)]
+    nats: Option<PathBuf>,
     /// The folder of the Python scripts
     #[arg(long, default_value = "benches/python")]
     scripts: PathBuf,
@@ -200,6 +203,7 @@ fn run_suite(args: RunArgs) -> Result<()> {
         package,
         wheel,
         redis,
+        nats,
         scripts,
         runs,
         seconds,
@@ -220,6 +224,7 @@ fn run_suite(args: RunArgs) -> Result<()> {
         reads: all_if_none(reads, &Reads::ALL),
         cases: all_if_none(case, &Case::ALL),
         redis,
+        nats,
         uses: all_if_none(uses, &Uses::ALL),
         package: package.map(|python| Package {
             python,

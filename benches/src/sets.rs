@@ -69,6 +69,20 @@ pub fn generated(spec: &Spec, data: &Path) -> Result<Workload> {
 ///
 /// As [`generated`].
 pub fn pushed(spec: &Spec, data: &Path, values: Values<'_>) -> Result<(Workload, PathBuf)> {
+    pushed_and_streamed(spec, data, values, None)
+}
+
+/// The same, where a stream fills the source as well, as definition files say it.
+///
+/// # Errors
+///
+/// As [`generated`].
+pub fn pushed_and_streamed(
+    spec: &Spec,
+    data: &Path,
+    values: Values<'_>,
+    stream: Option<&str>,
+) -> Result<(Workload, PathBuf)> {
     let generated = made(spec, data)?;
     let scratch = scratch(data, "pushed")?;
     let project = scratch.join("project");
@@ -77,6 +91,8 @@ pub fn pushed(spec: &Spec, data: &Path, values: Values<'_>) -> Result<(Workload,
         views: &[("v0".into(), "s0".into())],
         values,
         managed: true,
+        stream,
+        computed: false,
     };
     definitions.write(&project)?;
     let events = generated.project.join("data/events");

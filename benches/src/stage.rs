@@ -32,8 +32,12 @@ pub enum Stage {
     Materialize,
     /// Features over gRPC.
     Serve,
+    /// On-demand features, in extracts and over gRPC.
+    Computed,
     /// Rows over gRPC into a managed source.
     Push,
+    /// Rows as messages of JetStream, beside rows over gRPC.
+    Stream,
     /// Features over gRPC beside an echo, Redis and Feast.
     Online,
     /// The Python package beside the command, the Rust client, an echo and Feast.
@@ -44,11 +48,13 @@ pub enum Stage {
 
 impl Stage {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Extract,
         Self::Materialize,
         Self::Serve,
+        Self::Computed,
         Self::Push,
+        Self::Stream,
         Self::Online,
         Self::Python,
         Self::Compare,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::child::{self, Done, Server};
 use crate::compare::{self, Case, Peers};
-use crate::generate::{Spec, Values};
+use crate::generate::{COMPUTED_SERVICE, Spec, Values};
 use crate::machine;
 use crate::online::feast::Feast;
 use crate::online::{self, Comparing, Reads};
@@ -24,6 +24,7 @@ use crate::stage::push::{self, PushRows, ROWS};
 use crate::stage::requests::Callers;
 use crate::stage::serve::Served;
 use crate::stage::{Stage, Task};
+use crate::streams::{self, Streamed};
 use crate::workload::{Opened, Workload};
 
 /// Positions of a large request.
@@ -62,6 +63,8 @@ pub struct Suite {
     pub redis: Option<PathBuf>,
     /// Feast, which stores in Redis; without it, reads are not measured beside Feast.
     pub feast: Option<Feast>,
+    /// A `nats-server`; without it, streams are not measured.
+    pub nats: Option<PathBuf>,
     /// The uses of the Python package.
     pub uses: Vec<Uses>,
     /// The Python package; without it, nothing is measured from Python.
@@ -90,7 +93,7 @@ impl Suite {
         let alone = self.stages.iter().any(|stage| {
             !matches!(
                 stage,
-                Stage::Compare | Stage::Online | Stage::Python | Stage::Push
+                Stage::Compare | Stage::Online | Stage::Python | Stage::Push | Stage::Stream
             )
         });
         for set in self.sets.iter().filter(|_| alone) {
@@ -115,6 +118,23 @@ impl Suite {
                 };
                 on.push(&file, sync)?;
             }
+        }
+        if let Some(nats) = &self.nats
+            && self.stages.contains(&Stage::Stream)
+            && self.sets.contains(&Set::Generated)
+        {
+            let scratch = sets::scratch(&self.data, "nats")?;
+            let nats = streams::Nats::start(nats, &scratch)?;
+            let definition = nats.definition();
+            let made =
+                sets::pushed_and_streamed(&self.spec, &self.data, Values::Newest("90d"), Some(&definition));
+            let (workload, file) = made?;
+            let mut on = On {
+                suite: self,
+                workload: &workload,
+                report: &mut report,
+            };
+            on.stream(&file, &nats)?;
         }
         if self.stages.contains(&Stage::Online) && self.sets.contains(&Set::Generated) {
             report.comparisons.push(online::run(Comparing {
@@ -199,6 +219,9 @@ impl On<'_> {
         }
         if materialize {
             self.materialize()?;
+        }
+        if wanted(Stage::Computed) && self.workload.service == crate::generate::SERVICE {
+            self.computed()?;
         }
         if serve {
             if !materialize {
@@ -312,6 +335,116 @@ impl On<'_> {
                 self.figure(&format!("GetFeatures / echo, {what}"), "×", shares);
             }
         }
+        Ok(())
+    }
+
+    /// The same service with and without on-demand features, one after the other.
+    fn computed(&mut self) -> Result<()> {
+        let more = Workload {
+            service: COMPUTED_SERVICE.into(),
+            ..self.workload.clone()
+        };
+        let (mut without, mut with) = (Vec::new(), Vec::new());
+        for run in 1..=self.suite.runs {
+            self.say(&format!("extract without and with five expressions, run {run}"));
+            without.push(child::run::<Extracted>(&Task::Extract(self.workload.clone()))?);
+            with.push(child::run::<Extracted>(&Task::Extract(more.clone()))?);
+        }
+        let seconds =
+            |runs: &[Done<Extracted>]| runs.iter().map(|run| run.result.seconds).collect::<Vec<_>>();
+        self.figure("extract with five expressions", "s", seconds(&with));
+        let pairs = without.iter().zip(&with);
+        let ratios = pairs.map(|(without, with)| with.result.seconds / without.result.seconds);
+        self.figure("extract with five expressions / without", "×", ratios);
+
+        self.say("materialize, to be served");
+        child::run::<Materialized>(&Task::Materialize(self.workload.clone()))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let opened = runtime.block_on(Opened::open(self.workload))?;
+        let server = Server::start(&Task::Serve(Served::usual(self.workload)))?;
+        let plain = Callers::read(self.workload, &opened.plan)?.requests(MANY)?;
+        let computed = Callers::read(&more, &opened.plan)?.requests(MANY)?;
+        let mut clients = vec![1, self.suite.connections];
+        clients.dedup();
+        for connections in clients {
+            let what = format!(
+                "GetFeatures with five expressions, {MANY} entities, {}",
+                counted(connections, "connection", "connections")
+            );
+            let (mut without, mut with) = (Vec::new(), Vec::new());
+            for run in 1..=self.suite.runs {
+                self.say(&format!("{what}, run {run} of {}", self.suite.runs));
+                let load = self.suite.load(connections);
+                without.push(runtime.block_on(load::run::<GetFeatures>(server.address, &plain, load))?);
+                with.push(runtime.block_on(load::run::<GetFeatures>(server.address, &computed, load))?);
+            }
+            self.loads(&what, &with);
+            let pairs = without.iter().zip(&with);
+            let ratios = pairs.map(|(without, with)| without.per_second / with.per_second);
+            self.figure(&format!("{what} / without"), "×", ratios);
+        }
+        Ok(())
+    }
+
+    /// Messages of a stream beside requests of many rows, one after the other; then how late messages are at half of that.
+    fn stream(&mut self, file: &Path, nats: &streams::Nats) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let opened = runtime.block_on(Opened::open(self.workload))?;
+        let requests = push::requests(&opened, file)?;
+        let messages = streams::messages(&opened, file)?;
+        runtime.block_on(nats.make())?;
+        let served = Served {
+            streams: true,
+            ..Served::usual(self.workload)
+        };
+        let (mut pushed, mut read) = (Vec::new(), Vec::new());
+        for run in 1..=self.suite.runs {
+            self.say(&format!(
+                "messages of JetStream and pushes, run {run} of {}",
+                self.suite.runs
+            ));
+            let server = Server::start(&Task::Serve(served.clone()))?;
+            let load = self.suite.load(self.suite.connections);
+            let loaded = runtime.block_on(load::run::<PushRows>(server.address, &requests, load))?;
+            pushed.push(loaded.per_second * ROWS as f64);
+            drop(server);
+            // What waits for it when the server starts.
+            let count = (loaded.per_second * ROWS as f64 * self.suite.seconds) as usize;
+            runtime.block_on(nats.publish(&messages, count))?;
+            let server = Server::start(&Task::Serve(served.clone()))?;
+            read.push(runtime.block_on(streams::drained(server.address))?);
+        }
+        let connections = counted(self.suite.connections, "connection", "connections");
+        self.figure("messages of JetStream, JSON, a row each", "rows/s", read.clone());
+        let ratios = read.iter().zip(&pushed).map(|(read, pushed)| read / pushed);
+        let what = format!("messages of JetStream / push, {ROWS} rows a request, {connections}");
+        self.figure(&what, "×", ratios);
+        let half = read.iter().sum::<f64>() / read.len() as f64 / 2.0;
+        let server = Server::start(&Task::Serve(served))?;
+        let mut delays: Vec<Streamed> = Vec::new();
+        for run in 1..=self.suite.runs {
+            self.say(&format!(
+                "delay at {half:.0} messages a second, run {run} of {}",
+                self.suite.runs
+            ));
+            let asked = streams::Asked {
+                address: server.address,
+                seconds: self.suite.seconds,
+                per_second: half,
+            };
+            delays.push(runtime.block_on(nats.delays(&opened, &messages, asked))?);
+        }
+        let p = |of: fn(&Streamed) -> f64| delays.iter().map(of).collect::<Vec<_>>();
+        self.figure(
+            "published to readable, half load, p50",
+            "ms",
+            p(|delays| delays.p50_millis),
+        );
+        self.figure(
+            "published to readable, half load, p99",
+            "ms",
+            p(|delays| delays.p99_millis),
+        );
         Ok(())
     }
 

@@ -63,6 +63,8 @@ impl Input {
             views: &names,
             values: shape.values,
             managed: false,
+            stream: None,
+            computed: false,
         };
         definitions.write(&project)?;
         let mut views = Vec::new();
@@ -111,6 +113,8 @@ impl Input {
             views: &names,
             values: NEWEST,
             managed: true,
+            stream: None,
+            computed: false,
         };
         definitions.write(&project)?;
         Ok(workload(

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::rows::FEATURES;
-use super::{KeyKind, SERVICE, Spec};
+use super::{COMPUTED_SERVICE, KeyKind, SERVICE, Spec};
 
 const ASOF: &str = r#"project = "generated"
 
@@ -37,7 +37,29 @@ pub struct Definitions<'a> {
     pub values: Values<'a>,
     /// Whether the sources are managed tables, rather than the files `data/SOURCE/*.parquet`.
     pub managed: bool,
+    /// The stream of the sources, which are managed then, as definition files say it.
+    pub stream: Option<&'a str>,
+    /// Whether there is a second service, with [`EXPRESSIONS`] over features of the first view beside all that the
+    /// first service has.
+    pub computed: bool,
 }
+
+/// On-demand features, each with its type and its expression over features of a view that stands for `view`.
+const EXPRESSIONS: [(&str, &str, &str); 5] = [
+    ("ratio", "float64", "view.f0 / view.f1"),
+    ("gap", "float64", "abs(view.f2 - view.f3)"),
+    ("is_large", "bool", "view.f4 > 0.5 and view.n0 > 10"),
+    (
+        "bucket",
+        "int64",
+        "case when view.n1 < 10 then 0 when view.n1 < 100 then 1 else 2 end",
+    ),
+    (
+        "score",
+        "float64",
+        "coalesce(view.f5, 0.0) * 0.3 + coalesce(view.f6, 0.0) * 0.7",
+    ),
+];
 
 /// What a view has of its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +135,9 @@ impl Definitions<'_> {
         for (view, source) in self.views {
             let place = if self.managed {
                 let (keys, features) = (typed(self.key.columns()), typed(&FEATURES));
-                format!("schema = {{ {keys}, event_time = \"timestamp\", {features} }}")
+                let stream = self.stream.map(|stream| format!("\nstream = {{ {stream} }}"));
+                let stream = stream.unwrap_or_default();
+                format!("schema = {{ {keys}, event_time = \"timestamp\", {features} }}{stream}")
             } else {
                 format!("path = \"data/{source}/*.parquet\"")
             };
@@ -132,6 +156,21 @@ source = "{source}"
 "#
             )?;
             self.values.write(&mut text)?;
+        }
+        if let Some((view, _)) = self.views.first().filter(|_| self.computed) {
+            write!(
+                text,
+                "\n[[service]]\nname = \"{COMPUTED_SERVICE}\"\nfeatures = [{}, \"five:*\"]\n\n[[on_demand]]\nname = \"five\"\n\
+                 [on_demand.features]\n",
+                all.join(", ")
+            )?;
+            for (name, data_type, expression) in EXPRESSIONS {
+                let expression = expression.replace("view.", &format!("{view}."));
+                writeln!(
+                    text,
+                    "{name} = {{ type = \"{data_type}\", expression = \"{expression}\" }}"
+                )?;
+            }
         }
         Ok(text)
     }

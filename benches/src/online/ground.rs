@@ -45,6 +45,8 @@ impl Ground {
             views: &names,
             values: Values::Newest(TTL),
             managed: false,
+            stream: None,
+            computed: false,
         };
         definitions.write(&project)?;
         let mut found = Vec::new();
@@ -83,6 +85,8 @@ impl Ground {
             views: std::slice::from_ref(&view),
             values: Values::Windows,
             managed: false,
+            stream: None,
+            computed: false,
         };
         definitions.write(&project)?;
         let folder = project.join("data/s0");

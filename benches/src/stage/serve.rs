@@ -9,6 +9,7 @@ use asof_core::time::FixedClock;
 use asof_online::{Durability, RocksOptions, RocksStore};
 use asof_server::intake::{Intake, IntakeLimits};
 use asof_server::materialize::Materializer;
+use asof_server::streams::brokers;
 use asof_server::{Limits, Listening, ServeParts, serve};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,8 @@ pub struct Served {
     pub workload: Workload,
     /// Whether an answer to a push means that the rows are on the disk.
     pub sync: bool,
+    /// Whether the streams of its sources are read.
+    pub streams: bool,
     /// Whether rows that were read lately are kept in memory, beside RocksDB's blocks.
     pub row_cache: bool,
 }
@@ -31,6 +34,7 @@ impl Served {
         Self {
             workload: workload.clone(),
             sync: false,
+            streams: false,
             row_cache: true,
         }
     }
@@ -82,7 +86,7 @@ pub async fn run(
         jobs: Arc::new(jobs),
         wall: clock.clone(),
         clock,
-        brokers: None,
+        brokers: served.streams.then(|| brokers(|_| None)),
         limits: Limits::default(),
     };
     let port = Listening::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
