@@ -171,9 +171,7 @@ impl Nats {
         let mut delays = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3)?;
         let (began, end) = (Instant::now(), Duration::from_secs_f64(asked.seconds));
         // So that no run asks for what another one published.
-        let first = i64::try_from(opened.version.number)? + i64::from(std::process::id());
-        let mut key = -first * 1_000_000_000 - i64::try_from(began.elapsed().subsec_nanos())?;
-        key -= i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_micros() % 1_000_000_000)?;
+        let mut key = -i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_micros())?;
         while began.elapsed() < end {
             key -= 1;
             let message = probe(opened, key)?;
