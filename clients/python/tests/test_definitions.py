@@ -43,9 +43,15 @@ def test_objects_are_the_same_as_files(store: asof.Store) -> None:
 
 
 def test_the_toml_of_objects_is_what_the_registry_writes(flights: Path) -> None:
-    classes: dict[str, Any] = {"entity": asof.Entity, "source": asof.Source, "view": asof.View, "service": asof.Service}
+    classes: dict[str, Any] = {
+        "entity": asof.Entity,
+        "source": asof.Source,
+        "view": asof.View,
+        "on_demand": asof.OnDemand,
+        "service": asof.Service,
+    }
     with asof.open(flights) as store:
-        kinds = (store.entities(), store.sources(), store.views(), store.services())
+        kinds = (store.entities(), store.sources(), store.views(), store.on_demands(), store.services())
         found = [getattr(store, listed.kind)(listed.name) for kind in kinds for listed in kind]
     objects = []
     for definition in found:
@@ -56,9 +62,12 @@ def test_the_toml_of_objects_is_what_the_registry_writes(flights: Path) -> None:
                 name: asof.Feature(**feature) if isinstance(feature, dict) else feature for name, feature in features
             }
             values["aggregates"] = [asof.Aggregate(**aggregate) for aggregate in values.pop("aggregate", [])]
+        if definition.kind == "on_demand":
+            features = values["features"].items()
+            values["features"] = {name: asof.OnDemandFeature(**feature) for name, feature in features}
         objects.append(classes[definition.kind](**values))
         assert objects[-1].to_toml() == definition.to_toml()
-    assert len(objects) == 18
+    assert len(objects) == 20
     assert sum(bool(getattr(definition, "aggregates", ())) for definition in objects) == 4
     with asof.open(flights) as store:
         assert not store.plan(objects).has_changes

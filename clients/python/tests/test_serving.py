@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -254,6 +255,41 @@ def test_a_frozen_clock_serves_the_past(flights: Path) -> None:
             store.get_features("delay_model_v1", keys)
     with pytest.raises(asof.InvalidArgumentError, match="now"):
         asof.open(flights, now="yesterday")
+
+
+def test_flights_meet_the_same_context_in_training_and_in_serving(flights: Path, serve: Callable[..., Server]) -> None:
+    at = dt.datetime(2013, 12, 30, 12, tzinfo=UTC)
+    asked = [("JFK", "UA", 6, 0.0), ("JFK", "UA", 7, 290.5), ("LGA", "AA", 9, -70.0), ("EWR", "B6", 10, 725.25)]
+    asked += [("EWR", "ZZ", 15, 90.0), ("LAX", "UA", 16, 90.0), ("JFK", None, 19, None), (None, "AA", None, 10.0)]
+    keys = [dict(zip(("origin", "carrier", "sched_hour", "bearing"), row)) for row in asked]
+    spine = [{**row, "event_timestamp": at} for row in keys]
+    inputs = ["airport_weather:wind_speed", "airport_weather:wind_dir"]
+    inputs += ["carrier_delays:arr_delay_mean_1d", "carrier_delays:arr_delay_mean_30d"]
+
+    def answers(store: asof.Store) -> list[dict[str, object]]:
+        served = store.get_features("flight_context_v1", keys).to_dicts()
+        extracted = store.extract("flight_context_v1", spine=spine).to_dicts()
+        assert extracted == [{**row, "event_timestamp": at} for row in served]
+        return served
+
+    with asof.open(flights, now=at) as store:
+        served = answers(store)
+        only_keys = [{"origin": row["origin"], "carrier": row["carrier"]} for row in keys]
+        known = store.get_features(features=inputs, keys=only_keys).to_dicts()
+    with asof.connect(serve(flights, "--now", "2013-12-30T12:00:00Z").url) as store:
+        assert answers(store) == served
+
+    assert [row["context__is_rush_hour"] for row in served] == [False, True, True, False, False, True, True, None]
+    for row, (speed, direction, day, month) in zip(served, (list(one.values())[2:] for one in known)):
+        trend = None if day is None else day - month
+        assert row["context__carrier_delay_trend"] == trend
+        if None in (speed, direction, row["bearing"]):
+            assert row["context__headwind"] is None
+        else:
+            angle = math.radians(direction - row["bearing"])
+            assert row["context__headwind"] == pytest.approx(speed * math.cos(angle), rel=1e-9)
+    for name in ("context__headwind", "context__carrier_delay_trend"):
+        assert {row[name] is None for row in served} == {True, False}
 
 
 OLD = """
