@@ -36,7 +36,7 @@ planted: ## Plant each known bug and see a test catch it
 bench: setup ## Print the figures (release build); ARGS="--only extract --rows 100000" for less
 	@scripts/bench.sh $(ARGS)
 
-check-duckdb: build ## Compare the extract of examples/flights with DuckDB's as-of join
+check-duckdb: build ## Compare what examples/flights extracts and serves with DuckDB's joins and expressions
 	@scripts/check_duckdb.sh
 
 check-flight: build ## Talk to a server with pyarrow's Flight client, and compare its datasets

@@ -4,9 +4,10 @@
 DuckDB reads the same Parquet files and joins them to the spine by its own ASOF LEFT JOIN, over rows
 first reduced to the last row number per key and event time; then a winner older than the view's ttl
 is dropped. Of views of aggregates it computes count, mean, max and the like over a frame of its own
-windows, from the tail that the formula `floor(t - length, hop)` gives to the row that asks. Views, ttls,
-keys, windows and the service's columns are read from the definition files, so that the check follows
-them.
+windows, from the tail that the formula `floor(t - length, hop)` gives to the row that asks. On-demand
+features it computes of those columns and of the spine's by its own reading of their expressions. Views,
+ttls, keys, windows, expressions and the service's columns are read from the definition files, so that the
+check follows them.
 
     check_duckdb.py EXTRACT            compare EXTRACT (Parquet) row by row and column by column
     check_duckdb.py --write            write the digests of the expected columns
@@ -19,12 +20,15 @@ strings. Exit code: 0 equal, 1 different, 2 usage.
 
 It covers what the example uses: one Parquet file a source with times in UTC, without created times,
 deletions or SQL, and refuses definitions that go beyond that. Sums of the example's whole minutes are
-exact in any order, so that means are equal to the bit.
+exact in any order, so that means are equal to the bit. The cosine of two engines may come from two libraries:
+floats that are computed on demand are told apart by their bits, and count as different beyond a relative 1e-12.
 """
 
 import argparse
 import hashlib
 import json
+import math
+import re
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -38,11 +42,14 @@ import pyarrow.parquet as pq
 
 SPINE_TIME = "event_timestamp"
 HOPS = [("5m", "1s"), ("1h", "1m"), ("12h", "5m"), ("12d", "1h")]  # longest window -> hop; beyond that a day
+CLOSE = 1e-12  # of floats that are computed on demand
 FUNCTIONS = {"count": "count", "mean": "avg", "sum": "sum", "max": "max", "min": "min", "last_n": "array_agg"}
+INPUT = re.compile(r"\b([a-z]\w*)\.([a-z]\w*)")  # view.feature, in an expression
 UNITS = {"us": 1, "ms": 10**3, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6, "w": 604800 * 10**6}
 ARROW_TYPES = {
     "float64": pa.float64(),
     "int64": pa.int64(),
+    "bool": pa.bool_(),
     "string": pa.string(),
     "list<string>": pa.list_(pa.string()),
 }
@@ -78,16 +85,16 @@ class Windowed:
 def main() -> int:
     args = arguments()
     spine = args.spine or args.project / "data" / "departures.parquet"
-    reads = service_reads(definitions(args.project), args.project, args.service)
-    expected, counts = expected_columns(spine, reads)
-    print(f"duckdb {duckdb.__version__}: {expected.num_rows} rows, {len(reads)} views, {expected.num_columns} columns")
+    defined = definitions(args.project)
+    expected, counts = expected_service(spine, defined, args.project, args.service)
+    print(f"duckdb {duckdb.__version__}: {expected.num_rows} rows, {len(counts)} views, {expected.num_columns} columns")
     for label, count in counts.items():
         print(f"  {label}: {count['found']} found, {count['expired']} expired, {count['not_found']} not found")
     differences = 0
     if args.write or args.verify:
         differences += digests(args.digests, args.write, args.service, expected, counts)
     if args.extract:
-        differences += compare(args.extract, spine, expected)
+        differences += compare(args.extract, spine, expected, computed_floats(defined, expected))
     print(f"{differences} differences")
     return 1 if differences else 0
 
@@ -110,21 +117,76 @@ def arguments() -> argparse.Namespace:
 
 def definitions(project: Path) -> dict[str, dict[str, dict]]:
     """Everything that the definition files define, by kind and name."""
-    found: dict[str, dict[str, dict]] = {"entity": {}, "source": {}, "view": {}, "service": {}}
+    found: dict[str, dict[str, dict]] = {
+        kind: {} for kind in ("entity", "source", "view", "on_demand", "service")
+    }
     for file in sorted(project.glob("features/**/*.toml")):
         for kind, items in tomllib.loads(file.read_text("utf-8")).items():
             found[kind].update({item["name"]: item for item in items})
     return found
 
 
-def service_reads(defined: dict, project: Path, service: str) -> list[Read]:
-    reads = []
+def service_entries(defined: dict, service: str) -> list[dict]:
+    entries = []
     for entry in defined["service"][service]["features"]:
         if isinstance(entry, str):
             view, feature = entry.split(":")
             entry = {"view": view, "features": feature if feature == "*" else [feature]}
-        reads.append(read_of(defined, project, entry))
-    return reads
+        entries.append(entry)
+    return entries
+
+
+def expected_service(
+    spine: Path, defined: dict, project: Path, service: str
+) -> tuple[pa.Table, dict[str, dict[str, int]]]:
+    """The service's columns in the spine's order, and per view that is read how many rows found what."""
+    columns: dict[str, pa.ChunkedArray] = {}
+    counts = {}
+    for entry in service_entries(defined, service):
+        on_demand = defined["on_demand"].get(entry["view"])
+        reads = on_demand_reads(defined, project, on_demand) if on_demand else [read_of(defined, project, entry)]
+        found, of_views = expected_columns(spine, reads)
+        if on_demand:
+            found = computed_columns(spine, on_demand, entry, found)
+        columns.update(zip(found.column_names, found.columns))
+        counts.update(of_views)
+    return pa.table(columns), counts
+
+
+def on_demand_reads(defined: dict, project: Path, on_demand: dict) -> list[Read]:
+    """What the expressions read, view by view."""
+    wanted: dict[str, list[str]] = {}
+    for feature in on_demand["features"].values():
+        for view, name in INPUT.findall(feature["expression"]):
+            names = wanted.setdefault(view, [])
+            if name not in names:
+                names.append(name)
+    return [read_of(defined, project, {"view": view, "features": names}) for view, names in wanted.items()]
+
+
+def computed_columns(spine: Path, on_demand: dict, entry: dict, inputs: pa.Table) -> pa.Table:
+    """The expressions over the spine's request columns and the columns of views, `view.feature` as `view__feature`."""
+    if entry["features"] not in ("*", ["*"]) or {"keys", "prefix"} & entry.keys():
+        sys.exit(f"on_demand {on_demand['name']!r}: this check knows all features of a set, under their own keys")
+    own = pq.read_table(spine, columns=list(on_demand["request"]))
+    rows = pa.table([*own.columns, *inputs.columns], own.column_names + inputs.column_names)
+    names = {f"{on_demand['name']}__{name}": feature for name, feature in on_demand["features"].items()}
+    selected = ", ".join(
+        INPUT.sub(r'"\1__\2"', feature["expression"]) + f" as {quoted(name)}" for name, feature in names.items()
+    )
+    connection = duckdb.connect()
+    connection.register("inputs", rows)
+    computed = connection.sql(f"select {selected} from inputs").to_arrow_table()
+    return pa.table({name: computed[name].cast(ARROW_TYPES[feature["type"]]) for name, feature in names.items()})
+
+
+def computed_floats(defined: dict, expected: pa.Table) -> set[str]:
+    """The columns in which a function of another library may give another last bit."""
+    return {
+        name
+        for name in expected.column_names
+        if name.split("__")[0] in defined["on_demand"] and pa.types.is_floating(expected[name].type)
+    }
 
 
 def read_of(defined: dict, project: Path, entry: dict) -> Read:
@@ -158,32 +220,34 @@ def read_of(defined: dict, project: Path, entry: dict) -> Read:
 def aggregates_of(defined: dict, project: Path, entry: dict, view: dict, source: dict) -> Read:
     prefix = f"{entry['prefix']}_" if "prefix" in entry else ""
     mapped = entry.get("keys", {})
-    if entry["features"] not in ("*", ["*"]) or "hop" in view:
-        sys.exit(f"view {view['name']!r}: this check knows all features of a view, in usual hops")
-    features, windows = [], []
+    if "hop" in view:
+        sys.exit(f"view {view['name']!r}: this check knows usual hops")
+    known: dict[str, tuple[Windowed, str]] = {}
     for aggregate in view["aggregate"]:
         function = aggregate["function"]
         if function not in FUNCTIONS:
             sys.exit(f"view {view['name']!r}: this check does not know {function!r}")
-        column = quoted(aggregate["input"]) if "input" in aggregate else None
-        value = column or aggregate.get("expression", "1")
-        stem = aggregate.get("name") or "_".join([*([aggregate["input"]] if column else []), function])
+        read = quoted(aggregate["input"]) if "input" in aggregate else None
+        value = read or aggregate.get("expression", "1")
+        stem = aggregate.get("name") or "_".join([*([aggregate["input"]] if read else []), function])
         wanted = f"({value}) is not null and ({aggregate.get('where', 'true')})"
         data_type = {"count": "int64", "last_n": f"list<{aggregate.get('type', 'float64')}>"}.get(function, "float64")
         for window in aggregate["windows"]:
             length = None if window == "all" else micros(window)
-            name = f"{prefix}{view['name']}__{stem}_{window}"
-            features.append((name, name, data_type))
-            windows.append(Windowed(name, function, value, wanted, length, hop_of(length), aggregate.get("n", 0)))
+            column = f"{prefix}{view['name']}__{stem}_{window}"
+            feature = Windowed(column, function, value, wanted, length, hop_of(length), aggregate.get("n", 0))
+            known[f"{stem}_{window}"] = (feature, data_type)
+    named = known if entry["features"] in ("*", ["*"]) else entry["features"]
+    listed = [known[name] for name in named]
     return Read(
         view=view["name"],
         path=project / source["path"],
         event_time=source["event_time"],
         ttl_micros=None,
         keys=tuple((key, mapped.get(key, key)) for key in defined["entity"][view["entity"]]["keys"]),
-        features=tuple(features),
+        features=tuple((window.column, window.column, data_type) for window, data_type in listed),
         label=f"{prefix}{view['name']}",
-        windows=tuple(windows),
+        windows=tuple(window for window, _ in listed),
     )
 
 
@@ -356,7 +420,7 @@ def digests(file: Path, write: bool, service: str, expected: pa.Table, counts: d
     return 0
 
 
-def compare(extract: Path, spine: Path, expected: pa.Table) -> int:
+def compare(extract: Path, spine: Path, expected: pa.Table, computed: set[str]) -> int:
     """Prints and counts what differs: the spine's own columns first, then every feature column."""
     got, own = pq.read_table(extract), pq.read_table(spine)
     wanted_names = own.column_names + expected.column_names
@@ -364,15 +428,29 @@ def compare(extract: Path, spine: Path, expected: pa.Table) -> int:
         print(f"rows: expected {own.num_rows}, found {got.num_rows}")
         print(f"columns: expected {wanted_names}\n         found    {got.column_names}")
         return 1
-    differences = 0
-    for name in wanted_names:
-        wanted = (own if name in own.column_names else expected)[name]
-        rows = differing_rows(got[name], wanted)
-        differences += len(rows)
-        for row in rows[:3]:
-            print(f"  {name}, row {row}: expected {wanted[row].as_py()!r}, found {got[name][row].as_py()!r}")
+    differences = differing_cells(got, pa.table([*own.columns, *expected.columns], wanted_names), computed)
     print(f"compared {got.num_rows} rows x {len(wanted_names)} columns of {extract}")
     return differences
+
+
+def differing_cells(found: pa.Table, wanted: pa.Table, computed: set[str] = frozenset()) -> int:
+    """How many cells of two tables of the same rows and columns differ; floats by their bits, but for computed ones."""
+    differences = 0
+    for name in wanted.column_names:
+        rows = differing_rows(found[name], wanted[name])
+        if name in computed and rows:
+            far = [row for row in rows if not close(found[name][row].as_py(), wanted[name][row].as_py())]
+            if len(far) < len(rows):
+                print(f"  {name}: {len(rows) - len(far)} rows differ in their last bits only")
+            rows = far
+        differences += len(rows)
+        for row in rows[:3]:
+            print(f"  {name}, row {row}: expected {wanted[name][row].as_py()!r}, found {found[name][row].as_py()!r}")
+    return differences
+
+
+def close(found: float | None, wanted: float | None) -> bool:
+    return None not in (found, wanted) and math.isclose(found, wanted, rel_tol=CLOSE)
 
 
 def differing_rows(found: pa.ChunkedArray, wanted: pa.ChunkedArray) -> list[int]:
