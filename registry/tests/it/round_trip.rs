@@ -176,7 +176,7 @@ fn stream() -> impl Strategy<Value = Stream> {
         option::of("[A-Z_]{1,5}"),
     );
     let nats = nats.prop_map(|(subject, stream)| Broker::Nats { subject, stream });
-    let kafka = ("[a-z._-]{3,9}", "[a-z.:/@-]{1,9}");
+    let kafka = ("[a-z][a-z._-]{2,8}", "[a-z][a-z.:/@-]{0,8}");
     let kafka = kafka.prop_map(|(topic, group)| Broker::Kafka { topic, group });
     let servers = prop_oneof![
         Just(Servers::At("host:4222,other:4222".into())),
