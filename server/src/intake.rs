@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use asof_core::definition::{BoundView, Definitions, Source};
+use asof_core::definition::{BoundView, Definitions, Source, Stream};
 use asof_core::name::{ProjectName, SourceName};
 use asof_core::online::intake::SourceAddress;
 use asof_core::online::{Generation, OnlineStore, ViewSlot};
@@ -151,14 +151,23 @@ struct Reader {
     source: Source,
     views: Vec<BoundView>,
     reader: PushReader,
-    /// What reads the source's stream, where it has one.
-    messages: Option<Streamed>,
+    /// What reads the source's stream, where it has one, or why nothing does: that refuses no push.
+    messages: Option<Result<Streamed, IntakeError>>,
 }
 
 /// What reads the messages of a stream, and what cannot be taken in of them.
 struct Streamed {
     reader: MessageReader,
     dead_letters: PushReader,
+}
+
+impl Streamed {
+    async fn of(engine: &Engine, source: &Source, stream: &Stream) -> Result<Self, IntakeError> {
+        Ok(Self {
+            reader: MessageReader::new(&stream.format)?,
+            dead_letters: engine.push_reader(&source.dead_letters(), &[]).await?,
+        })
+    }
 }
 
 /// What was read of a push, or of messages of a stream: it is written in the order in which it is [`enqueued`](Intake::enqueue).
@@ -366,10 +375,7 @@ impl<S: OnlineStore + 'static> Intake<S> {
         let engine = &self.inner.engine;
         let reader = engine.push_reader(source, &bound).await?;
         let messages = match source.stream() {
-            Some(stream) => Some(Streamed {
-                reader: MessageReader::new(&stream.format)?,
-                dead_letters: engine.push_reader(&source.dead_letters(), &[]).await?,
-            }),
+            Some(stream) => Some(Streamed::of(engine, source, stream).await),
             None => None,
         };
         let reader = Arc::new(Reader {

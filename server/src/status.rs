@@ -1,5 +1,8 @@
 //! How the views of a project stand, with a server or without.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use asof_core::definition::BoundView;
 use asof_core::name::ProjectName;
 use asof_core::online::intake::SourceAddress;
@@ -78,16 +81,27 @@ fn streams<S: OnlineStore>(
             source: source.name.clone(),
         };
         let state = states.map(|states| states.of(source.name.as_str()).unwrap_or_default());
-        let lanes = store.marks(&address)?.into_iter().map(|kept| {
-            let pending = state
-                .as_ref()
-                .and_then(|state| state.pending.get(kept.lane.as_str()));
-            Ok(lane(&kept.lane, LaneState::parse(&kept)?, pending.copied()))
+        let mut waiting = state
+            .as_ref()
+            .map(|state| state.pending.clone())
+            .unwrap_or_default();
+        let kept = store.marks(&address)?;
+        let kept = kept
+            .iter()
+            .map(|kept| Ok((kept.lane.as_str().into(), LaneState::parse(kept)?)));
+        let mut lanes = kept.collect::<Result<BTreeMap<Arc<str>, LaneState>, ServerError>>()?;
+        // Also those of which nothing was kept yet.
+        for lane in waiting.keys() {
+            lanes.entry(Arc::clone(lane)).or_default();
+        }
+        let lanes = lanes.into_iter().map(|(name, state)| {
+            let pending = waiting.remove(&name);
+            lane(&name, state, pending)
         });
         Ok(v1::StreamStatus {
             source: source.name.to_string(),
             reading: state.as_ref().map(|state| state.is_up),
-            lanes: lanes.collect::<Result<_, ServerError>>()?,
+            lanes: lanes.collect(),
             problem: state.and_then(|state| state.problem).unwrap_or_default(),
         })
     });

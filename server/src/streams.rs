@@ -8,7 +8,7 @@ mod reading;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use asof_core::definition::Source;
 use asof_core::name::SourceName;
@@ -78,8 +78,15 @@ impl StreamStates {
         self.lock().get(source).cloned()
     }
 
+    fn begin(&self, source: &SourceName) {
+        self.lock().insert(source.clone(), StreamState::default());
+    }
+
+    /// Changes what is known of a source, as long as its stream is being read.
     fn change(&self, source: &SourceName, change: impl FnOnce(&mut StreamState)) {
-        change(self.lock().entry(source.clone()).or_default());
+        if let Some(state) = self.lock().get_mut(source) {
+            change(state);
+        }
     }
 
     fn forget(&self, source: &SourceName) {
@@ -119,6 +126,7 @@ where
         });
         for (name, source) in sources {
             if source.stream().is_some() && !running.contains_key(name) {
+                app.streams.begin(name);
                 let task = keep_filling(Arc::clone(app), Arc::clone(brokers), source.clone());
                 let started = Running {
                     source: source.clone(),
@@ -139,11 +147,13 @@ where
     J: Jobs,
 {
     let name = source.name.clone();
-    let mut wait = SOON;
+    let (mut wait, mut dead) = (SOON, 0);
     loop {
-        let mut reading = reading::Reading::new(&app, &source);
+        let began = Instant::now();
+        let mut reading = reading::Reading::new(&app, &source, dead);
         let ended = reading.run(&*brokers).await;
-        if reading.has_kept() {
+        dead = reading.dead();
+        if reading.has_kept() || began.elapsed() > LATE {
             wait = SOON;
         }
         let reading::Ended::Failed(problem) = ended else {

@@ -42,7 +42,9 @@ pub(crate) async fn open(place: &Place, marks: Arc<dyn Marks>) -> Result<Arc<dyn
     };
     let trouble = Trouble::none();
     let client = Servers::parse(&place.servers)?.connect(&trouble).await?;
-    let found = Found::find(jetstream::new(client), stream.as_deref(), subject).await;
+    // Held until it is known what went wrong: the last one that is dropped closes the connection, which is no trouble.
+    let context = jetstream::new(client.clone());
+    let found = Found::find(context, stream.as_deref(), subject).await;
     let found = found.map_err(|error| trouble.or(error))?;
     let kept = marks.mark(&found.lane).map_err(StreamError::Unavailable)?;
     let start = found.start(kept, place.start)?;

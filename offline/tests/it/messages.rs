@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, NullArray, RecordBatch, StringArray,
     TimestampMillisecondArray,
 };
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
@@ -404,6 +404,42 @@ async fn however_many_are_bad_the_good_ones_are_taken() {
         whole.refused
     );
     assert_eq!(read(&reader, &MessageReader::Json, &[]).rows, []);
+}
+
+/// A short message may say that it has any number of rows, and a row may have a reason of any length.
+#[tokio::test]
+async fn what_a_message_takes_is_bounded() {
+    let reader = reader().await;
+    let nulls = |rows: usize| {
+        let columns =
+            ["user", "at", "amount", "note"].map(|name| (name, Arc::new(NullArray::new(rows)) as ArrayRef));
+        Some(stream(&batch(columns.to_vec())))
+    };
+    let many = read(
+        &reader,
+        &MessageReader::Arrow,
+        &[nulls(2_000_000_000), Some(arrow(&ROWS, false))],
+    );
+    assert_eq!(many.rows, expected(&ROWS));
+    let reason = "holds 2000000000 rows, a message has at most 10000".to_owned();
+    assert_eq!(many.refused, [(0, None, reason)]);
+    let line = String::from_utf8(json(&ROWS[0])).unwrap() + "\n";
+    let lines = |rows: usize| Some(line.repeat(rows).into_bytes());
+    let many = read(
+        &reader,
+        &MessageReader::Json,
+        &[lines(10_001), lines(6_000), lines(10_000), lines(5_000)],
+    );
+    assert_eq!((many.rows.len(), many.refused.len()), (21_000, 1));
+    assert!(many.pieces > 2, "they are too many for one piece");
+    let long: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let long = stream(&batch(vec![("é".repeat(100_000).as_str(), long)]));
+    let refused = read(&reader, &MessageReader::Arrow, &[Some(long)]).refused;
+    assert!(
+        refused[0].2.len() < 600 && refused[0].2.ends_with('…'),
+        "{}",
+        refused[0].2
+    );
 }
 
 proptest! {

@@ -106,10 +106,11 @@ impl<'a> Walk<'a> {
                 };
                 let name = object.get("name").and_then(Value::as_str).unwrap_or_default();
                 self.within.push(name);
-                for field in fields {
-                    if let Some(schema) = field.get("type") {
-                        self.schema(schema, false)?;
-                    }
+                // Of a record without a byte none can be repeated.
+                let types: Vec<&Value> = fields.iter().filter_map(|field| field.get("type")).collect();
+                let is_empty = types.iter().all(|schema| **schema == Value::from("null"));
+                for schema in types {
+                    self.schema(schema, is_repeated && is_empty)?;
                 }
                 self.within.pop();
                 Ok(())

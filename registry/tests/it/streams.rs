@@ -199,7 +199,9 @@ fn an_avro_schema_has_the_columns_and_an_end() {
     );
     let amount = |schema: &str| SCHEMA.replace("[\"null\", \"double\"]", schema);
     let endless = "an element that takes no byte could be repeated without end";
-    for items in ["\"null\"", "{ \"type\": \"null\" }"] {
+    let empty =
+        "{ \"type\": \"record\", \"name\": \"r\", \"fields\": [{ \"name\": \"n\", \"type\": \"null\" }] }";
+    for items in ["\"null\"", "{ \"type\": \"null\" }", empty] {
         avro(
             &amount(&format!("{{ \"type\": \"array\", \"items\": {items} }}")),
             &format!("repeats null; {endless}"),

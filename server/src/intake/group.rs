@@ -49,19 +49,22 @@ impl<S: OnlineStore + 'static> Inner<S> {
     /// waits is written in the end, and whoever else waits for the numbers has its turn in between.
     pub(super) async fn write(self: &Arc<Self>, lane: &Arc<Lane>) {
         let mut numbers = Arc::clone(&lane.numbers).lock_owned().await;
-        let waiting = take(lane);
+        let mut waiting = take(lane);
         let Some(reader) = waiting.first().map(|first| Arc::clone(&first.read.reader)) else {
             return;
         };
         let rows = waiting.iter().map(|waiting| waiting.read.rows.len() as u64).sum();
         let dead = waiting.iter().map(|waiting| waiting.read.dead_letters()).sum();
+        if dead > 0
+            && let Err(error) = self.number_dead_letters(lane, &mut numbers, &reader, dead).await
+        {
+            // Who has none of them does not wait for their table.
+            let with = waiting.extract_if(.., |waiting| waiting.read.dead_letters() > 0);
+            refuse(with.map(|waiting| waiting.answer), &error);
+        }
         let ready = async {
             let at = waiting.iter().map(|waiting| waiting.read.at).max();
             let at = at.unwrap_or(Timestamp::EPOCH);
-            if dead > 0 {
-                self.number_dead_letters(lane, &mut numbers, &reader, dead)
-                    .await?;
-            }
             loop {
                 self.number(lane, &mut numbers, &reader, rows).await?;
                 // While ids were read, others may have accepted rows behind our seqs whose ids come first in the index,

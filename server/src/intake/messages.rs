@@ -34,6 +34,8 @@ pub(crate) struct Taken<A> {
     pub(crate) messages: u64,
     /// Messages, or rows of such, that go to the table of dead letters.
     pub(crate) dead_letters: u64,
+    /// About how many messages before them were gone.
+    pub(crate) lost: u64,
     /// When the last of them was published.
     pub(crate) published: Option<Timestamp>,
 }
@@ -107,12 +109,14 @@ impl<S: OnlineStore + 'static> Intake<S> {
     ) -> Option<Taken<impl Future<Output = Result<PushAnswer, IntakeError>> + Send + use<S>>> {
         let moved = read.moved.as_ref()?;
         let (after, messages, published) = (moved.after.clone(), moved.messages, moved.published);
+        let lost = moved.lost;
         let dead_letters = read.dead_letters();
         Some(Taken {
             answer: self.enqueue(read),
             after,
             messages,
             dead_letters,
+            lost,
             published,
         })
     }
@@ -132,9 +136,13 @@ impl<S: OnlineStore + 'static> Intake<S> {
 impl Reader {
     /// The rows of messages, in pieces that follow each other.
     fn read(&self, batch: Batch, at: Timestamp) -> Result<Vec<(PushedRows, Moved)>, IntakeError> {
-        let Some(streamed) = &self.messages else {
-            let source = &self.source.name;
-            return Err(IntakeError::Refused(format!("source {source} has no stream")));
+        let streamed = match &self.messages {
+            Some(Ok(streamed)) => streamed,
+            Some(Err(error)) => return Err(error.clone()),
+            None => {
+                let source = &self.source.name;
+                return Err(IntakeError::Refused(format!("source {source} has no stream")));
+            }
         };
         let Batch {
             lane,
@@ -197,7 +205,15 @@ impl Reader {
             .iter()
             .map(|(_, message)| i64::try_from(message.position).unwrap_or(i64::MAX));
         let reasons = dead.iter().map(|(refused, _)| Some(refused.reason.as_str()));
-        let payloads: Vec<_> = dead.iter().map(|(_, message)| payload(message)).collect();
+        let starts = dead.iter().scan(None, |before, (refused, _)| {
+            Some(before.replace(refused.message) != Some(refused.message))
+        });
+        // Once a message, however many rows of it are bad.
+        let payloads: Vec<_> = dead
+            .iter()
+            .zip(starts)
+            .map(|((_, message), starts)| payload(message).filter(|_| starts))
+            .collect();
         let kept = payloads.iter().map(|payload| {
             let payload = payload.as_ref()?;
             Some(payload.get(..KEPT_BYTES).unwrap_or(payload))

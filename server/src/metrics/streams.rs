@@ -58,7 +58,8 @@ impl StreamMetrics {
         registry.register("stream_dead_letters", help, dead_letters.clone());
         let help = "About how many messages were gone from the broker before they were read";
         registry.register("stream_lost_messages", help, lost.clone());
-        let help = "Messages of the broker that were not read yet, asked every five seconds";
+        let help =
+            "Messages that are not taken in yet, at the broker or on their way, asked every five seconds";
         registry.register("stream_lag_messages", help, pending.clone());
         let help = "From when the last message that was read was published to when its rows could be read";
         registry.register("stream_delay_seconds", help, delay.clone());

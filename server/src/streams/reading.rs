@@ -1,6 +1,8 @@
 //! One subscription of a stream, from its beginning to whatever ends it.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use asof_core::definition::{Servers, Source};
@@ -11,7 +13,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Brokers;
@@ -32,6 +34,8 @@ const ASKING: Duration = Duration::from_secs(5);
 const ALL_DEAD: u64 = 1_000;
 /// How long there is between two messages then.
 const SLOWED: Duration = Duration::from_millis(10);
+/// How many of them come at a time.
+const FEW: usize = 100;
 
 /// Why a subscription ended.
 pub(super) enum Ended {
@@ -48,6 +52,25 @@ pub(super) struct Reading<'a, S, R, J> {
     has_kept: bool,
     /// How many messages in a row could not be taken in.
     dead: u64,
+    held: Arc<Held>,
+}
+
+/// What was received and is not kept yet, and how much is received at a time.
+struct Held {
+    most: AtomicUsize,
+    messages: Mutex<BTreeMap<Arc<str>, u64>>,
+}
+
+impl Held {
+    fn change(&self, lane: &Arc<str>, change: impl FnOnce(&mut u64)) {
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        change(messages.entry(Arc::clone(lane)).or_default());
+    }
+
+    fn of(&self, lane: &str) -> u64 {
+        let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        messages.get(lane).copied().unwrap_or(0)
+    }
 }
 
 /// The marks of a source, as the store has them.
@@ -63,6 +86,7 @@ struct Done {
     messages: u64,
     accepted: u64,
     dead_letters: u64,
+    lost: u64,
     /// How late the last of its messages came to be readable, in seconds.
     delay: Option<f64>,
 }
@@ -84,13 +108,24 @@ where
     R: RegistryStore + 'static,
     J: Jobs,
 {
-    pub(super) fn new(app: &'a App<S, R, J>, source: &'a Source) -> Self {
+    /// The messages before, of which so many in a row could not be taken in, are behind it.
+    pub(super) fn new(app: &'a App<S, R, J>, source: &'a Source, dead: u64) -> Self {
+        let held = Held {
+            most: AtomicUsize::new(most(dead)),
+            messages: Mutex::default(),
+        };
         Self {
             app,
             source,
             has_kept: false,
-            dead: 0,
+            dead,
+            held: Arc::new(held),
         }
+    }
+
+    /// How many messages in a row could not be taken in by now.
+    pub(super) fn dead(&self) -> u64 {
+        self.dead
     }
 
     /// Whether anything was taken in.
@@ -111,7 +146,6 @@ where
         self.app.metrics.streams().set_up(self.source.name.as_str(), true);
         self.app.streams.change(&self.source.name, |state| {
             state.is_up = true;
-            state.problem = None;
         });
         self.take_in(&subscription).await
     }
@@ -144,7 +178,8 @@ where
 
     async fn take_in(&mut self, subscription: &Arc<dyn Subscription>) -> Ended {
         let (batches, mut arrived) = mpsc::channel(1);
-        let _receiving = AbortOnDropHandle::new(tokio::spawn(receive(Arc::clone(subscription), batches)));
+        let receiving = receive(Arc::clone(subscription), Arc::clone(&self.held), batches);
+        let _receiving = AbortOnDropHandle::new(tokio::spawn(receiving));
         let mut under_way: UnderWay = FuturesOrdered::new();
         let mut asking = interval(ASKING);
         asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -181,9 +216,6 @@ where
     ) -> Result<Vec<BoxFuture<'static, Result<Done, IntakeError>>>, IntakeError> {
         let app = self.app;
         let lane = Arc::clone(&batch.lane);
-        app.metrics
-            .streams()
-            .lost(self.source.name.as_str(), &lane, batch.lost);
         let arrived = Arrived {
             source: self.source.name.to_string(),
             batch,
@@ -200,6 +232,7 @@ where
                 after,
                 messages,
                 dead_letters,
+                lost,
                 published,
             } = taken;
             let (lane, wall) = (Arc::clone(&lane), Arc::clone(&app.wall));
@@ -212,6 +245,7 @@ where
                     messages,
                     accepted: answer.accepted,
                     dead_letters,
+                    lost,
                     delay,
                 })
             };
@@ -222,7 +256,16 @@ where
 
     async fn keep(&mut self, done: Done, subscription: &dyn Subscription) {
         self.has_kept = true;
+        self.held
+            .change(&done.lane, |held| *held = held.saturating_sub(done.messages));
+        self.app
+            .streams
+            .change(&self.source.name, |state| state.problem = None);
         subscription.kept(&done.lane, &done.after);
+        self.app
+            .metrics
+            .streams()
+            .lost(self.source.name.as_str(), &done.lane, done.lost);
         self.app.metrics.streams().taken_in(
             self.source.name.as_str(),
             &done.lane,
@@ -230,13 +273,14 @@ where
             done.dead_letters,
             done.delay,
         );
-        self.dead = match done.accepted {
-            0 => self.dead + done.dead_letters,
+        self.dead = match (done.accepted, done.dead_letters) {
+            (0, 1..) => self.dead + done.messages,
+            (0, 0) => self.dead,
             _ => 0,
         };
+        self.held.most.store(most(self.dead), Ordering::Relaxed);
         if self.dead > ALL_DEAD {
-            let slowed = SLOWED * u32::try_from(done.messages).unwrap_or(u32::MAX);
-            tokio::time::sleep_until(Instant::now() + slowed.min(super::LATE)).await;
+            tokio::time::sleep(SLOWED * u32::try_from(done.messages).unwrap_or(u32::MAX)).await;
         }
     }
 
@@ -244,22 +288,44 @@ where
     fn ask(&self, subscription: &Arc<dyn Subscription>) {
         let (subscription, streams) = (Arc::clone(subscription), Arc::clone(&self.app.streams));
         let (metrics, source) = (Arc::clone(&self.app.metrics), self.source.name.clone());
+        let held = Arc::clone(&self.held);
         tokio::spawn(async move {
             // What is wrong with the broker is told by what receives.
-            if let Ok(pending) = subscription.pending().await {
-                for (lane, messages) in &pending {
+            let Ok(pending) = subscription.pending().await else {
+                return;
+            };
+            // What was received and is not kept waits as well.
+            let waiting = pending.into_iter().map(|(lane, messages)| {
+                let messages = messages + held.of(&lane);
+                (lane, messages)
+            });
+            streams.change(&source, |state| {
+                state.pending = waiting.collect();
+                for (lane, messages) in &state.pending {
                     metrics.streams().pending(source.as_str(), lane, *messages);
                 }
-                streams.change(&source, |state| state.pending = pending.into_iter().collect());
-            }
+            });
         });
     }
 }
 
+/// How many messages are received at a time after so many in a row that could not be taken in.
+const fn most(dead: u64) -> usize {
+    if dead > ALL_DEAD { FEW } else { MESSAGES }
+}
+
 /// Receives messages while there is room for them.
-async fn receive(subscription: Arc<dyn Subscription>, batches: mpsc::Sender<Result<Batch, StreamError>>) {
+async fn receive(
+    subscription: Arc<dyn Subscription>,
+    held: Arc<Held>,
+    batches: mpsc::Sender<Result<Batch, StreamError>>,
+) {
     loop {
-        let batch = subscription.next(MESSAGES, BYTES).await;
+        let most = held.most.load(Ordering::Relaxed);
+        let batch = subscription.next(most, BYTES).await;
+        if let Ok(batch) = &batch {
+            held.change(&batch.lane, |held| *held += batch.messages.len() as u64);
+        }
         let is_last = batch.is_err();
         if batches.send(batch).await.is_err() || is_last {
             return;

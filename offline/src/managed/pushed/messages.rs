@@ -16,6 +16,10 @@ use super::avro::AvroReader;
 use super::{MOST_REJECTED, PushReader, PushedRows, Rejected, entry, json, same_length};
 use crate::error::{OfflineError, Result, first_line};
 
+/// The most rows of one message, and of messages that are taken in at once.
+const MOST_ROWS: usize = 10_000;
+/// The longest reason that is kept, in bytes: names of columns may have any length.
+const MOST_REASON: usize = 500;
 const NO_PAYLOAD: &str = "has no payload";
 const NO_ROWS: &str = "holds no row";
 
@@ -155,7 +159,7 @@ impl PushReader {
             Some(Refused {
                 message,
                 row: Some(row),
-                reason: rejected.reason,
+                reason: shortened(rejected.reason),
             })
         }));
         refused.sort_by_key(|refused| (refused.message, refused.row));
@@ -180,6 +184,9 @@ impl PushReader {
         let (mut owners, mut refused) = (Vec::with_capacity(payloads.len()), Vec::new());
         for (message, payload) in payloads.iter().enumerate() {
             match payload.ok_or_else(|| NO_PAYLOAD.to_owned()).and_then(objects_of) {
+                Ok(found) if found.len() > MOST_ROWS => {
+                    refused.push(Refused::whole(message, too_many(found.len())));
+                }
                 Ok(found) => {
                     owners.extend((0..found.len()).map(|row| (message, row)));
                     objects.extend(found);
@@ -187,6 +194,7 @@ impl PushReader {
                 Err(reason) => refused.push(Refused::whole(message, reason)),
             }
         }
+        few_enough(objects.len())?;
         let mut rejected = Rejected::new(objects.len());
         Ok(Decoded {
             messages: payloads.len(),
@@ -207,6 +215,7 @@ impl PushReader {
             });
             let columns = columns.and_then(|(rows, columns)| match rows {
                 0 => Err(NO_ROWS.to_owned()),
+                rows if rows > MOST_ROWS => Err(too_many(rows)),
                 _ => Ok(columns),
             });
             let starts = runs.last().zip(columns.as_ref().ok());
@@ -220,6 +229,7 @@ impl PushReader {
                 run.add(messages, columns);
             }
         }
+        few_enough(runs.iter().map(|run| run.owners.len()).sum())?;
         runs.into_iter().map(|run| self.whole(run)).collect()
     }
 
@@ -278,9 +288,30 @@ impl Refused {
         Self {
             message,
             row: None,
-            reason,
+            reason: shortened(reason),
         }
     }
+}
+
+fn too_many(rows: usize) -> String {
+    format!("holds {rows} rows, a message has at most {MOST_ROWS}")
+}
+
+/// That messages with so many rows can be taken in at once: else fewer are.
+fn few_enough(rows: usize) -> Result<()> {
+    match rows {
+        ..=MOST_ROWS => Ok(()),
+        _ => Err(OfflineError::Data(format!("{rows} rows are too many at once"))),
+    }
+}
+
+fn shortened(mut reason: String) -> String {
+    if reason.len() > MOST_REASON {
+        let end = (0..=MOST_REASON).rev().find(|end| reason.is_char_boundary(*end));
+        reason.truncate(end.unwrap_or(0));
+        reason.push('…');
+    }
+    reason
 }
 
 /// The texts of the objects of a message. Of one without line breaks, which is one object, it is not looked into.
