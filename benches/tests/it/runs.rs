@@ -82,9 +82,20 @@ fn every_stage_gives_its_figures() {
         "materialize (s)",
         "materialize, source rows (rows/s)",
         "materialize, peak memory (MiB)",
+        "extract with five expressions (s)",
+        "extract with five expressions / without (×)",
     ]
     .map(ToString::to_string)
     .into();
+    for connections in ["1 connection", "2 connections"] {
+        let load = format!("GetFeatures with five expressions, 100 entities, {connections}");
+        expected.extend([
+            format!("{load} (requests/s)"),
+            format!("{load}, p50 (µs)"),
+            format!("{load}, p99 (µs)"),
+            format!("{load} / without (×)"),
+        ]);
+    }
     for entities in ["1 entity", "100 entities"] {
         for connections in ["1 connection", "2 connections"] {
             for served in ["GetFeatures", "echo of the same size"] {
