@@ -108,7 +108,7 @@ impl<'a> Walk<'a> {
                 self.within.push(name);
                 // Of a record without a byte none can be repeated.
                 let types: Vec<&Value> = fields.iter().filter_map(|field| field.get("type")).collect();
-                let is_empty = types.iter().all(|schema| **schema == Value::from("null"));
+                let is_empty = types.iter().all(|schema| schema.as_str() == Some("null"));
                 for schema in types {
                     self.schema(schema, is_repeated && is_empty)?;
                 }
