@@ -98,7 +98,6 @@ fn check(project: &Project, published: u64) {
     std::fs::remove_dir_all(project.path().join(".asof/online")).unwrap();
     let run = project.done(&["materialize", "last_click", "--json"]).json();
     assert_eq!(run["runs"][0]["rows_read"], good.len());
-    println!("{published} messages, {bad} dead letters");
 }
 
 #[test]
