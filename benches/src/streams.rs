@@ -31,8 +31,8 @@ use crate::workload::Opened;
 
 /// How many different messages there are.
 const MESSAGES: usize = 100_000;
-/// How many messages are on their way to the broker at a time.
-const UNDER_WAY: usize = 10_000;
+/// How many messages are on their way to the broker at a time: fewer than its client waits for.
+const UNDER_WAY: usize = 2_000;
 const STREAM: &str = "ROWS";
 const SUBJECT: &str = "rows";
 /// The longest that anything is waited for.
