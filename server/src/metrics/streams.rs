@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Seconds;
+use super::{Seconds, seconds};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Source {
@@ -79,13 +79,13 @@ impl StreamMetrics {
         lane: &str,
         messages: u64,
         dead_letters: u64,
-        delay: Option<f64>,
+        delay_micros: Option<i64>,
     ) {
         let of = Lane::of(source, lane);
         self.messages.get_or_create(&of).inc_by(messages);
         self.dead_letters.get_or_create(&of).inc_by(dead_letters);
-        if let Some(delay) = delay {
-            self.delay.get_or_create(&of).set(delay);
+        if let Some(delay) = delay_micros {
+            self.delay.get_or_create(&of).set(seconds(delay.max(0)));
             self.told
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

@@ -87,8 +87,8 @@ struct Done {
     accepted: u64,
     dead_letters: u64,
     lost: u64,
-    /// How late the last of its messages came to be readable, in seconds.
-    delay: Option<f64>,
+    /// How late the last of its messages came to be readable, in microseconds.
+    delay: Option<i64>,
 }
 
 type UnderWay = FuturesOrdered<BoxFuture<'static, Result<Done, IntakeError>>>;
@@ -238,7 +238,7 @@ where
             let (lane, wall) = (Arc::clone(&lane), Arc::clone(&app.wall));
             let done = async move {
                 let answer = answer.await?;
-                let delay = published.map(|at| micros(wall.now().micros() - at.micros()));
+                let delay = published.map(|at| wall.now().micros() - at.micros());
                 Ok(Done {
                     lane,
                     after,
@@ -331,12 +331,4 @@ async fn receive(
             return;
         }
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a gauge of seconds needs no microseconds"
-)]
-fn micros(micros: i64) -> f64 {
-    micros.max(0) as f64 / 1e6
 }
