@@ -102,7 +102,11 @@ fn streams<S: OnlineStore>(
             source: source.name.to_string(),
             reading: state.as_ref().map(|state| state.is_up),
             lanes: lanes.collect(),
-            problem: state.and_then(|state| state.problem).unwrap_or_default(),
+            // What there was before it was opened is no problem any more.
+            problem: state
+                .filter(|state| !state.is_up)
+                .and_then(|state| state.problem)
+                .unwrap_or_default(),
         })
     });
     streams.collect()
