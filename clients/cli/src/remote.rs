@@ -131,7 +131,8 @@ impl Remote {
 
 /// Connects, and asks for the health of a service that every server has.
 async fn greet(endpoint: &Endpoint) -> Result<Remote, Unreached> {
-    let channel = endpoint.connect().await.map_err(|_| Unreached::Nobody)?;
+    let channel = endpoint.connect_with_connector(asof_client::connector()).await;
+    let channel = channel.map_err(|_| Unreached::Nobody)?;
     let request = HealthCheckRequest {
         service: SERVICE.to_owned(),
     };

@@ -21,6 +21,7 @@
 //! ```
 
 mod call;
+mod connector;
 mod dataset;
 mod error;
 mod extract;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 
+pub use connector::connector;
 pub use dataset::{Dataset, Told};
 pub use error::Error;
 pub use extract::{Extract, Read};
@@ -83,7 +85,7 @@ impl Client {
             .connect_timeout(CONNECT)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
-        let channel = endpoint.connect().await;
+        let channel = endpoint.connect_with_connector(connector()).await;
         let channel = channel.map_err(|error| Error::Unreachable {
             reason: error::deepest(&error),
         })?;

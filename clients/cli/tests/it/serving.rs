@@ -365,21 +365,25 @@ fn a_server_that_is_stopped_is_told_of_and_not_waited_for() {
 fn a_foreign_server_is_told_of() {
     use std::io::{Read, Write};
     let project = Project::applied();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let _ = stream.read(&mut [0; 1024]);
-            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+    let answers = |mut stream: std::net::TcpStream| {
+        let _ = stream.read(&mut [0; 1024]);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+    };
+    for serve in [answers, |stream| drop(stream)] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                serve(stream.unwrap());
+            }
+        });
+        for command in [&["list"][..], &["status"], &["plan"]] {
+            project.refused(
+                &[&["--server", &format!("http://{address}")], command].concat(),
+                5,
+                &format!("http://{address} does not speak gRPC: is it an asof server?"),
+            );
         }
-    });
-    for command in [&["list"][..], &["status"], &["plan"]] {
-        project.refused(
-            &[&["--server", &format!("http://{address}")], command].concat(),
-            5,
-            &format!("http://{address} does not speak gRPC: is it an asof server?"),
-        );
     }
 }
 

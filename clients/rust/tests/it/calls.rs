@@ -5,7 +5,7 @@ use arrow_array::types::Float64Type;
 use arrow_array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use asof_client::{Error, Extract, Pushed, Read, Selection};
+use asof_client::{Code, Error, Extract, Pushed, Read, Selection, v1};
 use asof_core::status::Status;
 use asof_core::time::{Clock, Timestamp};
 use asof_server::clock::SystemClock;
@@ -176,6 +176,24 @@ async fn what_is_no_server_is_told_of() {
         let wrong = asof_client::Client::connect(wrong).await.unwrap_err();
         assert!(matches!(wrong, Error::Url(_)), "{wrong:?}");
     }
+}
+
+#[tokio::test]
+async fn a_call_ends_where_connections_are_closed_at_once() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("grpc://{}", listener.local_addr().unwrap());
+    let closes = tokio::spawn(async move {
+        loop {
+            drop(listener.accept().await);
+        }
+    });
+    // The first connection may be seen closed before a call is made.
+    let failed = match asof_client::Client::connect(&url).await {
+        Ok(client) => client.list(v1::DefinitionKind::Unspecified).await.unwrap_err(),
+        Err(error) => error,
+    };
+    closes.abort();
+    assert_eq!(failed.code(), Some(Code::Unavailable), "{failed:?}");
 }
 
 #[tokio::test]
