@@ -87,16 +87,19 @@ pub(crate) fn database(options: &RocksOptions, create: bool) -> Options {
 ///
 /// There is no prefix extractor: a read is one iteration between two bounds, which is always in total
 /// order, and an iterator cannot miss a key for want of a prefix.
-pub(crate) fn families(options: &RocksOptions, expiry: &Expiry) -> Vec<ColumnFamilyDescriptor> {
+pub(crate) fn families(
+    options: &RocksOptions,
+    expiry: &Expiry,
+) -> Result<Vec<ColumnFamilyDescriptor>, rocksdb::Error> {
     let cache = Cache::new_lru_cache(options.cache_bytes);
     let family_of = |family: Family| {
-        let mut set = family_options(family, options, Some(&cache));
+        let mut set = family_options(family, options, Some(&cache))?;
         if family == Family::Rows {
             set.set_compaction_filter_factory(expiry.clone());
             // Files that nothing is written over are looked at, too.
             set.set_periodic_compaction_seconds(PERIOD);
         }
-        ColumnFamilyDescriptor::new(family.name(), set)
+        Ok(ColumnFamilyDescriptor::new(family.name(), set))
     };
     Family::ALL.into_iter().map(family_of).collect()
 }
@@ -104,17 +107,25 @@ pub(crate) fn families(options: &RocksOptions, expiry: &Expiry) -> Vec<ColumnFam
 /// For table files of rows that are written outside the database.
 ///
 /// They are compressed fast: compaction writes them again.
-pub(crate) fn load_file(options: &RocksOptions) -> Options {
-    let mut set = family_options(Family::Rows, options, None);
+pub(crate) fn load_file(options: &RocksOptions) -> Result<Options, rocksdb::Error> {
+    let mut set = family_options(Family::Rows, options, None)?;
     set.set_bottommost_compression_type(DBCompressionType::Lz4);
-    set
+    Ok(set)
 }
 
-/// So many merges into one chunk lie one on the other in memory before they are merged by the next: a read of a key that is
+/// So many merges into one key lie one on the other in memory before they are merged by the next: a read of a key that is
 /// pushed to all the time merges no more than these.
 const SUCCESSIVE_MERGES: usize = 32;
 
-fn family_options(family: Family, options: &RocksOptions, cache: Option<&Cache>) -> Options {
+/// That merge reads what is below in a file, too. By default it does so only where the block is cached; where it is not, as
+/// after a restart, merges into a key pile up, and each further one walks over all of them. The wrapper has no setter.
+const MERGE_WITH_FILES: &str = "strict_max_successive_merges=true";
+
+fn family_options(
+    family: Family,
+    options: &RocksOptions,
+    cache: Option<&Cache>,
+) -> Result<Options, rocksdb::Error> {
     let mut table = BlockBasedOptions::default();
     if let Some(cache) = cache {
         table.set_block_cache(cache);
@@ -125,20 +136,20 @@ fn family_options(family: Family, options: &RocksOptions, cache: Option<&Cache>)
     table.set_bloom_filter(10.0, false);
     table.set_format_version(6);
 
-    let mut set = Options::default();
+    let mut set = match family {
+        Family::Rows => Options::default().get_options_from_string(MERGE_WITH_FILES)?,
+        Family::Due | Family::Catalogue | Family::Intake | Family::Events => Options::default(),
+    };
     set.set_block_based_table_factory(&table);
     set.set_write_buffer_size(options.write_buffer_bytes);
     // Fast where data is young and read most, small at the bottom.
     set.set_compression_type(DBCompressionType::Lz4);
     set.set_bottommost_compression_type(DBCompressionType::Zstd);
-    match family {
-        Family::Rows => {
-            set.set_merge_operator_associative(merge::NAME, merge::merge);
-            set.set_max_successive_merges(SUCCESSIVE_MERGES);
-        }
-        Family::Due | Family::Catalogue | Family::Intake | Family::Events => {}
+    if family == Family::Rows {
+        set.set_merge_operator_associative(merge::NAME, merge::merge);
+        set.set_max_successive_merges(SUCCESSIVE_MERGES);
     }
-    set
+    Ok(set)
 }
 
 /// For reads of one key.

@@ -7,6 +7,7 @@ mod pending;
 mod read;
 mod scan;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use asof_core::aggregate::tiles::{FoldedEvents, TileLayout};
 use asof_core::definition::StoredShape;
 use asof_core::online::{
     Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows, Staged,
-    StoreError, Survey, ViewAddress, ViewSlot, ViewState,
+    StoreError, Survey, ViewAddress, ViewSlot, ViewState, newer_row,
 };
 use asof_core::row::{RowSchema, StoredRow};
 use asof_core::time::Timestamp;
@@ -177,6 +178,7 @@ impl RocksStore {
         let (row_family, due_family) = (self.family(Family::Rows)?, self.family(Family::Due)?);
         let tiles = self.tiled.get().get(slot.view, generation).cloned();
         let mut folded = FoldedEvents::default();
+        let mut newest: HashMap<&[u8], &[u8]> = HashMap::new();
         for row in rows {
             let cell = Cell {
                 entity: slot.entity,
@@ -186,7 +188,10 @@ impl RocksStore {
             };
             if row.order.due() <= now {
                 match &tiles {
-                    None => batch.merge_cf(row_family, RowKey::Row(cell).to_bytes(), &row.bytes),
+                    None => {
+                        let newest = newest.entry(cell.key).or_insert(&row.bytes);
+                        *newest = newer_row(newest, &row.bytes);
+                    }
                     Some(tiles) => self.fold(tiles, &mut folded, &cell, &row.bytes)?,
                 }
             } else {
@@ -196,6 +201,16 @@ impl RocksStore {
                     batch.put_cf(due_family, DueKey { cell, order }.to_bytes(*due), []);
                 }
             }
+        }
+        // One merge a key, however many of its rows there are.
+        for (key, bytes) in newest {
+            let cell = Cell {
+                entity: slot.entity,
+                key,
+                view: slot.view,
+                generation,
+            };
+            batch.merge_cf(row_family, RowKey::Row(cell).to_bytes(), bytes);
         }
         match &tiles {
             Some(tiles) => self.put_chunks(batch, slot, generation, tiles, &folded),
@@ -405,7 +420,8 @@ fn open_database(
     expiry: &Expiry,
 ) -> Result<DB, StoreError> {
     let database = options::database(options, contents == Contents::New);
-    DB::open_cf_descriptors(&database, path, options::families(options, expiry)).map_err(|error| {
+    let families = options::families(options, expiry).map_err(|error| failure::of(path, error))?;
+    DB::open_cf_descriptors(&database, path, families).map_err(|error| {
         if failure::is_lock(&error) {
             return StoreError::Held {
                 place: path.display().to_string(),

@@ -123,8 +123,8 @@ impl RocksStore {
         let directory = self.path.join(DIRECTORY);
         fs::create_dir_all(&directory).map_err(|error| failure::of_io(&directory, &error))?;
         let load = self.loads.fetch_add(1, Ordering::Relaxed);
-        let set = options::load_file(&self.options);
         let failed = |error| failure::of(&self.path, error);
+        let set = options::load_file(&self.options).map_err(failed)?;
         let mut files = Files {
             slot,
             generation,

@@ -15,6 +15,7 @@ mod directory;
 mod expiry;
 mod formats;
 mod harness;
+mod hot_key;
 mod intake;
 mod kills;
 mod newest_wins;
