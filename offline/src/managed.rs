@@ -13,6 +13,7 @@
 
 mod commit;
 mod compact;
+mod durable;
 mod ingest;
 mod layout;
 mod part;
@@ -33,12 +34,13 @@ use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake::kernel::{StructField, StructType};
 use deltalake::logstore::LogStore;
 use deltalake::protocol::SaveMode;
-use deltalake::{DeltaTable, DeltaTableError};
+use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use url::Url;
 
 use asof_core::data_type::DataType;
 use asof_core::definition::Source;
 
+use self::durable::DurableFileSystem;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result, first_line};
 
@@ -128,8 +130,15 @@ pub(crate) async fn open(
     let url = Url::from_directory_path(&directory)
         .map_err(|()| OfflineError::Internal(format!("{} has no file URL", directory.display())))?;
     let found = async || {
-        let table = DeltaTable::try_from_url(url.clone()).await;
-        table.map_err(|error| delta_error(source, &error))
+        let store = Arc::new(DurableFileSystem::new(engine.tables.clone()));
+        let builder = DeltaTableBuilder::from_url(url.clone());
+        let built = builder.and_then(|builder| builder.with_storage_backend(store, url.clone()).build());
+        let mut table = built.map_err(|error| delta_error(source, &error))?;
+        match table.load().await {
+            // There may be none yet.
+            Ok(()) | Err(DeltaTableError::NotATable(_)) => Ok(table),
+            Err(error) => Err(delta_error(source, &error)),
+        }
     };
     let mut table = found().await?;
     if table.version().is_none() {

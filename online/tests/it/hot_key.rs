@@ -2,7 +2,7 @@
 
 use asof_core::key::EntityKey;
 use asof_core::online::conformance::{self, key, order, row, schema, tiled};
-use asof_core::online::{Generation, OnlineReader, OnlineRow, OnlineStore, ViewSlot};
+use asof_core::online::{Generation, OnlineRow, OnlineStore, ViewSlot};
 use asof_core::time::Timestamp;
 use asof_online::RocksStore;
 use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};

@@ -36,8 +36,13 @@ pub struct Project {
 impl Project {
     /// The starter project of `asof init`.
     pub fn starter() -> Self {
+        Self::starter_in(&std::env::temp_dir())
+    }
+
+    /// The same beneath a directory.
+    pub fn starter_in(directory: &Path) -> Self {
         let project = Self {
-            directory: tempfile::tempdir().unwrap(),
+            directory: tempfile::tempdir_in(directory).unwrap(),
         };
         project.done(&["init", "."]);
         project

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::server::Server;
 /// How often the server is killed, of which `ASOF_CASES` per cent are done.
 const KILLS: u64 = 20;
 /// Who push at the same time.
-const CALLERS: i64 = 3;
+pub(crate) const CALLERS: i64 = 3;
 
 pub(crate) const CLICKS: &str = r#"
 [[source]]
@@ -61,6 +62,21 @@ windows = ["all"]
 fn project() -> Project {
     let project = Project::starter();
     project.write("features/clicks.toml", &(CLICKS.to_owned() + PAGES));
+    project.done(&["apply", "--yes"]);
+    project
+}
+
+/// The same beneath a directory, with an online store of this durability. What a user wrote is on the disk.
+pub(crate) fn project_in(directory: &Path, durability: &str) -> Project {
+    let project = Project::starter_in(directory);
+    let config = project.read("asof.toml");
+    project.write(
+        "asof.toml",
+        &format!("{config}\n[online]\ndurability = \"{durability}\"\n"),
+    );
+    project.write("features/clicks.toml", &(CLICKS.to_owned() + PAGES));
+    let mut sync = Command::new("sync");
+    assert!(sync.arg("-f").arg(directory).status().unwrap().success());
     project.done(&["apply", "--yes"]);
     project
 }
@@ -288,9 +304,9 @@ fn rows_come_from_files_and_standard_input() {
 
 /// What callers were told: per customer the amount, and what they do not know of.
 #[derive(Default)]
-struct Ledger {
-    acknowledged: BTreeMap<i64, f64>,
-    in_doubt: Vec<(String, i64, f64)>,
+pub(crate) struct Ledger {
+    pub(crate) acknowledged: BTreeMap<i64, f64>,
+    pub(crate) in_doubt: Vec<(String, i64, f64)>,
 }
 
 impl Ledger {
@@ -308,7 +324,7 @@ impl Ledger {
     }
 
     /// Windows count each click once that was acknowledged, and may count those in doubt.
-    fn check_pages(&self, project: &Project, round: u64) {
+    pub(crate) fn check_pages(&self, project: &Project, round: u64) {
         for caller in 0..CALLERS {
             let (count, sum) = served_page(project, caller);
             let (least, most) = (self.of_page(caller, false), self.of_page(caller, true));
@@ -425,7 +441,7 @@ fn acknowledged_pushes_survive_kills() {
 
 /// Brings what is in doubt, then new rows, one request after the other, until it is told to stop or the server is
 /// gone.
-async fn push_until(
+pub(crate) async fn push_until(
     url: String,
     stop: Arc<AtomicBool>,
     round: u64,
