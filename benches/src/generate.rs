@@ -82,7 +82,7 @@ pub const COMPUTED_SERVICE: &str = "gen_computed_v1";
 pub const END_MICROS: i64 = (rows::START + rows::SPAN).cast_signed();
 
 /// How sets are made: another number where the same spec gives other files.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Rows made at a time.
 const BATCH: u64 = 16 * 1024;

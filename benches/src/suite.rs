@@ -419,8 +419,26 @@ impl On<'_> {
         let ratios = read.iter().zip(&pushed).map(|(read, pushed)| read / pushed);
         let what = format!("messages of JetStream / push, {ROWS} rows a request, {connections}");
         self.figure(&what, "×", ratios);
-        let half = read.iter().sum::<f64>() / read.len() as f64 / 2.0;
         let server = Server::start(&Task::Serve(served))?;
+        let mut together = Vec::new();
+        for run in 1..=self.suite.runs {
+            self.say(&format!(
+                "messages as they are published, run {run} of {}",
+                self.suite.runs
+            ));
+            let count = (pushed.iter().sum::<f64>() / pushed.len() as f64 * self.suite.seconds) as usize;
+            let (published, read) = runtime.block_on(async {
+                tokio::join!(nats.publish(&messages, count), streams::drained(server.address))
+            });
+            published?;
+            together.push(read?);
+        }
+        self.figure(
+            "messages of JetStream, while they are published on the same cores",
+            "rows/s",
+            together.clone(),
+        );
+        let half = together.iter().sum::<f64>() / together.len() as f64 / 2.0;
         let mut delays: Vec<Streamed> = Vec::new();
         for run in 1..=self.suite.runs {
             self.say(&format!(
@@ -436,12 +454,12 @@ impl On<'_> {
         }
         let p = |of: fn(&Streamed) -> f64| delays.iter().map(of).collect::<Vec<_>>();
         self.figure(
-            "published to readable, half load, p50",
+            "published to readable, at half of that, p50",
             "ms",
             p(|delays| delays.p50_millis),
         );
         self.figure(
-            "published to readable, half load, p99",
+            "published to readable, at half of that, p99",
             "ms",
             p(|delays| delays.p99_millis),
         );
