@@ -8,7 +8,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BUILD := cargo build --workspace --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test audit planted bench check-duckdb check-flight
+.PHONY: help setup build demo test fuzz audit planted bench check-duckdb check-flight
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -25,6 +25,10 @@ demo: build ## The quickstart on real data: from definitions to a prediction req
 
 test: ## Formatting, clippy, dependency rules, all tests; ends with "N passed, N failed"
 	@scripts/test.sh
+
+fuzz: ## Every fuzz target for an hour; ASOF_FUZZ_SECONDS=600 for less
+	@scripts/setup.sh test
+	ASOF_FUZZ_SECONDS=$${ASOF_FUZZ_SECONDS:-3600} cargo test --workspace --locked fuzz
 
 audit: ## Dependency rules and security advisories, freshly fetched
 	@scripts/audit.sh

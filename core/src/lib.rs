@@ -5,6 +5,8 @@ pub mod aggregate;
 pub mod data_type;
 pub mod definition;
 pub mod duration;
+#[cfg(feature = "test-util")]
+pub mod fuzz;
 pub mod key;
 pub mod name;
 pub mod online;

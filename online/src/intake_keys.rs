@@ -107,7 +107,10 @@ pub(crate) fn entry_of(key: &[u8]) -> Option<(SourceAddress, u64)> {
         project: ProjectName::parse(name()?).ok()?,
         source: SourceName::parse_stored(name()?).ok()?,
     };
-    Some((source, u64::from_be_bytes(*number)))
+    names
+        .next()
+        .is_none()
+        .then_some((source, u64::from_be_bytes(*number)))
 }
 
 /// The key of the answer of which a key says when it was given.

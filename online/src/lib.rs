@@ -13,6 +13,8 @@ mod catalogue;
 mod directory;
 mod expiry;
 mod failure;
+#[cfg(test)]
+mod fuzz;
 mod intake_keys;
 mod key_cache;
 mod key_rows;

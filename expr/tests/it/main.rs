@@ -6,6 +6,7 @@ mod expressions;
 mod features;
 mod fixture;
 mod functions;
+mod fuzz;
 mod limits;
 mod lists;
 mod properties;

@@ -16,6 +16,7 @@ mod contract;
 mod diff;
 mod explain;
 mod flights;
+mod fuzz;
 mod grids;
 mod history;
 mod lint;

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use crate::project::{Project, batch, managed};
 
 /// 2026-01-01T00:00:00Z.
-const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
 const SCHEMA: &str = r#"{ "type": "record", "name": "click", "fields": [
     { "name": "user", "type": "long" },
@@ -28,16 +28,16 @@ const SCHEMA: &str = r#"{ "type": "record", "name": "click", "fields": [
 const FINGERPRINT: [u8; 8] = [0x2e, 0x7a, 0x6a, 0x87, 0x0b, 0x76, 0xb0, 0x54];
 
 /// A row: user, seconds before now, amount, note.
-type Row = (i64, i64, Option<f64>, Option<&'static str>);
+pub(crate) type Row = (i64, i64, Option<f64>, Option<&'static str>);
 
-const ROWS: [Row; 4] = [
+pub(crate) const ROWS: [Row; 4] = [
     (1, 10, Some(0.5), Some("a")),
     (-7, 20, None, None),
     (i64::MIN, 3_000, Some(-0.0), Some("")),
     (i64::MAX, 0, Some(f64::MAX), Some("ünïcode")),
 ];
 
-async fn reader() -> PushReader {
+pub(crate) async fn reader() -> PushReader {
     let source = managed(
         "clicks",
         &[
@@ -57,7 +57,7 @@ fn at(ago: i64) -> Timestamp {
     Timestamp::from_micros(NOW.micros() - ago * 1_000_000)
 }
 
-fn json((user, ago, amount, note): &Row) -> Vec<u8> {
+pub(crate) fn json((user, ago, amount, note): &Row) -> Vec<u8> {
     let amount = amount.map_or("null".into(), |amount| format!("{amount:?}"));
     let note = note.map_or("null".into(), |note| format!("{note:?}"));
     let at = at(*ago);
@@ -75,7 +75,7 @@ fn long(number: i64, into: &mut Vec<u8>) {
 }
 
 /// A record as the specification of Avro says: a union is the number of its branch, and what that holds.
-fn avro((user, ago, amount, note): &Row) -> Vec<u8> {
+pub(crate) fn avro((user, ago, amount, note): &Row) -> Vec<u8> {
     let mut bytes = Vec::new();
     long(*user, &mut bytes);
     long(at(*ago).micros(), &mut bytes);
@@ -89,7 +89,7 @@ fn avro((user, ago, amount, note): &Row) -> Vec<u8> {
     bytes
 }
 
-fn arrow(rows: &[Row], narrow: bool) -> Vec<u8> {
+pub(crate) fn arrow(rows: &[Row], narrow: bool) -> Vec<u8> {
     let users: ArrayRef = match narrow {
         true => Arc::new(rows.iter().map(|row| row.0 as i32).collect::<Int32Array>()),
         false => Arc::new(rows.iter().map(|row| row.0).collect::<Int64Array>()),
@@ -174,7 +174,7 @@ fn expected(rows: &[Row]) -> Vec<(i64, i64, Option<u64>, Option<String>)> {
     rows.iter().map(row).collect()
 }
 
-fn avro_of(framing: AvroFraming) -> MessageReader {
+pub(crate) fn avro_of(framing: AvroFraming) -> MessageReader {
     let schema = SCHEMA.to_owned();
     MessageReader::new(&MessageFormat::Avro { schema, framing }).unwrap()
 }

@@ -11,6 +11,7 @@ mod configuration;
 mod conformance;
 mod definition_files;
 mod files_on_disk;
+mod fuzz;
 mod on_demand;
 mod planning;
 mod references;

@@ -132,7 +132,7 @@ fn changed(mut bytes: Vec<u8>, random: &mut Random) -> Vec<u8> {
 }
 
 /// Two batches with the columns that the commands need, and a column of every layout.
-fn batches() -> Vec<RecordBatch> {
+pub(crate) fn batches() -> Vec<RecordBatch> {
     let spine = spine();
     let rows = spine.num_rows();
     let numbers = || (0..rows as i32).map(|row| (row > 0).then_some(row));

@@ -14,12 +14,12 @@ pub(crate) async fn http(server: &Server, method: &str, path: &str, body: &str) 
 
 /// The same of a server that is known by its address.
 pub(crate) async fn http_to(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
-    let (head, body) = exchange(address, method, path, body).await;
+    let (head, body) = exchange(address, method, path, body.as_bytes()).await;
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
 }
 
 /// The same with the whole head of the answer.
-async fn exchange(address: SocketAddr, method: &str, path: &str, body: &str) -> (String, String) {
+pub(crate) async fn exchange(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
@@ -27,7 +27,7 @@ async fn exchange(address: SocketAddr, method: &str, path: &str, body: &str) -> 
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     // A server that refuses early may close before it has read everything.
-    let _ = stream.write_all(body.as_bytes()).await;
+    let _ = stream.write_all(body).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     let answer = String::from_utf8(answer).unwrap();
@@ -179,7 +179,7 @@ async fn a_method_that_a_path_does_not_take_is_refused_with_those_that_it_takes(
         ("POST", "/readyz", "GET,HEAD", "GET"),
     ];
     for (method, path, allow, takes) in cases {
-        let (head, body) = exchange(server.address, method, path, "").await;
+        let (head, body) = exchange(server.address, method, path, b"").await;
         assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
         let allows = head.lines().find_map(|line| line.strip_prefix("allow: "));
         assert_eq!(allows, Some(allow), "{head}");

@@ -15,6 +15,7 @@ mod errors;
 mod flight;
 mod flight_cancel;
 mod flight_damage;
+mod fuzz;
 mod harness;
 mod json;
 mod materialize_expiry;

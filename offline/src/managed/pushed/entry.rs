@@ -1,10 +1,11 @@
 //! Entries of the intake log: rows as their table stores them, as an Arrow IPC stream.
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType as ArrowType, SchemaRef};
 use datafusion::arrow::error::ArrowError;
-use datafusion::arrow::ipc::reader::StreamReader;
+use datafusion::arrow::ipc::reader::StreamDecoder;
 use datafusion::arrow::ipc::root_as_message;
 use datafusion::arrow::ipc::writer::StreamWriter;
 
@@ -114,12 +115,19 @@ fn is_compressed(mut bytes: &[u8]) -> bool {
     }
 }
 
+/// Reads a stream. What reads by and by takes the lengths for true that a stream claims to have, and makes room for them; this
+/// one has all there is.
 fn stream(bytes: &[u8]) -> std::result::Result<(SchemaRef, Vec<RecordBatch>), String> {
     // The decoder panics on some damage.
     let read = std::panic::catch_unwind(|| {
-        let reader = StreamReader::try_new(bytes, None)?;
-        let schema = reader.schema();
-        let batches = reader.collect::<std::result::Result<Vec<_>, _>>()?;
+        let (mut decoder, mut left) = (StreamDecoder::new(), Buffer::from(bytes));
+        let mut batches = Vec::new();
+        while let Some(batch) = decoder.decode(&mut left)? {
+            batches.push(batch);
+        }
+        let schema = decoder.schema();
+        decoder.finish()?;
+        let schema = schema.ok_or_else(|| ArrowError::IpcError("it has no schema".into()))?;
         Ok::<_, ArrowError>((schema, batches))
     });
     let read = read.map_err(|_| "it cannot be decoded".to_owned())?;
