@@ -212,6 +212,19 @@ pub fn newer_row<'a>(a: &'a [u8], b: &'a [u8]) -> &'a [u8] {
     }
 }
 
+/// A number that a store tells of itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StoreMetric {
+    /// Its name as Prometheus has it, without the prefix of the server and without `_total`.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// The number, in what the name ends with.
+    pub value: f64,
+    /// Whether it counts up from the start of the process.
+    pub is_counter: bool,
+}
+
 /// What a read finds for one key in one generation of one view.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Found<'a> {
@@ -405,6 +418,11 @@ pub trait OnlineReader {
 
 /// Where online rows are kept; see the contract of this module.
 pub trait OnlineStore: IntakeLog {
+    /// What it tells of itself, for who watches over it.
+    fn metrics(&self) -> Vec<StoreMetric> {
+        Vec::new()
+    }
+
     /// The slot of a view, given out on the first call.
     fn open_view(&self, address: &ViewAddress) -> Result<ViewSlot, StoreError>;
 

@@ -39,6 +39,8 @@ pub(crate) struct KeyCache {
     all: AtomicU64,
     /// Counted up by every write that ends.
     ticks: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 /// What is cached of a key.
@@ -91,6 +93,8 @@ impl KeyCache {
             shards: (0..SHARDS).map(|_| AtomicU64::new(0)).collect(),
             all: AtomicU64::new(0),
             ticks: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
         }
     }
 
@@ -107,8 +111,24 @@ impl KeyCache {
 
     /// What is cached of a stored key's start, as long as it is what the store has.
     pub(crate) fn get(&self, key: &[u8], changes: u64) -> Option<Arc<Cached>> {
-        let stamp = self.stamp(key, changes)?;
-        self.keys.get(key).filter(|cached| cached.stamp == stamp)
+        let stamp = self.stamp(key, changes);
+        let found = stamp.and_then(|stamp| self.keys.get(key).filter(|cached| cached.stamp == stamp));
+        let counter = if found.is_some() { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    /// How often something was found, and how often not.
+    pub(crate) fn asked(&self) -> (u64, u64) {
+        (
+            self.hits.load(Ordering::Relaxed),
+            self.misses.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Bytes of memory that it has, about.
+    pub(crate) fn size(&self) -> u64 {
+        self.keys.weighted_size()
     }
 
     /// Must be called before a snapshot is taken whose rows are to be cached.

@@ -3,6 +3,7 @@
 mod generations;
 mod intake;
 mod load;
+mod metrics;
 mod pending;
 mod read;
 mod scan;
@@ -18,7 +19,7 @@ use asof_core::aggregate::tiles::{FoldedEvents, TileLayout};
 use asof_core::definition::StoredShape;
 use asof_core::online::{
     Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows, Staged,
-    StoreError, Survey, ViewAddress, ViewSlot, ViewState, newer_row,
+    StoreError, StoreMetric, Survey, ViewAddress, ViewSlot, ViewState, newer_row,
 };
 use asof_core::row::{RowSchema, StoredRow};
 use asof_core::time::Timestamp;
@@ -400,6 +401,10 @@ impl OnlineStore for RocksStore {
 
     fn changes(&self) -> Option<u64> {
         Some(self.published.load(Ordering::Acquire))
+    }
+
+    fn metrics(&self) -> Vec<StoreMetric> {
+        self.all_metrics()
     }
 }
 

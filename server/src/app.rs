@@ -21,6 +21,7 @@ use crate::jobs::Jobs;
 use crate::lifecycle::{Drained, Limits, Listening};
 use crate::materialize::{Materializer, drop_undefined};
 use crate::metrics::Metrics;
+use crate::overload::Overload;
 use crate::project::{Project, ProjectError};
 use crate::registry_watch::RegistryWatch;
 use crate::streams::{Brokers, StreamStates, keep_reading};
@@ -59,6 +60,7 @@ pub(crate) struct App<S, R, J> {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) wall: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) overload: Overload,
     /// How streams are being read.
     pub(crate) streams: Arc<StreamStates>,
     brokers: Option<Arc<dyn Brokers>>,
@@ -119,9 +121,10 @@ where
             clock,
             wall,
             brokers,
-            limits: _,
+            limits,
         } = parts;
         let watch = Arc::new(RegistryWatch::open(registry, config.project.clone()).await?);
+        let metrics = Arc::new(Metrics::new());
         Ok(Arc::new(Self {
             reader: FeatureReader::new(store.clone(), watch.clone(), clock.clone()),
             config,
@@ -132,7 +135,8 @@ where
             jobs,
             clock,
             wall,
-            metrics: Arc::new(Metrics::new()),
+            overload: Overload::new(limits.calls, metrics.calls_shed()),
+            metrics,
             streams: Arc::default(),
             brokers,
             background,
@@ -161,6 +165,7 @@ where
             clock,
             wall,
             brokers,
+            overload,
             ..
         } = &**self;
         // By the earlier of both clocks: to reads, what is merged has happened.
@@ -178,6 +183,7 @@ where
             () = keep_dropping(store, watch) => T::default(),
             () = watch.poll() => T::default(),
             () = flushing => T::default(),
+            () = overload.keep_measuring() => T::default(),
         };
         let version = watch.current();
         if let Err(error) = intake.flush(&version.definitions, &[], wall.now()).await {

@@ -1,5 +1,6 @@
 //! Deadlines: the caller's `grpc-timeout`, and the server's own where that is sooner.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -36,10 +37,27 @@ pub(crate) async fn enforce(State(longest): State<Duration>, request: Request, n
     if limit.is_zero() {
         return over();
     }
-    match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => over(),
-    }
+    let in_time = async {
+        let mut running = std::pin::pin!(next.run(request));
+        match tokio::time::timeout(limit, running.as_mut()).await {
+            Ok(response) => response,
+            // The call is dropped behind this, and is told why.
+            Err(_) => {
+                IS_OVER.with(|is_over| is_over.set(true));
+                over()
+            }
+        }
+    };
+    IS_OVER.scope(Cell::new(false), in_time).await
+}
+
+tokio::task_local! {
+    static IS_OVER: Cell<bool>;
+}
+
+/// Whether the call that is being dropped was given up because its time was over.
+pub(crate) fn is_over() -> bool {
+    IS_OVER.try_with(Cell::get).unwrap_or(false)
 }
 
 /// The deadline that a caller gives.

@@ -19,7 +19,9 @@ use crate::app::{App, ServeParts};
 use crate::background::Background;
 use crate::error::ServerError;
 use crate::jobs::Jobs;
+use crate::lifecycle::activity::Connections;
 use crate::lifecycle::{Limits, connection};
+use crate::overload::CallLimits;
 
 /// Bytes that are under way on a connection in either direction.
 const BUFFER: usize = 1 << 20;
@@ -52,15 +54,21 @@ where
     pub async fn start(parts: ServeParts<S, R, J>) -> Result<Self, ServerError> {
         let limits = Limits {
             deadline: DEADLINE,
+            // Whoever is in this process may come back at any time, and waits for itself alone.
+            idle: Duration::MAX,
+            calls: CallLimits::NONE,
             ..parts.limits
         };
+        let parts = ServeParts { limits, ..parts };
         let app = App::of(parts, Background::none()).await?;
         let (router, _) = app.routes(&limits).await;
         let (stop, cut) = (app.stopping.clone(), CancellationToken::new());
         let ended = cut.clone();
+        let connections = Connections::default();
         let connect = tower::service_fn(move |_| {
             let (near, far) = tokio::io::duplex(BUFFER);
-            let carried = connection::carry(far, router.clone(), limits, stop.clone());
+            let activity = connections.open();
+            let carried = connection::carry(far, router.clone(), limits, stop.clone(), activity);
             let ended = ended.clone();
             tokio::spawn(async move {
                 tokio::select! {

@@ -62,6 +62,9 @@ pub enum ServerError {
     /// More is asked for than there is room for.
     #[error("{0}")]
     Overloaded(String),
+    /// The server has so much to do that the call would wait for long.
+    #[error("{0}")]
+    Shed(String),
     /// Something that is needed cannot be reached.
     #[error("{0}")]
     Unavailable(String),
@@ -162,14 +165,17 @@ impl ServerError {
         }
     }
 
-    /// Whether there is no room, on disk or in memory, which somebody has to make.
-    fn is_of_room(&self) -> bool {
-        matches!(
-            self,
+    /// When the call may be made again, in milliseconds; below zero where there is no room, on disk or in memory, which
+    /// somebody has to make.
+    pub(crate) fn pushback(&self) -> Option<i32> {
+        match self {
             Self::Store(StoreError::Full { .. })
-                | Self::Intake(IntakeError::Store(StoreError::Full { .. }))
-                | Self::Offline(OfflineError::NoSpace { .. } | OfflineError::Memory(_))
-        )
+            | Self::Intake(IntakeError::Store(StoreError::Full { .. }))
+            | Self::Offline(OfflineError::NoSpace { .. } | OfflineError::Memory(_)) => Some(-1),
+            Self::Shed(_) => Some(200),
+            Self::Overloaded(_) | Self::Intake(IntakeError::Overloaded(_)) => Some(1_000),
+            _ => None,
+        }
     }
 
     /// The gRPC code.
@@ -185,7 +191,7 @@ impl ServerError {
             Self::Intake(error) => intake_code(error),
             Self::Job(error) => job_code(error),
             Self::Offline(error) => offline_code(error),
-            Self::Overloaded(_) => Code::ResourceExhausted,
+            Self::Overloaded(_) | Self::Shed(_) => Code::ResourceExhausted,
             Self::Unavailable(_) => Code::Unavailable,
             Self::Bug(_) => Code::Internal,
         }
@@ -223,9 +229,8 @@ impl From<ServerError> for tonic::Status {
                 .metadata_mut()
                 .insert(KIND, MetadataValue::from_static(kind));
         }
-        if error.is_of_room() {
-            let never = MetadataValue::from_static("-1");
-            status.metadata_mut().insert(PUSHBACK, never);
+        if let Some(wait) = error.pushback() {
+            status.metadata_mut().insert(PUSHBACK, wait.into());
         }
         status
     }
@@ -309,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_not_tried_again() {
+    fn a_full_disk_is_not_tried_again_and_a_busy_server_is() {
         let full = || StoreError::Full {
             place: "online".into(),
             reason: "no space left on device".into(),
@@ -325,7 +330,12 @@ mod tests {
         let never = Some("-1".to_owned());
         assert_eq!(pushback(full().into()), never);
         assert_eq!(pushback(IntakeError::Store(full()).into()), never);
-        assert_eq!(pushback(ServerError::Overloaded("busy".into())), None);
-        assert_eq!(pushback(IntakeError::Overloaded("busy".into()).into()), None);
+        let soon = |millis: &str| Some(millis.to_owned());
+        assert_eq!(pushback(ServerError::Shed("busy".into())), soon("200"));
+        assert_eq!(pushback(ServerError::Overloaded("busy".into())), soon("1000"));
+        assert_eq!(
+            pushback(IntakeError::Overloaded("busy".into()).into()),
+            soon("1000")
+        );
     }
 }

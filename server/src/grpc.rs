@@ -92,6 +92,15 @@ pub(crate) async fn stop(health: &HealthReporter) {
 }
 
 impl<S, R, J> App<S, R, J> {
+    /// Runs a call that is work, and does not only wait, when there is room for it.
+    async fn work<T>(
+        &self,
+        method: &'static str,
+        call: impl Future<Output = Result<T, ServerError>> + Send,
+    ) -> Result<Response<T>, Status> {
+        self.call(method, self.overload.admit(call)).await
+    }
+
     /// Runs a call, counted as `method`.
     async fn call<T>(
         &self,

@@ -28,6 +28,7 @@ pub(crate) mod request;
 mod response;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow_array::ArrayRef;
 use asof_core::data_type::DataType;
@@ -40,7 +41,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::Serialize;
 use tonic::Code;
@@ -48,7 +49,7 @@ use tonic::Code;
 use crate::app::App;
 use crate::error::ServerError;
 use crate::features::keys::Keys;
-use crate::features::{Answer, FeatureReader};
+use crate::features::{FeatureReader, Prepared};
 use crate::grpc::MAX_REQUEST_BYTES;
 use crate::jobs::Jobs;
 use crate::metrics::code_name;
@@ -142,11 +143,21 @@ where
         }
     };
     let timing = app.metrics.start("POST /v1/get-features");
-    let result = answer(&app, &body).await;
+    let result = app.overload.admit(answer(&app, &body)).await;
     timing.ended(result.as_ref().err().map_or(Code::Ok, ServerError::code));
     match result {
         Ok(text) => ([(CONTENT_TYPE, JSON)], text).into_response(),
-        Err(error) => refusal(error.code(), error.to_string()).into_response(),
+        Err(error) => {
+            let mut response = refusal(error.code(), error.to_string()).into_response();
+            // In whole seconds, as HTTP has it.
+            let wait = error.pushback().and_then(|millis| u64::try_from(millis).ok());
+            if let Some(wait) = wait {
+                response
+                    .headers_mut()
+                    .insert(RETRY_AFTER, wait.div_ceil(1_000).into());
+            }
+            response
+        }
     }
 }
 
@@ -155,9 +166,15 @@ where
     S: OnlineStore + 'static,
     R: RegistryStore + 'static,
 {
-    let answer = read_json(&app.reader, body).await?;
+    let (stages, started) = (app.metrics.stages(), Instant::now());
+    let (prepared, keys) = decode(&app.reader, body)?;
+    let decoded = Instant::now();
+    let answer = app.reader.read(prepared, keys).await?;
+    let read = Instant::now();
     app.metrics.answered(&answer);
-    response::to_json(&answer)
+    let text = response::to_json(&answer)?;
+    stages.observe(started, decoded, read);
+    Ok(text)
 }
 
 /// Answers a request of `POST /v1/get-features` without a server: JSON in, JSON out.
@@ -173,8 +190,8 @@ where
     S: OnlineStore + 'static,
     R: RegistryStore + 'static,
 {
-    let answer = read_json(reader, body).await?;
-    response::to_json(&answer)
+    let (prepared, keys) = decode(reader, body)?;
+    response::to_json(&reader.read(prepared, keys).await?)
 }
 
 /// The keys of one entity from values that are text, read as those of [`get_features_json`] are.
@@ -219,7 +236,8 @@ pub fn value_json(
     response::value_to_json(data_type, array, at)
 }
 
-async fn read_json<S, R>(reader: &FeatureReader<S, R>, body: &[u8]) -> Result<Answer, ServerError>
+/// What a request asks for, and the keys.
+fn decode<S, R>(reader: &FeatureReader<S, R>, body: &[u8]) -> Result<(Arc<Prepared>, Keys), ServerError>
 where
     S: OnlineStore + 'static,
     R: RegistryStore + 'static,
@@ -227,7 +245,7 @@ where
     let (selection, keys) = request::parse(body)?;
     let prepared = reader.prepare(selection)?;
     let keys = request::keys(&prepared.plan, keys)?;
-    reader.read(prepared, keys).await
+    Ok((prepared, keys))
 }
 
 async fn ready<S, R, J>(State(app): State<Arc<App<S, R, J>>>) -> Response
@@ -251,6 +269,7 @@ where
     R: RegistryStore + 'static,
     J: Jobs,
 {
+    app.metrics.load(app.overload.running(), app.overload.delay());
     match app
         .metrics
         .render(&*app.store, &app.watch.current(), app.clock.now())

@@ -28,7 +28,9 @@ mod deadline;
 mod flight;
 mod grpc;
 mod http;
+mod overload;
 
 pub use app::{ServeParts, serve, serve_routes};
 pub use http::{column_of_json, get_features_json, keys_of_text, value_json};
 pub use lifecycle::{BindError, Drained, Limits, Listening};
+pub use overload::CallLimits;

@@ -1,5 +1,6 @@
 //! The life of the port: bind, accept with limits, drain.
 
+pub(crate) mod activity;
 pub(crate) mod connection;
 
 use std::future::Future;
@@ -13,7 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::activity::Connections;
 use crate::metrics::Metrics;
+use crate::overload::CallLimits;
 
 /// How much callers may take.
 #[derive(Debug, Clone, Copy)]
@@ -24,8 +27,14 @@ pub struct Limits {
     pub streams: u32,
     /// How long a new connection may say nothing, or an HTTP/1 request may take to send its head.
     pub first_byte: Duration,
+    /// How long a connection may have no call under way.
+    pub idle: Duration,
+    /// How long an answer may lie there that the client does not take.
+    pub untaken: Duration,
     /// The longest that a call may take.
     pub deadline: Duration,
+    /// How much is worked on at a time.
+    pub calls: CallLimits,
     /// How long open connections have to end when the server stops.
     pub drain: Duration,
 }
@@ -36,7 +45,10 @@ impl Default for Limits {
             connections: 1024,
             streams: 256,
             first_byte: Duration::from_secs(5),
+            idle: Duration::from_secs(300),
+            untaken: Duration::from_secs(60),
             deadline: Duration::from_secs(60),
+            calls: CallLimits::default(),
             drain: Duration::from_secs(9),
         }
     }
@@ -118,18 +130,20 @@ impl Listening {
     ) -> Drained {
         let stop = CancellationToken::new();
         let slots = Arc::new(Semaphore::new(limits.connections));
+        let connections = Connections::default();
         let mut open = JoinSet::new();
         {
             let mut shutdown = std::pin::pin!(shutdown);
             loop {
                 let (stream, slot) = tokio::select! {
                     () = &mut shutdown => break,
-                    accepted = accept(&self.listener, &slots) => accepted,
+                    accepted = accept(&self.listener, &slots, &connections) => accepted,
                 };
                 while open.try_join_next().is_some() {}
                 let (router, stop, counted) = (router.clone(), stop.clone(), metrics.connection());
+                let activity = connections.open();
                 open.spawn(async move {
-                    connection::serve(stream, router, limits, stop).await;
+                    connection::serve(stream, router, limits, stop, activity).await;
                     drop((slot, counted));
                 });
             }
@@ -140,19 +154,28 @@ impl Listening {
     }
 }
 
-/// The next connection, once there is room for it. Failures to accept are of that connection, or of the
-/// moment: neither ends the server.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    // The semaphore is never closed.
-    let slot = slots.clone().acquire_owned().await.ok();
-    loop {
+/// The next connection, once there is room for it: where there is none, the one that has been idle for longest gives way.
+/// Failures to accept are of that connection, or of the moment: neither ends the server.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    connections: &Connections,
+) -> (TcpStream, OwnedSemaphorePermit) {
+    let stream = loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, slot),
+            Ok((stream, _)) => break stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
+    };
+    loop {
+        if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+            return (stream, slot);
+        }
+        connections.close_idlest();
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

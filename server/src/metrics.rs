@@ -10,18 +10,25 @@ use asof_core::registry::Version;
 use asof_core::status::Status;
 use asof_core::time::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tonic::Code;
 
 use streams::StreamMetrics;
 
+use crate::deadline::is_over;
 use crate::features::Answer;
 use crate::materialize::NEVER;
+
+/// Those of the stages of a read, in seconds: from 10 µs to about 0.3 s by factors of two.
+const STAGE_BUCKETS: [f64; 16] = [
+    0.00001, 0.00002, 0.00004, 0.00008, 0.00016, 0.00032, 0.00064, 0.00128, 0.00256, 0.00512, 0.01024,
+    0.02048, 0.04096, 0.08192, 0.16384, 0.32768,
+];
 
 /// Upper bounds of the latency histogram, in seconds: from 100 µs to about 3 s by factors of two.
 const BUCKETS: [f64; 16] = [
@@ -57,6 +64,11 @@ struct Computed {
     feature: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Stage {
+    stage: &'static str,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// The server's metrics.
@@ -71,7 +83,46 @@ pub struct Metrics {
     materialized: Family<View, Seconds>,
     version: Gauge<i64>,
     connections: Gauge<i64>,
+    stages: Stages,
+    calls_running: Gauge<i64>,
+    calls_shed: Counter,
+    executor_delay: Seconds,
     streams: StreamMetrics,
+}
+
+/// How long the parts of a read take.
+#[derive(Debug)]
+pub(crate) struct Stages {
+    /// From the message to keys.
+    decode: Histogram,
+    /// From keys to values.
+    read: Histogram,
+    /// From values to the answer.
+    encode: Histogram,
+}
+
+impl Stages {
+    fn register(registry: &mut Registry) -> Self {
+        let stages = Family::<Stage, Histogram>::new_with_constructor(|| Histogram::new(STAGE_BUCKETS));
+        registry.register(
+            "read_stage_duration_seconds",
+            "Time of the parts of reading features",
+            stages.clone(),
+        );
+        let of = |stage| stages.get_or_create_owned(&Stage { stage });
+        Self {
+            decode: of("decode"),
+            read: of("read"),
+            encode: of("encode"),
+        }
+    }
+
+    /// Notes a read that ends now, of which it is known when it was decoded and when it was read.
+    pub(crate) fn observe(&self, started: Instant, decoded: Instant, read: Instant) {
+        self.decode.observe((decoded - started).as_secs_f64());
+        self.read.observe((read - decoded).as_secs_f64());
+        self.encode.observe(read.elapsed().as_secs_f64());
+    }
 }
 
 impl Default for Metrics {
@@ -124,6 +175,25 @@ impl Metrics {
         );
         let connections = Gauge::default();
         registry.register("connections", "Open connections", connections.clone());
+        let stages = Stages::register(&mut registry);
+        let calls_running = Gauge::default();
+        registry.register(
+            "calls_running",
+            "Calls that are worked on, at the limit of which others wait",
+            calls_running.clone(),
+        );
+        let calls_shed = Counter::default();
+        registry.register(
+            "calls_shed",
+            "Calls that were refused because they would have waited for long",
+            calls_shed.clone(),
+        );
+        let executor_delay = Seconds::default();
+        registry.register(
+            "executor_delay_seconds",
+            "How long tasks waited for their turn lately, at the least",
+            executor_delay.clone(),
+        );
         let streams = StreamMetrics::register(&mut registry);
         Self {
             registry,
@@ -135,8 +205,28 @@ impl Metrics {
             materialized,
             version,
             connections,
+            stages,
+            calls_running,
+            calls_shed,
+            executor_delay,
             streams,
         }
+    }
+
+    /// Those of the parts of a read.
+    pub(crate) fn stages(&self) -> &Stages {
+        &self.stages
+    }
+
+    /// The counter of calls that were refused because there was too much to do.
+    pub(crate) fn calls_shed(&self) -> Counter {
+        self.calls_shed.clone()
+    }
+
+    /// How much there is to do.
+    pub(crate) fn load(&self, running: usize, delay: Duration) {
+        self.calls_running.set(i64::try_from(running).unwrap_or(i64::MAX));
+        self.executor_delay.set(delay.as_secs_f64());
     }
 
     /// Those of streams.
@@ -218,8 +308,18 @@ impl Metrics {
                     .set(seconds(as_of.micros()));
             }
         }
+        let mut of_store = Registry::with_prefix("asof");
+        for metric in store.metrics() {
+            match metric.is_counter {
+                true => of_store.register(metric.name, metric.help, ConstCounter::new(metric.value)),
+                false => of_store.register(metric.name, metric.help, ConstGauge::new(metric.value)),
+            }
+        }
         let mut text = String::new();
-        encode(&mut text, &self.registry).map_err(|error| StoreError::Failed {
+        let encoded = encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, &of_store))
+            .and_then(|()| encode_eof(&mut text));
+        encoded.map_err(|error| StoreError::Failed {
             place: "the metrics".into(),
             reason: error.to_string(),
         })?;
@@ -271,7 +371,8 @@ fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
 }
 
-/// One call that is being answered; counted as CANCELLED where it is dropped before it ended.
+/// One call that is being answered; counted as DEADLINE_EXCEEDED where it is dropped because its time was over, and as
+/// CANCELLED where it is dropped otherwise before it ended.
 pub(crate) struct Timing<'a> {
     metrics: &'a Metrics,
     method: &'static str,
@@ -290,7 +391,10 @@ impl Drop for Timing<'_> {
         let elapsed: Duration = self.started.elapsed();
         let call = Call {
             method: self.method,
-            code: code_name(self.code),
+            code: code_name(match self.code {
+                Code::Cancelled if is_over() => Code::DeadlineExceeded,
+                code => code,
+            }),
         };
         self.metrics.requests.get_or_create(&call).inc();
         let method = Method { method: self.method };

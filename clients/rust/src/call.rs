@@ -71,8 +71,10 @@ impl Client {
                 Ok(Err(status)) => status,
                 Err(_) => return Err(Status::deadline_exceeded(out_of_time(deadline)).into()),
             };
-            let again = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
-                && !is_pushed_back(&status);
+            let pushback = pushback_of(&status);
+            let again =
+                matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) && pushback.is_some();
+            wait = wait.max(pushback.unwrap_or_default());
             if !again || Instant::now() + wait >= end.min(begun + again_for) {
                 return Err(status.into());
             }
@@ -139,10 +141,13 @@ impl End {
     }
 }
 
-/// Whether a server says that it is of no use to make the call again, as where its disk is full.
-fn is_pushed_back(status: &Status) -> bool {
-    let pushback = status.metadata().get("grpc-retry-pushback-ms");
-    pushback.is_some_and(|wait| wait.as_bytes().starts_with(b"-"))
+/// How long a server asks to wait before the call is made again; nothing where that is of no use, as where its disk is full.
+fn pushback_of(status: &Status) -> Option<Duration> {
+    let Some(wait) = status.metadata().get("grpc-retry-pushback-ms") else {
+        return Some(Duration::ZERO);
+    };
+    let millis = wait.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_millis(millis))
 }
 
 fn out_of_time(deadline: Duration) -> String {

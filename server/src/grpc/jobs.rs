@@ -92,7 +92,7 @@ where
             });
             Ok(v1::ListRunsResponse { runs: runs.collect() })
         };
-        self.0.call("asof.v1.JobService/ListRuns", call).await
+        self.0.work("asof.v1.JobService/ListRuns", call).await
     }
 
     async fn get_status(

@@ -1,6 +1,7 @@
 //! `asof.v1.OnlineService`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow_array::Array;
 use asof_core::online::OnlineStore;
@@ -48,13 +49,18 @@ impl<S: OnlineStore + 'static, R: RegistryStore, J: Jobs> App<S, R, J> {
                 keys,
                 request,
             } = request;
+            let started = Instant::now();
             let prepared = self.reader.prepare(Selection::of(service, features)?)?;
             let keys = keys_of(&prepared, keys, request)?;
+            let decoded = Instant::now();
             let answer = self.reader.read(prepared, keys).await?;
+            let read = Instant::now();
             self.metrics.answered(&answer);
-            response(answer)
+            let response = response(answer)?;
+            self.metrics.stages().observe(started, decoded, read);
+            Ok(response)
         };
-        self.call("asof.v1.OnlineService/GetFeatures", call).await
+        self.work("asof.v1.OnlineService/GetFeatures", call).await
     }
 }
 

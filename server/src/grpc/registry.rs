@@ -30,12 +30,12 @@ where
 {
     async fn plan(&self, request: Request<v1::PlanRequest>) -> Result<Response<v1::PlanResponse>, Status> {
         let call = async { Ok(plan_response(&self.0.plan(request.into_inner().files).await?)) };
-        self.0.call("asof.v1.RegistryService/Plan", call).await
+        self.0.work("asof.v1.RegistryService/Plan", call).await
     }
 
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyResponse>, Status> {
         let call = self.0.apply(request.into_inner());
-        self.0.call("asof.v1.RegistryService/Apply", call).await
+        self.0.work("asof.v1.RegistryService/Apply", call).await
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
@@ -45,7 +45,7 @@ where
             let objects = asof_registry::list(&version.definitions, kind);
             Ok(list_response(&version, objects))
         };
-        self.0.call("asof.v1.RegistryService/List", call).await
+        self.0.work("asof.v1.RegistryService/List", call).await
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
@@ -60,7 +60,7 @@ where
                 columns: columns(&version.definitions, &object),
             })
         };
-        self.0.call("asof.v1.RegistryService/Get", call).await
+        self.0.work("asof.v1.RegistryService/Get", call).await
     }
 
     async fn search(
@@ -72,7 +72,7 @@ where
             let hits = asof_registry::search(&version.definitions, &request.into_inner().query);
             Ok(list_response(&version, hits.into_iter().map(|hit| hit.object)))
         };
-        self.0.call("asof.v1.RegistryService/Search", call).await
+        self.0.work("asof.v1.RegistryService/Search", call).await
     }
 
     async fn get_version(
@@ -91,7 +91,7 @@ where
                 toml: toml.join("\n"),
             })
         };
-        self.0.call("asof.v1.RegistryService/GetVersion", call).await
+        self.0.work("asof.v1.RegistryService/GetVersion", call).await
     }
 
     async fn history(
@@ -107,7 +107,7 @@ where
                 versions: versions.collect(),
             })
         };
-        self.0.call("asof.v1.RegistryService/History", call).await
+        self.0.work("asof.v1.RegistryService/History", call).await
     }
 }
 

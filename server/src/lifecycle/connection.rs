@@ -1,16 +1,21 @@
 //! One connection, from its first byte to its end.
 
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tower::Service as _;
 
 use super::Limits;
+use super::activity::Activity;
 
 /// What an HTTP/2 client says first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -21,11 +26,22 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// How often an idle HTTP/2 client is asked whether it is still there, and how long it has to say so.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Calls whose answers go on for as long as the client takes them.
+const STREAMS: [&str; 2] = [
+    "/arrow.flight.protocol.FlightService/",
+    "/asof.v1.IngestService/PushStream",
+];
 /// How often a preface that came in part is looked at again.
 const PREFACE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Serves one connection until it ends; asks it to end when `stop` is cancelled.
-pub(crate) async fn serve(stream: TcpStream, router: axum::Router, limits: Limits, stop: CancellationToken) {
+pub(crate) async fn serve(
+    stream: TcpStream,
+    router: axum::Router,
+    limits: Limits,
+    stop: CancellationToken,
+    activity: Arc<Activity>,
+) {
     let spoke = tokio::select! {
         spoke = has_begun(&stream, limits.first_byte) => spoke,
         () = stop.cancelled() => false,
@@ -35,16 +51,32 @@ pub(crate) async fn serve(stream: TcpStream, router: axum::Router, limits: Limit
     }
     // Small answers must not wait for more to send; where the system refuses, they are late and right.
     let _ = stream.set_nodelay(true);
-    carry(stream, router, limits, stop).await;
+    carry(stream, router, limits, stop, activity).await;
 }
 
 /// Serves whoever is at the other end, which has spoken or is known, until the connection ends.
-pub(crate) async fn carry<I>(stream: I, router: axum::Router, limits: Limits, stop: CancellationToken)
-where
+pub(crate) async fn carry<I>(
+    stream: I,
+    router: axum::Router,
+    limits: Limits,
+    stop: CancellationToken,
+    activity: Arc<Activity>,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let builder = builder(limits);
-    let service = TowerToHyperService::new(router);
+    let watched = Arc::clone(&activity);
+    let service = tower::service_fn(move |request: hyper::Request<Incoming>| {
+        // Datasets and streams of pushes are taken as fast as their clients like, and are few.
+        let is_stream = STREAMS.iter().any(|path| request.uri().path().starts_with(path));
+        let call = watched.begin();
+        let response = router.clone().call(request);
+        async move {
+            let response = response.await?;
+            Ok::<_, Infallible>(response.map(|answer| call.watch(answer, is_stream)))
+        }
+    });
+    let service = TowerToHyperService::new(service);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -52,10 +84,47 @@ where
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = is_idle(&activity, &limits) => {
+            connection.as_mut().graceful_shutdown();
+            // One that does not hear of it is cut.
+            timeout(PING_TIMEOUT, connection).await.unwrap_or(Ok(()))
+        }
+        () = is_untaken(&activity, &limits) => {
+            tracing::debug!("a connection is cut whose client does not take its answer");
+            return;
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended with an error");
     }
+}
+
+/// Returns when there has been no call for too long, or the place of the connection is needed.
+async fn is_idle(activity: &Activity, limits: &Limits) {
+    let too_long = async {
+        while activity.idle_for().is_none_or(|idle| idle < limits.idle) {
+            sleep(look_every(limits.idle)).await;
+        }
+    };
+    tokio::select! {
+        () = too_long => {}
+        () = activity.closed() => {}
+    }
+}
+
+/// Returns when an answer was not taken for too long.
+async fn is_untaken(activity: &Activity, limits: &Limits) {
+    while activity
+        .untaken_for()
+        .is_none_or(|untaken| untaken < limits.untaken)
+    {
+        sleep(look_every(limits.untaken)).await;
+    }
+}
+
+/// How often to look whether a time is over.
+fn look_every(limit: Duration) -> Duration {
+    (limit / 10).clamp(Duration::from_millis(10), Duration::from_secs(5))
 }
 
 fn builder(limits: Limits) -> Builder<TokioExecutor> {

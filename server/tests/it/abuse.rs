@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use asof_server::{BindError, Limits, Listening};
+use asof_server::{BindError, CallLimits, Limits, Listening};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -113,6 +113,15 @@ async fn deadlines_are_kept() {
     tokio::time::sleep(Duration::from_millis(60)).await;
     let reads = server.store.around.count.load(Ordering::SeqCst);
     assert!(reads < 100, "{reads}");
+    let (_, metrics) = crate::json::http(&server, "GET", "/metrics", "").await;
+    let ended = |code: &str| {
+        let line =
+            format!("asof_requests_total{{method=\"asof.v1.OnlineService/GetFeatures\",code=\"{code}\"}} 1");
+        metrics.lines().any(|told| told == line)
+    };
+    // The one that was over before it began did not begin.
+    assert!(ended("OK") && ended("DEADLINE_EXCEEDED"), "{metrics}");
+    assert!(!metrics.contains("CANCELLED"), "{metrics}");
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(server.store.around.count.load(Ordering::SeqCst), reads);
 }
@@ -155,4 +164,160 @@ async fn addresses_that_cannot_be_listened_on_say_why() {
     assert_eq!(error.to_string(), expect);
     let error = Listening::bind("0.0.0.0:0".parse().unwrap()).await.unwrap_err();
     assert!(matches!(error, BindError::NotLoopback { .. }));
+}
+
+#[tokio::test]
+async fn a_connection_without_calls_is_closed_and_one_that_waits_for_an_answer_is_not() {
+    let limits = Limits {
+        idle: Duration::from_millis(400),
+        ..Limits::default()
+    };
+    let server = Server::empty(limits).await;
+    server.apply(crate::harness::DEFINITIONS, 0).await;
+    server.load("lasting", 0, &[row("JFK", 0, 1)], true).await;
+    let started = Instant::now();
+    // 50 keys of 20 ms each take longer than a connection may be idle.
+    let keys = vec![text_column("origin", &vec![Some("slow"); 50])];
+    let answer = server
+        .online()
+        .await
+        .get_features(of_features(&["lasting:code"], keys))
+        .await;
+    assert_eq!(answer.unwrap().into_inner().rows, 50);
+    assert!(
+        started.elapsed() > Duration::from_millis(900),
+        "{:?}",
+        started.elapsed()
+    );
+    // A client of HTTP/2 that says nothing more than its preface and its settings.
+    let said = [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        &[0, 0, 0, 4, 0, 0, 0, 0, 0],
+    ]
+    .concat();
+    let started = Instant::now();
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(&said).await.unwrap();
+    let mut answer = Vec::new();
+    let mut buffer = [0; 1024];
+    // It is told to go away, by a frame of type 7.
+    while !answer.windows(5).any(|frame| frame == [0, 0, 8, 7, 0]) {
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer)).await;
+        let read = read.unwrap().unwrap();
+        assert!(read > 0, "{answer:?}");
+        answer.extend_from_slice(&buffer[..read]);
+    }
+    assert!(
+        started.elapsed() >= Duration::from_millis(350),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn the_connection_that_was_idle_for_longest_gives_way() {
+    let limits = Limits {
+        connections: 3,
+        ..Limits::default()
+    };
+    let server = Server::empty(limits).await;
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        idle.push(server.channel().await);
+    }
+    let started = Instant::now();
+    assert_eq!(crate::json::http(&server, "GET", "/healthz", "").await.0, 200);
+    // It had to be idle for a second.
+    let waited = started.elapsed();
+    assert!(
+        waited > Duration::from_millis(500) && waited < Duration::from_secs(4),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_taken_is_given_up() {
+    let limits = Limits {
+        untaken: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let server = Server::empty(limits).await;
+    server.apply(crate::harness::DEFINITIONS, 0).await;
+    server.load("lasting", 0, &[row("JFK", 0, 1)], true).await;
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
+    let endpoint = endpoint
+        .initial_stream_window_size(16_384)
+        .initial_connection_window_size(16_384);
+    let call = async |after: Duration| {
+        let mut grpc = tonic::client::Grpc::new(endpoint.connect().await.unwrap());
+        grpc.ready().await.unwrap();
+        let keys = vec![text_column("origin", &vec![Some("JFK"); 10_000])];
+        let request = tonic::Request::new(of_features(&["lasting:*"], keys).encode_to_vec().into());
+        let path = tonic::codegen::http::uri::PathAndQuery::from_static("/asof.v1.OnlineService/GetFeatures");
+        let answer = grpc
+            .server_streaming(request, path, crate::fuzz::Raw)
+            .await
+            .unwrap();
+        tokio::time::sleep(after).await;
+        answer.into_inner().message().await
+    };
+    assert!(call(Duration::ZERO).await.unwrap().unwrap().len() > 100_000);
+    let status = call(Duration::from_secs(2)).await.unwrap_err();
+    assert!(
+        matches!(status.code(), Code::Unknown | Code::Unavailable | Code::Internal),
+        "{status:?}"
+    );
+}
+
+#[tokio::test]
+async fn calls_beyond_what_is_worked_on_are_told_when_to_come_back() {
+    let limits = Limits {
+        calls: CallLimits {
+            at_once: 1,
+            queue: 1,
+            ..CallLimits::default()
+        },
+        ..Limits::default()
+    };
+    let server = Server::empty(limits).await;
+    server.apply(crate::harness::DEFINITIONS, 0).await;
+    server.load("lasting", 0, &[row("JFK", 0, 1)], true).await;
+    // Of 20 ms each, on a thread of their own.
+    let slow = || {
+        of_features(
+            &["lasting:code"],
+            vec![text_column("origin", &vec![Some("slow"); 300])],
+        )
+    };
+    let quick = || of_features(&["lasting:code"], vec![text_column("origin", &[Some("JFK")])]);
+    let (mut first, mut client) = (server.online().await, server.online().await);
+    let running = tokio::spawn(async move { first.get_features(slow()).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let started = Instant::now();
+    let refused = client.get_features(quick()).await.unwrap_err();
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (
+            Code::ResourceExhausted,
+            "the server is overloaded: it works on 1 calls, and others wait"
+        )
+    );
+    assert_eq!(refused.metadata().get("grpc-retry-pushback-ms").unwrap(), "200");
+    let body = r#"{"features": ["lasting:code"], "keys": {"origin": ["JFK"]}}"#;
+    let (head, _) = crate::json::exchange(server.address, "POST", "/v1/get-features", body.as_bytes()).await;
+    assert!(
+        head.starts_with("HTTP/1.1 429 ") && head.contains("\r\nretry-after: 1"),
+        "{head}"
+    );
+    // Whether it lives is told to everybody.
+    assert_eq!(crate::json::http(&server, "GET", "/readyz", "").await.0, 200);
+    running.abort();
+    // The read behind it stops with its caller, and makes room.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    client.get_features(quick()).await.unwrap();
 }

@@ -21,6 +21,7 @@ mod messages;
 #[expect(dead_code, reason = "the tests of the crate of brokers use all of it")]
 mod nats_server;
 mod on_demand;
+mod operating;
 mod power;
 mod project;
 mod pushing;

@@ -124,6 +124,16 @@ async fn a_call_is_made_again_within_its_deadline() {
         .insert("grpc-retry-pushback-ms", "-1".parse().unwrap());
     let exhausted = Some(Code::ResourceExhausted);
     assert_eq!(tried_with(u32::MAX, full, long).await, (exhausted, 1));
+    let mut busy = Status::resource_exhausted("too much to do");
+    busy.metadata_mut()
+        .insert("grpc-retry-pushback-ms", "300".parse().unwrap());
+    let started = Instant::now();
+    assert_eq!(tried_with(1, busy, long).await, (None, 2));
+    assert!(
+        started.elapsed() >= Duration::from_millis(300),
+        "{:?}",
+        started.elapsed()
+    );
     // What is wrong stays wrong.
     assert_eq!(tried(1, Code::NotFound, long).await, (Some(Code::NotFound), 1));
     let started = Instant::now();
