@@ -2,7 +2,7 @@
 //! (M. Zalewski, *Technical "whitepaper" for afl-fuzz*, section 6), and those with an outcome that was not seen before
 //! are kept to be changed further.
 //!
-//! `ASOF_FUZZ_SECONDS` says how long each target runs, `ASOF_SEED` repeats a run.
+//! `ASOF_FUZZ_SECONDS` says how long each target runs, on inputs that differ each time; `ASOF_SEED` repeats a run.
 
 #![allow(
     clippy::disallowed_methods,
@@ -22,8 +22,9 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-/// How long a target runs where nothing else is said.
+/// How long a target runs where nothing else is said, and on which inputs.
 const USUAL: Duration = Duration::from_secs(20);
+const USUAL_SEED: u64 = 1;
 /// What one input may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// No input grows longer, in bytes, and no more are kept.
@@ -67,8 +68,10 @@ pub fn run<O: Hash>(
             .ok()
             .and_then(|text: String| text.parse().ok())
     };
-    let seed: u64 = variable("ASOF_SEED").unwrap_or_else(rand::random);
-    let time = variable("ASOF_FUZZ_SECONDS").map_or(USUAL, Duration::from_secs);
+    let time = variable("ASOF_FUZZ_SECONDS");
+    // Beside other tests, the same each time; what looks for something new says how long.
+    let seed: u64 = variable("ASOF_SEED").unwrap_or_else(|| time.map_or(USUAL_SEED, |_| rand::random()));
+    let time = time.map_or(USUAL, Duration::from_secs);
     // Past what the test harness keeps for itself, which is lost where a process is aborted.
     let tell = |text: &str| drop(writeln!(std::io::stderr(), "fuzz {name}: {text}"));
     tell(&format!("ASOF_SEED={seed}"));

@@ -34,18 +34,19 @@ impl Quantiles {
     /// Adds another's values.
     pub(super) fn merge(&mut self, other: &Self) {
         for (bin, count) in &other.bins {
-            *self.bins.entry(*bin).or_default() += count;
+            let known = self.bins.entry(*bin).or_default();
+            *known = known.saturating_add(*count);
         }
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
     }
 
     /// The value of which a share (0 to 1) of the others is not greater; `None` where there are none.
     pub(super) fn at(&self, share: f64) -> Option<f64> {
         let last = self.count.checked_sub(1)?;
         let rank = (share * last as f64) as u64;
-        let mut before = 0;
+        let mut before = 0_u64;
         let found = self.bins.iter().find(|(_, count)| {
-            before += **count;
+            before = before.saturating_add(**count);
             before > rank
         });
         found.map(|(bin, _)| value_of(*bin))
@@ -68,7 +69,7 @@ impl Quantiles {
             let count = take_count(rest)?;
             read.count = read.count.checked_add(count).ok_or(Corrupt)?;
             let sorted = read.bins.last_key_value().is_none_or(|(last, _)| *last < bin);
-            if count == 0 || !sorted {
+            if count == 0 || !sorted || !is_bin(bin) {
                 return Err(Corrupt);
             }
             read.bins.insert(bin, count);
@@ -95,6 +96,16 @@ fn bin_of(value: f64) -> i32 {
         }
     };
     if value < 0.0 { -bin } else { bin }
+}
+
+/// Whether there are values that lie in a bin.
+fn is_bin(bin: i32) -> bool {
+    match bin.checked_abs() {
+        None => false,
+        Some(0 | INFINITE) => true,
+        Some(NAN) => bin == NAN,
+        Some(place) => (bin_of(LEAST)..=bin_of(f64::MAX)).contains(&place),
+    }
 }
 
 /// The value that is within 1 % of all values of a bin.
@@ -142,6 +153,32 @@ mod tests {
     }
 
     #[test]
+    fn bins_end_where_values_do() {
+        for bin in [
+            i32::MIN,
+            i32::MIN + 1,
+            -i32::MAX,
+            ABOVE_ZERO * 3,
+            -1,
+            1,
+            INFINITE - 1,
+        ] {
+            assert!(!is_bin(bin), "{bin}");
+        }
+        for bin in [
+            0,
+            INFINITE,
+            -INFINITE,
+            NAN,
+            bin_of(f64::MAX),
+            -bin_of(f64::MAX),
+            bin_of(LEAST),
+        ] {
+            assert!(is_bin(bin), "{bin}");
+        }
+    }
+
+    #[test]
     fn values_without_end_have_their_place() {
         let quantiles = of(&[
             f64::NAN,
@@ -169,6 +206,19 @@ mod tests {
             prop_assume!(value.is_normal());
             let found = of(&[value]).at(0.5).unwrap();
             prop_assert!((found - value).abs() <= 0.010_000_001 * value.abs(), "{value:e} {found:e}");
+        }
+
+        #[test]
+        fn bins_of_values_are_bins_and_others_are_refused(value in any::<f64>(), bin in any::<i32>()) {
+            prop_assert!(is_bin(bin_of(value)));
+            let mut bytes = Vec::new();
+            put_count(1, &mut bytes);
+            bytes.extend_from_slice(&bin.to_le_bytes());
+            put_count(1, &mut bytes);
+            let read = Quantiles::decode(&mut bytes.as_slice());
+            prop_assert_eq!(read.is_ok(), is_bin(bin));
+            // What is read can be asked.
+            prop_assert!(read.is_err() || read.unwrap().at(0.5).is_some());
         }
 
         #[test]

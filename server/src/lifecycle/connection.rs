@@ -31,6 +31,8 @@ const STREAMS: [&str; 2] = [
     "/arrow.flight.protocol.FlightService/",
     "/asof.v1.IngestService/PushStream",
 ];
+/// How long an idle client has to take its leave.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// How often a preface that came in part is looked at again.
 const PREFACE_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -87,7 +89,7 @@ pub(crate) async fn carry<I>(
         () = is_idle(&activity, &limits) => {
             connection.as_mut().graceful_shutdown();
             // One that does not hear of it is cut.
-            timeout(PING_TIMEOUT, connection).await.unwrap_or(Ok(()))
+            timeout(GOODBYE, connection).await.unwrap_or(Ok(()))
         }
         () = is_untaken(&activity, &limits) => {
             tracing::debug!("a connection is cut whose client does not take its answer");
