@@ -26,7 +26,7 @@ use rand::{Rng, SeedableRng};
 const USUAL: Duration = Duration::from_secs(20);
 const USUAL_SEED: u64 = 1;
 /// What one input may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// No input grows longer, in bytes, and no more are kept.
 const LONGEST: usize = 1 << 16;
 const MOST_KEPT: usize = 10_000;
