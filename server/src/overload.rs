@@ -213,6 +213,8 @@ mod tests {
         };
         tokio::time::sleep(Duration::from_millis(200)).await;
         busy(1).await;
+        // Until it was measured.
+        tokio::time::sleep(Duration::from_millis(30)).await;
         assert!(overload.enter().await.is_ok());
         busy(10).await;
         let Err(ServerError::Shed(told)) = overload.enter().await else {
