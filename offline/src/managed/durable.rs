@@ -21,7 +21,7 @@ use crate::output::temporary_in;
 const STORE: &str = "DurableFileSystem";
 
 /// The file system, of which a file that was written is on the disk, with its name, before the write returns.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct DurableFileSystem {
     inner: Arc<LocalFileSystem>,
     /// The directory of all tables: what is made in it, down to a file, has its name on the disk as well.
@@ -117,10 +117,7 @@ impl ObjectStore for DurableFileSystem {
     ) -> Result<Box<dyn MultipartUpload>> {
         Ok(Box::new(DurableUpload {
             inner: self.inner.put_multipart_opts(location, opts).await?,
-            store: Self {
-                inner: Arc::clone(&self.inner),
-                root: self.root.clone(),
-            },
+            store: self.clone(),
             location: location.clone(),
         }))
     }
