@@ -6,7 +6,6 @@
 //! all the time, and while even the shortest wait of late was too long, calls are refused. That it is the shortest is from
 //! CoDel: K. Nichols and V. Jacobson, *Controlling Queue Delay*, 2012; one long wait is a hiccup, and no queue.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -131,23 +130,31 @@ impl Overload {
 
     /// Measures the delay of the executor for ever.
     pub(crate) async fn keep_measuring(&self) {
-        let mut delays = VecDeque::new();
+        let mut delays = Delays::default();
         loop {
             let begun = Instant::now();
             // A task that is new waits behind those that are there.
             let turn = tokio::spawn(async move { begun.elapsed() }).await;
-            delays.push_back(turn.unwrap_or_default());
-            if delays.len() > MEASURES {
-                delays.pop_front();
-            }
-            let shortest = match delays.len() {
-                MEASURES => delays.iter().min().copied().unwrap_or_default(),
-                _ => Duration::ZERO,
-            };
+            let shortest = delays.with(turn.unwrap_or_default());
             let micros = u64::try_from(shortest.as_micros()).unwrap_or(u64::MAX);
             self.delay.store(micros, Ordering::Relaxed);
             tokio::time::sleep(INTERVAL).await;
         }
+    }
+}
+
+/// The last delays of the executor, none at first.
+#[derive(Debug, Default)]
+struct Delays([Duration; MEASURES]);
+
+impl Delays {
+    /// The shortest of the last ones, with one more.
+    fn with(&mut self, delay: Duration) -> Duration {
+        self.0.rotate_left(1);
+        if let Some(last) = self.0.last_mut() {
+            *last = delay;
+        }
+        self.0.iter().min().copied().unwrap_or_default()
     }
 }
 
@@ -191,8 +198,19 @@ mod tests {
         drop(overload.enter().await.unwrap());
     }
 
+    #[test]
+    fn what_counts_is_the_shortest_of_the_last_delays() {
+        let mut delays = Delays::default();
+        let told = [0, 700, 0, 700, 650, 700, 690, 800, 720, 3, 900].map(|millis| {
+            let shortest = delays.with(Duration::from_millis(millis));
+            shortest.as_millis()
+        });
+        // One long wait is a hiccup; five in a row are a queue, as long as the shortest of them.
+        assert_eq!(told, [0, 0, 0, 0, 0, 0, 0, 650, 650, 3, 3]);
+    }
+
     #[tokio::test]
-    async fn an_executor_that_is_late_sheds_and_one_hiccup_does_not() {
+    async fn an_executor_that_is_late_sheds() {
         let overload = Arc::new(Overload::new(limits(), Counter::default()));
         let measured = tokio::spawn({
             let overload = Arc::clone(&overload);
@@ -212,9 +230,6 @@ mod tests {
             }
         };
         tokio::time::sleep(Duration::from_millis(200)).await;
-        busy(1).await;
-        // Until it was measured.
-        tokio::time::sleep(Duration::from_millis(30)).await;
         assert!(overload.enter().await.is_ok());
         busy(10).await;
         let Err(ServerError::Shed(told)) = overload.enter().await else {
