@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use asof_core::online::OnlineStore;
 use asof_core::registry::RegistryStore;
@@ -14,7 +15,8 @@ use tonic_health::server::HealthReporter;
 use crate::background::Background;
 use crate::clock::SystemClock;
 use crate::error::ServerError;
-use crate::features::FeatureReader;
+use crate::features::keys::Keys;
+use crate::features::{Answer, FeatureReader, Prepared};
 use crate::flight::extract::Extracts;
 use crate::intake::Intake;
 use crate::jobs::Jobs;
@@ -149,6 +151,23 @@ where
         let (routes, health) = grpc::routes(self).await;
         let router = routes.merge(http::routes(self.clone()));
         (in_time(http::with_fallback(router), limits), health)
+    }
+
+    /// Reads features for a call: what comes is decoded, and the answer encoded, and how long each takes is noted.
+    pub(crate) async fn read<T>(
+        &self,
+        decode: impl FnOnce() -> Result<(Arc<Prepared>, Keys), ServerError>,
+        encode: impl FnOnce(Answer) -> Result<T, ServerError>,
+    ) -> Result<T, ServerError> {
+        let started = Instant::now();
+        let (prepared, keys) = decode()?;
+        let decoded = Instant::now();
+        let answer = self.reader.read(prepared, keys).await?;
+        let read = Instant::now();
+        self.metrics.answered(&answer);
+        let encoded = encode(answer)?;
+        self.metrics.stages().observe(started, decoded, read);
+        Ok(encoded)
     }
 
     /// How streams are being read, where this server reads any.

@@ -28,7 +28,6 @@ pub(crate) mod request;
 mod response;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow_array::ArrayRef;
 use asof_core::data_type::DataType;
@@ -143,7 +142,8 @@ where
         }
     };
     let timing = app.metrics.start("POST /v1/get-features");
-    let result = app.overload.admit(answer(&app, &body)).await;
+    let call = app.read(|| decode(&app.reader, &body), |answer| response::to_json(&answer));
+    let result = app.overload.admit(call).await;
     timing.ended(result.as_ref().err().map_or(Code::Ok, ServerError::code));
     match result {
         Ok(text) => ([(CONTENT_TYPE, JSON)], text).into_response(),
@@ -159,22 +159,6 @@ where
             response
         }
     }
-}
-
-async fn answer<S, R, J>(app: &App<S, R, J>, body: &[u8]) -> Result<Vec<u8>, ServerError>
-where
-    S: OnlineStore + 'static,
-    R: RegistryStore + 'static,
-{
-    let (stages, started) = (app.metrics.stages(), Instant::now());
-    let (prepared, keys) = decode(&app.reader, body)?;
-    let decoded = Instant::now();
-    let answer = app.reader.read(prepared, keys).await?;
-    let read = Instant::now();
-    app.metrics.answered(&answer);
-    let text = response::to_json(&answer)?;
-    stages.observe(started, decoded, read);
-    Ok(text)
 }
 
 /// Answers a request of `POST /v1/get-features` without a server: JSON in, JSON out.

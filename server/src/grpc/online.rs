@@ -1,7 +1,6 @@
 //! `asof.v1.OnlineService`.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow_array::Array;
 use asof_core::online::OnlineStore;
@@ -36,30 +35,24 @@ where
     }
 }
 
-impl<S: OnlineStore + 'static, R: RegistryStore, J: Jobs> App<S, R, J> {
+impl<S: OnlineStore + 'static, R: RegistryStore + 'static, J: Jobs> App<S, R, J> {
     /// The call, whoever makes it.
     pub(crate) async fn get_features(
         &self,
         request: v1::GetFeaturesRequest,
     ) -> Result<Response<GetFeaturesResponse>, Status> {
-        let call = async {
+        let decode = || {
             let v1::GetFeaturesRequest {
                 service,
                 features,
                 keys,
                 request,
             } = request;
-            let started = Instant::now();
             let prepared = self.reader.prepare(Selection::of(service, features)?)?;
             let keys = keys_of(&prepared, keys, request)?;
-            let decoded = Instant::now();
-            let answer = self.reader.read(prepared, keys).await?;
-            let read = Instant::now();
-            self.metrics.answered(&answer);
-            let response = response(answer)?;
-            self.metrics.stages().observe(started, decoded, read);
-            Ok(response)
+            Ok((prepared, keys))
         };
+        let call = self.read(decode, response);
         self.work("asof.v1.OnlineService/GetFeatures", call).await
     }
 }
