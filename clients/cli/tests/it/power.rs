@@ -7,8 +7,6 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use asof_proto::v1::FlushRequest;
@@ -16,7 +14,7 @@ use asof_proto::v1::ingest_service_client::IngestServiceClient;
 use tempfile::TempDir;
 
 use crate::project::Project;
-use crate::pushing::{self, CALLERS, Ledger, extracted, push_until};
+use crate::pushing::{self, Callers, Ledger, extracted};
 use crate::server::Server;
 
 /// How often the power is cut under `"sync"`, of which `ASOF_CASES` per cent are done.
@@ -103,27 +101,13 @@ impl Drop for Disk {
 fn cut_off(durability: &str, cuts: u64, mut check: impl FnMut(&Project, &Ledger, u64)) -> Option<u64> {
     let disk = Disk::new()?;
     let project = pushing::project_in(&disk.path(), durability);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = pushing::runtime();
     let mut ledger = Ledger::default();
     let mut random = 29_u64;
     for round in 0..cuts {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        random = pushing::step(random);
         let mut server = Server::start(&project, &[]);
-        let stop = Arc::new(AtomicBool::new(false));
-        let doubts = std::mem::take(&mut ledger.in_doubt);
-        let callers: Vec<_> = (0..CALLERS)
-            .map(|caller| {
-                let mut again = doubts.clone();
-                again.retain(|(_, customer, _)| customer % CALLERS == caller);
-                runtime.spawn(push_until(server.url.clone(), stop.clone(), round, caller, again))
-            })
-            .collect();
+        let callers = Callers::start(&runtime, &server, round, &mut ledger);
         let flushes = runtime.spawn(flush_until_it_fails(server.url.clone()));
         let mut build = project.command(&["materialize", "page_clicks"]);
         let mut build = build.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -133,12 +117,7 @@ fn cut_off(durability: &str, cuts: u64, mut check: impl FnMut(&Project, &Ledger,
         server.child.kill().unwrap();
         server.wait();
         build.wait().unwrap();
-        stop.store(true, Ordering::SeqCst);
-        for caller in callers {
-            let told = runtime.block_on(caller).unwrap();
-            ledger.acknowledged.extend(told.acknowledged);
-            ledger.in_doubt.extend(told.in_doubt);
-        }
+        callers.stop(&runtime, &mut ledger);
         runtime.block_on(flushes).unwrap();
         disk.restart();
         check(&project, &ledger, round);

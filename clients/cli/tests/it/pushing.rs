@@ -14,6 +14,7 @@ use arrow::ipc::reader::FileReader;
 use asof_proto::v1;
 use asof_proto::v1::ingest_service_client::IngestServiceClient;
 use asof_proto::v1::push_request::Rows;
+use tokio::runtime::Runtime;
 
 use crate::project::{Project, Ran};
 use crate::server::Server;
@@ -21,7 +22,7 @@ use crate::server::Server;
 /// How often the server is killed, of which `ASOF_CASES` per cent are done.
 const KILLS: u64 = 20;
 /// Who push at the same time.
-pub(crate) const CALLERS: i64 = 3;
+const CALLERS: i64 = 3;
 
 pub(crate) const CLICKS: &str = r#"
 [[source]]
@@ -359,28 +360,13 @@ fn acknowledged_pushes_survive_kills() {
     let percent: u64 = std::env::var("ASOF_CASES").map_or(100, |text| text.parse().unwrap());
     let kills = (KILLS * percent / 100).max(1);
     let project = project();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let mut ledger = Ledger::default();
     let mut random = 17_u64;
     for round in 0..kills {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        random = step(random);
         let mut server = Server::start(&project, &[]);
-        let stop = Arc::new(AtomicBool::new(false));
-        let doubts = std::mem::take(&mut ledger.in_doubt);
-        let callers: Vec<_> = (0..CALLERS)
-            .map(|caller| {
-                let mut again = doubts.clone();
-                again.retain(|(_, customer, _)| customer % CALLERS == caller);
-                let (url, stop) = (server.url.clone(), stop.clone());
-                runtime.spawn(push_until(url, stop, round, caller, again))
-            })
-            .collect();
+        let callers = Callers::start(&runtime, &server, round, &mut ledger);
         // While rows are pushed, now and then a generation is built, which takes over or is cut short.
         let mut build = (round % 4 > 0).then(|| {
             let args: &[&str] = match round % 4 {
@@ -396,12 +382,7 @@ fn acknowledged_pushes_survive_kills() {
         if let Some(build) = &mut build {
             build.wait().unwrap();
         }
-        stop.store(true, Ordering::SeqCst);
-        for caller in callers {
-            let told = runtime.block_on(caller).unwrap();
-            ledger.acknowledged.extend(told.acknowledged);
-            ledger.in_doubt.extend(told.in_doubt);
-        }
+        callers.stop(&runtime, &mut ledger);
         ledger.check_pages(&project, round);
         if round % 3 == 0 {
             // Nobody serves: the extract brings what was accepted into the table by itself.
@@ -439,9 +420,59 @@ fn acknowledged_pushes_survive_kills() {
     println!("{kills} kills, {} rows acknowledged", customers.len());
 }
 
+/// Callers that push to a server, each its own page.
+pub(crate) struct Callers {
+    stop: Arc<AtomicBool>,
+    all: Vec<tokio::task::JoinHandle<Ledger>>,
+}
+
+impl Callers {
+    /// Each begins with what is in doubt of its rows, which the ledger gives up.
+    pub(crate) fn start(runtime: &Runtime, server: &Server, round: u64, ledger: &mut Ledger) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let doubts = std::mem::take(&mut ledger.in_doubt);
+        let all = (0..CALLERS).map(|caller| {
+            let mut again = doubts.clone();
+            again.retain(|(_, customer, _)| customer % CALLERS == caller);
+            let (url, stop) = (server.url.clone(), stop.clone());
+            runtime.spawn(push_until(url, stop, round, caller, again))
+        });
+        Self {
+            all: all.collect(),
+            stop,
+        }
+    }
+
+    /// Ends them; the ledger takes what they were told.
+    pub(crate) fn stop(self, runtime: &Runtime, ledger: &mut Ledger) {
+        self.stop.store(true, Ordering::SeqCst);
+        for caller in self.all {
+            let told = runtime.block_on(caller).unwrap();
+            ledger.acknowledged.extend(told.acknowledged);
+            ledger.in_doubt.extend(told.in_doubt);
+        }
+    }
+}
+
+/// Two threads for callers.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// The next of numbers that differ from round to round and are the same each time.
+pub(crate) fn step(random: u64) -> u64 {
+    random
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407)
+}
+
 /// Brings what is in doubt, then new rows, one request after the other, until it is told to stop or the server is
 /// gone.
-pub(crate) async fn push_until(
+async fn push_until(
     url: String,
     stop: Arc<AtomicBool>,
     round: u64,
