@@ -31,6 +31,11 @@ fn at(micros: i64, key: &EntityKey) -> OnlineRow {
     row(key, order(micros, micros, 0), micros)
 }
 
+fn write(store: &RocksStore, slot: ViewSlot, generation: Generation, rows: &[OnlineRow]) {
+    let now = Timestamp::from_micros(WRITES);
+    store.write(slot, generation, now, rows, None).unwrap();
+}
+
 /// A store that has a first row of the key in a file of which nothing is cached.
 fn reopened(
     directory: &std::path::Path,
@@ -38,10 +43,7 @@ fn reopened(
 ) -> (RocksStore, ViewSlot, Generation) {
     let store = harness::open(directory).unwrap();
     let (slot, generation) = begin(&store);
-    let now = Timestamp::from_micros(WRITES);
-    store
-        .write(slot, generation, now, &[at(0, &key("hot"))], None)
-        .unwrap();
+    write(&store, slot, generation, &[at(0, &key("hot"))]);
     drop(store);
     (harness::open(directory).unwrap(), slot, generation)
 }
@@ -51,11 +53,8 @@ fn rows_of_a_hot_key_do_not_pile_up() {
     let directory = tempfile::tempdir().unwrap();
     let (store, slot, generation) = reopened(directory.path(), |store| harness::serving(store, "v"));
     let hot = key("hot");
-    let now = Timestamp::from_micros(WRITES);
     for micros in 1..=WRITES {
-        store
-            .write(slot, generation, now, &[at(micros, &hot)], None)
-            .unwrap();
+        write(&store, slot, generation, &[at(micros, &hot)]);
     }
     let merges = merges_of_a_read(&store, slot, generation, &hot);
     assert!(merges <= MOST, "{merges}");
@@ -75,11 +74,8 @@ fn tiles_of_a_hot_key_do_not_pile_up() {
         (slot, generation)
     });
     let hot = key("hot");
-    let now = Timestamp::from_micros(WRITES);
     for micros in 1..=WRITES {
-        store
-            .write(slot, generation, now, &[at(micros, &hot)], None)
-            .unwrap();
+        write(&store, slot, generation, &[at(micros, &hot)]);
     }
     // A chunk for each of the layout's sizes.
     let chunks = 4;
@@ -93,12 +89,11 @@ fn a_write_merges_once_whatever_it_brings_of_a_key() {
     let store = harness::open(directory.path()).unwrap();
     let (slot, generation) = harness::serving(&store, "v");
     let hot = key("hot");
-    let now = Timestamp::from_micros(WRITES);
     // The newest stands in the middle.
     let rows: Vec<_> = (1..=WRITES)
         .map(|micros| at((micros * 7) % (WRITES + 1), &hot))
         .collect();
-    store.write(slot, generation, now, &rows, None).unwrap();
+    write(&store, slot, generation, &rows);
     let merges = merges_of_a_read(&store, slot, generation, &hot);
     assert!(merges <= 1, "{merges}");
     let (found, _) = conformance::read_one(&store, slot, generation, &hot, WRITES).unwrap();
