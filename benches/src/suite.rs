@@ -420,13 +420,14 @@ impl On<'_> {
         let what = format!("messages of JetStream / push, {ROWS} rows a request, {connections}");
         self.figure(&what, "×", ratios);
         let server = Server::start(&Task::Serve(served))?;
+        let mean = |figures: &[f64]| figures.iter().sum::<f64>() / figures.len() as f64;
+        let count = (mean(&pushed) * self.suite.seconds) as usize;
         let mut together = Vec::new();
         for run in 1..=self.suite.runs {
             self.say(&format!(
                 "messages as they are published, run {run} of {}",
                 self.suite.runs
             ));
-            let count = (pushed.iter().sum::<f64>() / pushed.len() as f64 * self.suite.seconds) as usize;
             let (published, read) = runtime.block_on(async {
                 tokio::join!(nats.publish(&messages, count), streams::drained(server.address))
             });
@@ -438,7 +439,7 @@ impl On<'_> {
             "rows/s",
             together.clone(),
         );
-        let half = together.iter().sum::<f64>() / together.len() as f64 / 2.0;
+        let half = mean(&together) / 2.0;
         let mut delays: Vec<Streamed> = Vec::new();
         for run in 1..=self.suite.runs {
             self.say(&format!(
