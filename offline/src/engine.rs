@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool, UnboundedMemoryPool};
+use datafusion::execution::memory_pool::{MemoryPool, UnboundedMemoryPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::error::{OfflineError, Result};
 use crate::files::Roots;
+use crate::memory_pool::{Expected, KEPT_ONE_IN, SharePool};
 use crate::plan::Strategy;
 
 /// What an engine may use.
@@ -44,6 +45,10 @@ pub struct Engine {
     pub(crate) tables: PathBuf,
     pub(crate) context: SessionContext,
     pub(crate) options: EngineOptions,
+    /// What its limit of memory is shared by, where it has one.
+    pool: Option<Arc<SharePool>>,
+    /// Those who spill in the join that it is for.
+    _expected: Option<Arc<Expected>>,
 }
 
 impl Engine {
@@ -52,11 +57,14 @@ impl Engine {
     pub fn open(project: &Path, tables: &Path, allow: &[PathBuf], options: EngineOptions) -> Result<Self> {
         let roots = Roots::new(project, allow)?;
         let tables = roots.project().join(tables);
+        let pool = options.memory_limit.map(|bytes| Arc::new(SharePool::new(bytes)));
         Ok(Self {
             roots: Arc::new(roots),
             tables,
-            context: session(options)?,
+            context: session(options, pool.as_ref())?,
             options,
+            pool,
+            _expected: None,
         })
     }
 }
@@ -68,9 +76,12 @@ impl Engine {
             memory_limit: Some(bytes),
             ..self.options
         };
+        let pool = Arc::new(SharePool::new(bytes));
         Ok(Self {
-            context: session(options)?,
+            context: session(options, Some(&pool))?,
             options,
+            pool: Some(pool),
+            _expected: None,
             ..self.clone()
         })
     }
@@ -99,7 +110,8 @@ impl Engine {
         // A merge reads two batches ahead of each of its files, and each is counted twice.
         const BATCHES: usize = 3 * MERGED;
         let readers = self.options.readers.max(1);
-        let share = limit / (SPILLING * reads.max(1) * readers);
+        let spilling = SPILLING * reads.max(1) * readers;
+        let share = limit / spilling;
         let fitting = share / (BATCHES * row_bytes.max(1));
         let options = EngineOptions {
             batch_size: self.options.batch_size.min(fitting.max(FEWEST)),
@@ -109,34 +121,32 @@ impl Engine {
         let mut config = state.config().clone().with_batch_size(options.batch_size.max(1));
         keep_back(&mut config, options, reads);
         let state = SessionStateBuilder::new_from_existing(state).with_config(config);
+        let expected = self.pool.as_ref().map(|pool| Expected::new(pool, spilling));
         Self {
             context: SessionContext::new_with_state(state.build()),
             options,
+            _expected: expected.map(Arc::new),
             ..self.clone()
         }
     }
 }
 
-/// Sets what every sort keeps back for its merge: all together a quarter of the memory limit at most.
+/// Sets what every sort keeps back for its merge: all together half of what those who spill do not get.
 fn keep_back(config: &mut SessionConfig, options: EngineOptions, reads: usize) {
     if let Some(limit) = options.memory_limit {
         let sorts = SORTS * reads.max(1) * options.readers.max(1);
         let kept_back = &mut config.options_mut().execution.sort_spill_reservation_bytes;
-        *kept_back = (*kept_back).min(limit / (4 * sorts));
+        *kept_back = (*kept_back).min(limit / (2 * KEPT_ONE_IN * sorts));
     }
 }
 
 /// A session in which one file is read by one partition, from its first row to its last: the place of
 /// a row in its file is part of its order.
-fn session(options: EngineOptions) -> Result<SessionContext> {
-    let runtime = match options.memory_limit {
-        Some(bytes) => {
-            let consumers = std::num::NonZeroUsize::MIN.saturating_add(4);
-            let pool = TrackConsumersPool::new(FairSpillPool::new(bytes), consumers);
-            RuntimeEnvBuilder::new()
-                .with_memory_pool(Arc::new(pool))
-                .with_max_spill_merge_fan_in(MERGED)
-        }
+fn session(options: EngineOptions, pool: Option<&Arc<SharePool>>) -> Result<SessionContext> {
+    let runtime = match pool {
+        Some(pool) => RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::clone(pool) as Arc<dyn MemoryPool>)
+            .with_max_spill_merge_fan_in(MERGED),
         None => RuntimeEnvBuilder::new().with_memory_pool(Arc::new(UnboundedMemoryPool::default())),
     };
     let runtime = runtime
@@ -164,7 +174,7 @@ fn session(options: EngineOptions) -> Result<SessionContext> {
 mod tests {
     use super::*;
 
-    /// A sort counts a batch twice while it takes it in; sorts may keep back a quarter for their merges.
+    /// A sort counts a batch twice while it takes it in.
     #[test]
     fn every_share_of_a_small_limit_holds_a_batch() {
         let directory = tempfile::tempdir().unwrap();
@@ -186,8 +196,8 @@ mod tests {
             let state = engine.context.state();
             let consumers = readers * reads;
             let kept_back = state.config().options().execution.sort_spill_reservation_bytes;
-            assert!(3 * consumers * kept_back <= limit / 4);
-            let share = (limit - limit / 4) / (5 * consumers);
+            assert!(3 * consumers * kept_back <= limit / 6);
+            let share = (limit - limit / 3) / (5 * consumers);
             let batch = state.config().batch_size() * row_bytes;
             assert!(2 * batch <= share, "{mib} {readers} {reads}: {batch} in {share}");
             assert_eq!(engine.options.batch_size, state.config().batch_size());

@@ -23,6 +23,7 @@ mod inputs;
 mod lint;
 mod managed;
 mod manifest;
+mod memory_pool;
 mod orphans;
 mod output;
 mod parquet_file;
