@@ -37,8 +37,8 @@ pub use plan::{
 };
 pub use problem::{MAX_PROBLEMS, Place, Problem, Problems, masked};
 pub use project::{
-    AuthoredFile, CONFIG_FILE, ListenError, LoadError, OnlineDurability, ProjectConfig, load, load_config,
-    parse_listen,
+    AuthoredFile, CONFIG_FILE, ListenError, LoadError, OnlineDurability, ProjectConfig, TlsFiles, load,
+    load_config, parse_listen,
 };
 pub use render::to_toml;
 pub use search::{Hit, search};

@@ -37,8 +37,23 @@ pub struct ProjectConfig {
     pub online_durability: OnlineDurability,
     /// Bytes of memory for what was read of the online store lately.
     pub online_memory: u64,
-    /// Where the server listens: a loopback address.
+    /// Where the server listens.
     pub listen: SocketAddr,
+    /// The environment variable with the token that calls of the server bring, where they need one.
+    pub token_variable: Option<String>,
+    /// The server's certificate and its key, where it speaks TLS.
+    pub tls: Option<TlsFiles>,
+    /// Whether the server may be reached from other machines without a token or without TLS.
+    pub insecure: bool,
+}
+
+/// Files in PEM, below the project's directory where they are relative.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and those that lead to the one that clients trust.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// What a write to the online store survives that was acknowledged.
@@ -64,6 +79,9 @@ impl ProjectConfig {
             online_durability: OnlineDurability::default(),
             online_memory: 512 << 20,
             listen: listen::DEFAULT,
+            token_variable: None,
+            tls: None,
+            insecure: false,
         }
     }
 

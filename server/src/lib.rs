@@ -8,6 +8,7 @@
 //!   intake      the push path
 //! ```
 
+pub mod access;
 pub mod app;
 pub mod clock;
 pub mod embedded;
@@ -30,6 +31,7 @@ mod grpc;
 mod http;
 mod overload;
 
+pub use access::{Access, AccessError, Tls, Token};
 pub use app::{ServeParts, serve, serve_routes};
 pub use http::{column_of_json, get_features_json, keys_of_text, value_json};
 pub use lifecycle::{BindError, Drained, Limits, Listening};

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::activity::Connections;
+use crate::access::{self, Access};
 use crate::metrics::Metrics;
 use crate::overload::CallLimits;
 
@@ -64,13 +65,16 @@ pub struct Drained {
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Not a loopback address.
+    /// Other machines could come, and not all is there that this asks for.
     #[error(
-        "{address} is reachable from other machines, which needs TLS and a token, and this version has neither: listen on 127.0.0.1"
+        "{address} can be reached from other machines, and {missing} missing: set token, tls_cert and tls_key in [serve] of \
+         asof.toml, or listen on 127.0.0.1; in a network that is safe, `insecure = true` in [serve] lets everybody in"
     )]
-    NotLoopback {
+    Unprotected {
         /// The address.
         address: SocketAddr,
+        /// What is not there.
+        missing: &'static str,
     },
     /// Somebody listens there already.
     #[error(
@@ -95,17 +99,27 @@ pub enum BindError {
 pub struct Listening {
     listener: TcpListener,
     address: SocketAddr,
+    access: Access,
 }
 
 impl Listening {
-    /// Listens on a loopback address; port 0 takes any that is free.
+    /// Listens on a loopback address, where everybody on this machine may come; port 0 takes any that is free.
     ///
     /// # Errors
     ///
     /// See [`BindError`].
     pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
-        if !address.ip().is_loopback() {
-            return Err(BindError::NotLoopback { address });
+        Self::protected(address, Access::default()).await
+    }
+
+    /// Listens on any address, with what those who come must bring.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`].
+    pub async fn protected(address: SocketAddr, access: Access) -> Result<Self, BindError> {
+        if let Some(missing) = access.missing(address) {
+            return Err(BindError::Unprotected { address, missing });
         }
         let refused = |reason: io::Error| match reason.kind() {
             io::ErrorKind::AddrInUse => BindError::InUse { address },
@@ -113,7 +127,11 @@ impl Listening {
         };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Self { listener, address })
+        Ok(Self {
+            listener,
+            address,
+            access,
+        })
     }
 
     /// Where, with the port that was taken.
@@ -128,6 +146,11 @@ impl Listening {
         metrics: Arc<Metrics>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Drained {
+        let router = match self.access.token {
+            Some(token) => router.layer(axum::middleware::from_fn_with_state(token, access::require)),
+            None => router,
+        };
+        let tls = self.access.tls;
         let stop = CancellationToken::new();
         let slots = Arc::new(Semaphore::new(limits.connections));
         let connections = Connections::default();
@@ -141,9 +164,9 @@ impl Listening {
                 };
                 while open.try_join_next().is_some() {}
                 let (router, stop, counted) = (router.clone(), stop.clone(), metrics.connection());
-                let activity = connections.open();
+                let (activity, tls) = (connections.open(), tls.clone());
                 open.spawn(async move {
-                    connection::serve(stream, router, limits, stop, activity).await;
+                    connection::serve(stream, tls.as_ref(), router, limits, stop, activity).await;
                     drop((slot, counted));
                 });
             }

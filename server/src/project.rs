@@ -14,6 +14,7 @@ use asof_online::{Durability, Recovery, RocksOptions, RocksStore, has_intake};
 use asof_registry::{AuthoredFile, LoadError, OnlineDurability, ProjectConfig, SqliteRegistry};
 use serde::{Deserialize, Serialize};
 
+use crate::access::{Access, AccessError, Tls, Token};
 use crate::intake::{Intake, IntakeLimits};
 use crate::streams::{Brokers, brokers};
 
@@ -175,6 +176,24 @@ impl Project {
             definitions_digest: version.digest.clone(),
             service: service.map(ToOwned::to_owned),
         }
+    }
+
+    /// What its server asks of those who call it.
+    ///
+    /// # Errors
+    ///
+    /// A token that is not set, or files that cannot be used.
+    pub fn access(&self) -> Result<Access, AccessError> {
+        let variable = self.config.token_variable.as_deref();
+        let token =
+            variable.map(|name| Token::of_variable(name, (self.surroundings.environment)(name).as_deref()));
+        let tls = self.config.tls.as_ref();
+        let tls = tls.map(|files| Tls::load(&files.certificate, &files.key));
+        Ok(Access {
+            token: token.transpose()?,
+            tls: tls.transpose()?,
+            insecure: self.config.insecure,
+        })
     }
 
     fn server_file(&self) -> PathBuf {

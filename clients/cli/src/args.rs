@@ -23,9 +23,20 @@ pub struct Args {
         value_name = "DIR"
     )]
     pub project: PathBuf,
-    /// Work through a running server, such as http://127.0.0.1:2763
+    /// Work through a running server, such as http://127.0.0.1:2763; the token that it asks for is taken from the variable
+    /// ASOF_TOKEN
     #[arg(long, help_heading = "Global options", global = true, value_name = "URL")]
     pub server: Option<String>,
+    /// The authority that signed the server's certificate, in PEM [default: those that this machine trusts]
+    #[arg(
+        long,
+        help_heading = "Global options",
+        global = true,
+        value_name = "FILE",
+        env = "ASOF_CA",
+        hide_env_values = true
+    )]
+    pub ca: Option<PathBuf>,
     /// Print JSON, for programs
     #[arg(long, help_heading = "Global options", global = true)]
     pub json: bool,

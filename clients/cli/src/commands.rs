@@ -36,6 +36,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     let global = Global {
         project: args.project,
         server: args.server,
+        ca: args.ca,
         json: args.json,
     };
     if let (Some(command), true) = (args.command.local(), global.server.is_some()) {
@@ -74,6 +75,8 @@ pub struct Global {
     pub project: std::path::PathBuf,
     /// The server to work through.
     pub server: Option<String>,
+    /// The authority that signed its certificate.
+    pub ca: Option<std::path::PathBuf>,
     /// Whether to print JSON.
     pub json: bool,
 }
@@ -85,16 +88,18 @@ impl Global {
             return Ok(None);
         };
         let url = url_of(server);
-        let pid = || {
-            let running = project::open(&self.project).ok()?.running_server();
-            running
-                .filter(|server| server.url == url)
-                .map(|server| server.pid)
+        let own = project::open(&self.project).ok();
+        let own = own.and_then(|project| project.running_server().map(|server| (project, server)));
+        let own = own.filter(|(_, server)| server.url == url);
+        let access = match &own {
+            Some((project, _)) => project::access_of(project, self.ca.as_deref())?,
+            None => project::access(self.ca.as_deref())?,
         };
-        let reached = Remote::connect(&url).await?;
+        let reached = Remote::connect(&url, &access).await?;
+        let pid = own.map(|(_, server)| server.pid);
         reached
             .map(Some)
-            .map_err(|unreached| unreached.failure(&url, pid()))
+            .map_err(|unreached| unreached.failure(&url, pid))
     }
 
     /// The server that the user named, or the one that holds the project's online store.
@@ -102,10 +107,12 @@ impl Global {
         if self.server.is_some() {
             return self.remote().await;
         }
-        let Some(server) = project::open(&self.project)?.running_server() else {
+        let project = project::open(&self.project)?;
+        let Some(server) = project.running_server() else {
             return Ok(None);
         };
-        let reached = Remote::connect(&server.url).await?;
+        let access = project::access_of(&project, self.ca.as_deref())?;
+        let reached = Remote::connect(&server.url, &access).await?;
         reached
             .map(Some)
             .map_err(|unreached| unreached.failure_of_holder(&server))

@@ -9,11 +9,11 @@ use asof_core::service::PlanError;
 use asof_core::time::TimeError;
 use asof_offline::OfflineError;
 use asof_registry::{ApplyError, ListenError, LoadError, NotFound, Problems};
-use asof_server::BindError;
 use asof_server::error::{KIND, KIND_DATA, KIND_DEFINITION, ServerError};
 use asof_server::intake::IntakeError;
 use asof_server::materialize::MaterializeError;
 use asof_server::project::ProjectError;
+use asof_server::{AccessError, BindError};
 use tonic::Code;
 
 /// The meaning of the process's exit codes.
@@ -130,8 +130,12 @@ failures! {
     DurationError => |error| Exit::Usage;
     ListenError => |error| Exit::Usage;
     BindError => |error| match &error {
-        BindError::NotLoopback { .. } => Exit::Usage,
+        BindError::Unprotected { .. } => Exit::Usage,
         BindError::InUse { .. } | BindError::Refused { .. } => Exit::Unavailable,
+    };
+    AccessError => |error| match &error {
+        AccessError::Unreadable { .. } => Exit::Unavailable,
+        AccessError::Token { .. } | AccessError::Unfit { .. } | AccessError::Unmatched { .. } => Exit::Usage,
     };
     RegistryError => |error| registry(&error);
     ApplyError => |error| match &error {
@@ -163,7 +167,15 @@ impl From<tonic::Status> for Failure {
         if std::error::Error::source(&status).is_some() {
             return Self::broken(&status.message());
         }
-        Self::new(of_status(&status), status.message())
+        Self::new(of_status(&status), told_of(status.code(), status.message()))
+    }
+}
+
+/// What a server said, and how it is done here.
+pub fn told_of(code: Code, message: &str) -> String {
+    match code {
+        Code::Unauthenticated => format!("{message}; commands take it from the variable ASOF_TOKEN"),
+        _ => message.to_owned(),
     }
 }
 
@@ -171,8 +183,10 @@ impl From<asof_client::Error> for Failure {
     fn from(error: asof_client::Error) -> Self {
         match error {
             asof_client::Error::Status(status) => (*status).into(),
-            asof_client::Error::Url(_) => Self::usage(error.to_string()),
-            asof_client::Error::Unreachable { .. } => Self::unavailable(error.to_string()),
+            asof_client::Error::Url(_) | asof_client::Error::Access(_) => Self::usage(error.to_string()),
+            asof_client::Error::Unreachable { .. } | asof_client::Error::Tls { .. } => {
+                Self::unavailable(error.to_string())
+            }
             asof_client::Error::Rows(reason) | asof_client::Error::Unfit(reason) => {
                 Self::new(Exit::Data, reason)
             }
@@ -254,7 +268,11 @@ pub fn of_run(status: tonic::Status) -> Failure {
 /// The exit code of a refusal by a server.
 pub fn of_code(code: Code) -> Exit {
     match code {
-        Code::InvalidArgument | Code::NotFound | Code::OutOfRange | Code::Unimplemented => Exit::Usage,
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::OutOfRange
+        | Code::Unauthenticated
+        | Code::Unimplemented => Exit::Usage,
         Code::DataLoss => Exit::Data,
         Code::Internal | Code::Unknown => Exit::Bug,
         Code::Ok
@@ -265,7 +283,6 @@ pub fn of_code(code: Code) -> Exit {
         | Code::ResourceExhausted
         | Code::FailedPrecondition
         | Code::Aborted
-        | Code::Unavailable
-        | Code::Unauthenticated => Exit::Unavailable,
+        | Code::Unavailable => Exit::Unavailable,
     }
 }

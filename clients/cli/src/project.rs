@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use asof_client::Access;
 use asof_core::time::{Clock, FixedClock, Timestamp};
 use asof_server::clock::SystemClock;
 use asof_server::project::{Project, Surroundings};
@@ -25,6 +26,33 @@ pub fn open(directory: &Path) -> Result<Project, Failure> {
 )]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// What is shown to any server: the token of this shell, and the authority that the user named.
+pub fn access(ca: Option<&Path>) -> Result<Access, Failure> {
+    let access = match ca {
+        Some(ca) => Access::default().authority(ca)?,
+        None => Access::default(),
+    };
+    Ok(match environment("ASOF_TOKEN") {
+        Some(token) => access.token(&token)?,
+        None => access,
+    })
+}
+
+/// What is shown to the server of a project: the token that it has itself, where this shell has it, too; and its
+/// certificate is known.
+pub fn access_of(project: &Project, ca: Option<&Path>) -> Result<Access, Failure> {
+    let config = &project.config;
+    let token = config.token_variable.as_deref().and_then(environment);
+    let access = match token {
+        Some(token) => access(ca)?.token(&token)?,
+        None => access(ca)?,
+    };
+    Ok(match &config.tls {
+        Some(files) => access.pinned(&files.certificate)?,
+        None => access,
+    })
 }
 
 /// The clock, or one frozen at an instant that the user gave.

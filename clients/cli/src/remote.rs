@@ -2,32 +2,29 @@
 
 use std::time::Duration;
 
+use asof_client::{Access, Client, Error};
 use asof_proto::v1;
 use asof_registry::{AuthoredFile, masked};
 use asof_server::project::RunningServer;
 use http_body_util::{BodyExt, Full};
 use tonic::client::GrpcService;
-use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::exit::{Failure, of_code};
+use crate::exit::{Failure, of_code, told_of};
 
 /// How long a server has for its first answer.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
-/// How often a server that works on a call is asked whether it is still there, and how long it has to say so.
-const PING_INTERVAL: Duration = Duration::from_secs(10);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// A service that every server has.
 const SERVICE: &str = "asof.v1.RegistryService";
 
 /// A connection to a server.
 pub struct Remote {
-    channel: Channel,
+    client: Client,
 }
 
 /// Why there is no connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreached {
     /// Nobody listens there.
     Nobody,
@@ -35,6 +32,8 @@ pub enum Unreached {
     Silent,
     /// Whoever listens there is no server of ours.
     Foreign,
+    /// No TLS was agreed on with whoever listens there: why.
+    Untrusted(String),
 }
 
 impl Unreached {
@@ -45,7 +44,10 @@ impl Unreached {
             (Self::Nobody, _) => format!("no server answers at {url}: start one with `asof serve`"),
             (Self::Silent, Some(pid)) => silent(&format!("the server at {url} (process {pid})"), Some(pid)),
             (Self::Silent, None) => silent(&format!("the server at {url}"), None),
-            (Self::Foreign, _) => format!("{url} does not speak gRPC: is it an asof server?"),
+            (Self::Foreign, _) => format!(
+                "{url} does not speak gRPC: is it an asof server? One that speaks TLS is reached at https://…"
+            ),
+            (Self::Untrusted(reason), _) => untrusted(&url, &reason),
         })
     }
 
@@ -58,8 +60,16 @@ impl Unreached {
                 "{holder}, and does not answer at {url}: wait for it to start or stop, or end it with `kill {pid}`"
             ),
             Self::Silent => silent(&format!("{holder} at {url}, and"), Some(*pid)),
+            Self::Untrusted(reason) => untrusted(url, &reason),
         })
     }
+}
+
+fn untrusted(url: &str, reason: &str) -> String {
+    format!(
+        "no TLS can be agreed on with {url}: {reason}; name the authority that signed its certificate with --ca, or write \
+         http:// where the server speaks no TLS"
+    )
 }
 
 fn silent(who: &str, pid: Option<u32>) -> String {
@@ -84,23 +94,25 @@ pub fn url_of(text: &str) -> String {
 
 impl Remote {
     /// Connects to `url`, such as `http://127.0.0.1:2763`, and hears that an asof server is there.
-    pub async fn connect(url: &str) -> Result<Result<Self, Unreached>, Failure> {
-        let endpoint = Channel::from_shared(url.to_owned()).map_err(|_| {
-            Failure::usage(format!(
-                "{:?} is not a URL: write it as http://127.0.0.1:2763",
-                masked(url)
-            ))
-        })?;
-        let endpoint = endpoint
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT);
-        let greeted = tokio::time::timeout(FIRST_ANSWER, greet(&endpoint)).await;
-        Ok(greeted.unwrap_or(Err(Unreached::Silent)))
+    pub async fn connect(url: &str, access: &Access) -> Result<Result<Self, Unreached>, Failure> {
+        let greeted = tokio::time::timeout(FIRST_ANSWER, async {
+            match Client::connect_with(url, access).await {
+                Ok(client) => Ok(greet(client).await),
+                Err(Error::Unreachable { .. }) => Ok(Err(Unreached::Nobody)),
+                Err(Error::Tls { reason }) => Ok(Err(Unreached::Untrusted(reason))),
+                Err(Error::Url(_)) => Err(Failure::usage(format!(
+                    "{:?} is not a URL: write it as http://127.0.0.1:2763",
+                    masked(url)
+                ))),
+                Err(error) => Err(error.into()),
+            }
+        });
+        greeted.await.unwrap_or(Ok(Err(Unreached::Silent)))
     }
 
     /// Its calls.
-    pub fn client(&self) -> asof_client::Client {
-        asof_client::Client::over(self.channel.clone())
+    pub fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// Reads features by the JSON call.
@@ -112,11 +124,11 @@ impl Remote {
                 request.to_string(),
             ))))
             .map_err(|error| broken(&error))?;
-        let mut channel = self.channel.clone();
-        std::future::poll_fn(|context| GrpcService::poll_ready(&mut channel, context))
+        let mut transport = self.client.transport();
+        std::future::poll_fn(|context| GrpcService::poll_ready(&mut transport, context))
             .await
             .map_err(|error| broken(&error))?;
-        let response = GrpcService::call(&mut channel, request)
+        let response = GrpcService::call(&mut transport, request)
             .await
             .map_err(|error| broken(&error))?;
         let body = response.into_body().collect().await;
@@ -129,15 +141,13 @@ impl Remote {
     }
 }
 
-/// Connects, and asks for the health of a service that every server has.
-async fn greet(endpoint: &Endpoint) -> Result<Remote, Unreached> {
-    let channel = endpoint.connect_with_connector(asof_client::connector()).await;
-    let channel = channel.map_err(|_| Unreached::Nobody)?;
+/// Asks for the health of a service that every server has.
+async fn greet(client: Client) -> Result<Remote, Unreached> {
     let request = HealthCheckRequest {
         service: SERVICE.to_owned(),
     };
-    match HealthClient::new(channel.clone()).check(request).await {
-        Ok(_) => Ok(Remote { channel }),
+    match HealthClient::new(client.transport()).check(request).await {
+        Ok(_) => Ok(Remote { client }),
         Err(_) => Err(Unreached::Foreign),
     }
 }
@@ -153,7 +163,7 @@ fn refusal(error: &serde_json::Value) -> Failure {
         .map(tonic::Code::from_i32)
         .find(|code| format!("{code:?}").eq_ignore_ascii_case(&text("code").replace('_', "")))
         .unwrap_or(tonic::Code::Unknown);
-    Failure::new(of_code(code), text("message"))
+    Failure::new(of_code(code), told_of(code, text("message")))
 }
 
 /// Definition files on the wire.

@@ -68,9 +68,11 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Status(status) => (*status).into(),
-            Error::Url(_) => Self::argument(error.to_string()),
+            Error::Url(_) | Error::Access(_) => Self::argument(error.to_string()),
             Error::Rows(reason) | Error::Unfit(reason) => Self::data(reason),
-            Error::Unreachable { .. } | Error::Cut(_) => Self::unavailable(error.to_string()),
+            Error::Unreachable { .. } | Error::Tls { .. } | Error::Cut(_) => {
+                Self::unavailable(error.to_string())
+            }
         }
     }
 }

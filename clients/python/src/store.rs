@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use asof_client::v1::{self, DefinitionFile, DefinitionKind};
-use asof_client::{Client, Error, Features, Selection};
+use asof_client::{Access, Client, Error, Features, Selection};
 use asof_core::online::StoreError;
 use asof_core::time::{Clock, FixedClock, Timestamp};
 use asof_online::RocksStore;
@@ -105,7 +105,7 @@ fn opened_elsewhere(project: &Project, error: ProjectError) -> Failure {
     }
     match project.running_server() {
         Some(server) => {
-            let url = server.url.replacen("http://", "grpc://", 1);
+            let url = server.url.replacen("http", "grpc", 1);
             Failure::locked(format!(
                 "the project in {place} is served at {url} by process {}: use asof.connect(\"{url}\")",
                 server.pid
@@ -123,6 +123,8 @@ fn opened_elsewhere(project: &Project, error: ProjectError) -> Failure {
 pub(crate) fn connect<'py>(
     py: Python<'py>,
     url: String,
+    token: Option<String>,
+    ca: Option<PathBuf>,
     deadline: Option<f64>,
     aio: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -136,12 +138,21 @@ pub(crate) fn connect<'py>(
             ))),
         });
         let deadline = deadline.transpose()?;
-        let client = Client::connect(&url).await.map_err(|error| match error {
-            Error::Unreachable { reason } => Failure::unavailable(format!(
-                "no server answers at {url} ({reason}): start one with `asof serve`"
-            )),
-            error => error.into(),
-        })?;
+        let mut access = Access::default();
+        if let Some(token) = token {
+            access = access.token(&token)?;
+        }
+        if let Some(ca) = ca {
+            access = access.authority(&ca)?;
+        }
+        let client = Client::connect_with(&url, &access)
+            .await
+            .map_err(|error| match error {
+                Error::Unreachable { reason } => Failure::unavailable(format!(
+                    "no server answers at {url} ({reason}): start one with `asof serve`"
+                )),
+                error => error.into(),
+            })?;
         let client = match deadline {
             Some(deadline) => client.with_deadline(deadline),
             None => client,

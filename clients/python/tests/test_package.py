@@ -140,14 +140,14 @@ def test_there_is_no_project_or_server(tmp_path: Path) -> None:
         asof.open(tmp_path)
     with pytest.raises(asof.UnavailableError, match="no server answers at grpc://127.0.0.1:1 .*: start one"):
         asof.connect("grpc://127.0.0.1:1")
-    with pytest.raises(asof.InvalidArgumentError, match="no TLS"):
-        asof.connect("https://127.0.0.1:1")
     with pytest.raises(asof.InvalidArgumentError, match="use asof.connect"):
         asof.open("grpc://127.0.0.1:1")
     with pytest.raises(asof.InvalidArgumentError, match="write it as grpc://127.0.0.1:2763"):
         asof.connect("not a url")
-    with pytest.raises(asof.InvalidArgumentError, match="token"):
-        asof.connect("grpc://127.0.0.1:2763", token="secret")
+    with pytest.raises(asof.InvalidArgumentError, match="token is empty, or has letters"):
+        asof.connect("grpc://127.0.0.1:1", token="a b")
+    with pytest.raises(asof.InvalidArgumentError, match="none.pem cannot be read"):
+        asof.connect("grpcs://127.0.0.1:1", ca=tmp_path / "none.pem")
 
 
 def test_errors_can_be_pickled() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trustme
 from conftest import Server
 
 import asof
@@ -324,3 +325,38 @@ def test_a_run_that_failed_raises_what_it_was(shop: Path, serve: Callable[..., S
             store.materialize("old_payment").wait()
         assert failed.value.code == "DATA_LOSS"
         assert [run.error_code for run in store.runs("old_payment")] == [15, None]
+
+
+def test_a_server_asks_for_its_token_and_shows_its_certificate(
+    shop: Path, serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(ca)
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(shop / "key.pem")
+    for link in issued.cert_chain_pems:
+        link.write_to_path(shop / "cert.pem", append=True)
+    protected = '[serve]\ntoken = "env:SHOP_TOKEN"\ntls_cert = "cert.pem"\ntls_key = "key.pem"\n'
+    (shop / "asof.toml").write_text('project = "shop"\n' + protected)
+    token = "0123456789abcdef"
+    monkeypatch.setenv("SHOP_TOKEN", token)
+    url = serve(shop).url.replace("https://", "grpcs://")
+    assert url.startswith("grpcs://")
+    with asof.connect(url, token=token, ca=ca) as store:
+        store.apply(shop)
+        assert store.push("payments", [payment(1, now() - HOUR)]).accepted == 1
+        assert store.get_features("fraud_v1", [{"card": 1}]).to_dicts()[0]["last_payment__place"] == "here"
+        assert len(store.extract("fraud_v1", spine=[{"card": 1, "event_timestamp": now()}]).to_dicts()) == 1
+    with pytest.raises(asof.UnauthenticatedError, match="this server asks for its token"):
+        asof.connect(url, ca=ca)
+    with pytest.raises(asof.UnauthenticatedError, match="the token is not this server's") as refused:
+        asof.connect(url, token=token[:-1], ca=ca)
+    assert refused.value.code == "UNAUTHENTICATED" and isinstance(refused.value, PermissionError)
+    with pytest.raises(asof.UnavailableError, match="UnknownIssuer"):
+        asof.connect(url, token=token)
+    with pytest.raises(asof.UnavailableError):
+        asof.connect(url.replace("grpcs://", "grpc://"), token=token)
+    monkeypatch.setenv("ASOF_TOKEN", token)
+    monkeypatch.setenv("ASOF_CA", str(ca))
+    asof.connect(url).close()

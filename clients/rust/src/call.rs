@@ -9,10 +9,9 @@ use asof_proto::v1::job_service_client::JobServiceClient;
 use asof_proto::v1::online_service_client::OnlineServiceClient;
 use asof_proto::v1::registry_service_client::RegistryServiceClient;
 use tonic::metadata::AsciiMetadataValue;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
-use crate::{Client, Error};
+use crate::{Client, Error, Transport};
 
 /// How long a call may take with all its attempts, where the client has no deadline of its own.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -24,10 +23,10 @@ pub(crate) const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// The services of a server.
 pub(crate) struct Clients {
-    pub(crate) online: OnlineServiceClient<Channel>,
-    pub(crate) ingest: IngestServiceClient<Channel>,
-    pub(crate) jobs: JobServiceClient<Channel>,
-    pub(crate) registry: RegistryServiceClient<Channel>,
+    pub(crate) online: OnlineServiceClient<Transport>,
+    pub(crate) ingest: IngestServiceClient<Transport>,
+    pub(crate) jobs: JobServiceClient<Transport>,
+    pub(crate) registry: RegistryServiceClient<Transport>,
 }
 
 impl Client {
@@ -114,12 +113,10 @@ impl Client {
 
     pub(crate) fn clients(&self) -> Clients {
         Clients {
-            online: OnlineServiceClient::new(self.channel.clone())
-                .max_decoding_message_size(MAX_ANSWER_BYTES),
-            ingest: IngestServiceClient::new(self.channel.clone())
-                .max_decoding_message_size(MAX_ANSWER_BYTES),
-            jobs: JobServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES),
-            registry: RegistryServiceClient::new(self.channel.clone())
+            online: OnlineServiceClient::new(self.transport()).max_decoding_message_size(MAX_ANSWER_BYTES),
+            ingest: IngestServiceClient::new(self.transport()).max_decoding_message_size(MAX_ANSWER_BYTES),
+            jobs: JobServiceClient::new(self.transport()).max_decoding_message_size(MAX_ANSWER_BYTES),
+            registry: RegistryServiceClient::new(self.transport())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
         }
     }

@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_util::either::Either;
 use tonic::transport::Uri;
 use tower::Service;
 
@@ -15,26 +19,49 @@ use tower::Service;
 const CONNECTIONS: usize = 4;
 const WINDOW: Duration = Duration::from_secs(2);
 
+type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unconnected {
+    /// Nobody took it.
+    #[error("{0}")]
+    Unreachable(io::Error),
+    /// No TLS was agreed on.
+    #[error("{0}")]
+    Tls(io::Error),
+}
+
 /// Makes the connections of one channel, and gives up on who closes them as soon as they are made.
-pub fn connector()
--> impl Service<Uri, Response = TokioIo<TcpStream>, Error = io::Error, Future: Send> + Send + 'static {
+pub(crate) fn connector(
+    tls: Option<TlsConnector>,
+) -> impl Service<Uri, Response = TokioIo<Stream>, Error = Unconnected, Future: Send> + Send + 'static {
     let recent = Arc::new(Mutex::new(VecDeque::new()));
     tower::service_fn(move |uri: Uri| {
-        let recent = Arc::clone(&recent);
+        let (recent, tls) = (Arc::clone(&recent), tls.clone());
         async move {
             let recent = || recent.lock().unwrap_or_else(PoisonError::into_inner);
             if !may_connect(&mut recent(), Instant::now()) {
-                return Err(io::Error::new(
+                return Err(Unconnected::Unreachable(io::Error::new(
                     io::ErrorKind::ConnectionAborted,
                     "connections are closed as soon as they are made",
-                ));
+                )));
             }
             let host = uri.host().unwrap_or_default();
             let host = host.trim_start_matches('[').trim_end_matches(']');
-            let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await?;
+            let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+            let stream = TcpStream::connect((host, port))
+                .await
+                .map_err(Unconnected::Unreachable)?;
             recent().push_back(Instant::now());
-            stream.set_nodelay(true)?;
-            Ok(TokioIo::new(stream))
+            stream.set_nodelay(true).map_err(Unconnected::Unreachable)?;
+            let Some(tls) = tls else {
+                return Ok(TokioIo::new(Either::Left(stream)));
+            };
+            let name = ServerName::try_from(host.to_owned());
+            let name = name.map_err(|error| Unconnected::Tls(io::Error::other(error)))?;
+            let stream = tls.connect(name, stream).await.map_err(Unconnected::Tls)?;
+            Ok(TokioIo::new(Either::Right(Box::new(stream))))
         }
     })
 }

@@ -2,6 +2,8 @@
 
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
+use crate::connector::Unconnected;
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -14,6 +16,18 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
+    /// Who listens there has no certificate that is trusted, or does not speak TLS.
+    #[error(
+        "no TLS can be agreed on with the server: {reason}; for one that speaks none write grpc:// or http://, and of one \
+         whose certificate nobody knows here name the authority"
+    )]
+    Tls {
+        /// What went wrong.
+        reason: String,
+    },
+    /// A token, or a file of certificates, that cannot be used.
+    #[error("{0}")]
+    Access(String),
     /// The server refused, or failed.
     #[error("{}", .0.message())]
     Status(Box<Status>),
@@ -33,8 +47,24 @@ impl Error {
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Status(status) => Some(status.code()),
-            Self::Unreachable { .. } | Self::Cut(_) => Some(Code::Unavailable),
-            Self::Url(_) | Self::Rows(_) | Self::Unfit(_) => None,
+            Self::Unreachable { .. } | Self::Tls { .. } | Self::Cut(_) => Some(Code::Unavailable),
+            Self::Url(_) | Self::Access(_) | Self::Rows(_) | Self::Unfit(_) => None,
+        }
+    }
+}
+
+impl Error {
+    /// Why no connection was made.
+    pub(crate) fn unconnected(error: &(dyn std::error::Error + 'static)) -> Self {
+        let tls = causes(error).find_map(|cause| match cause.downcast_ref() {
+            Some(Unconnected::Tls(reason)) => Some(reason.to_string()),
+            _ => None,
+        });
+        match tls {
+            Some(reason) => Self::Tls { reason },
+            None => Self::Unreachable {
+                reason: deepest(error),
+            },
         }
     }
 }
@@ -46,9 +76,7 @@ impl From<Status> for Error {
             Some(cause) if deepest_of(cause).is::<TimeoutExpired>() => Self::Status(Box::new(
                 Status::deadline_exceeded("the server did not answer in time"),
             )),
-            Some(cause) if causes(cause).any(|cause| cause.is::<ConnectError>()) => Self::Unreachable {
-                reason: deepest(cause),
-            },
+            Some(cause) if causes(cause).any(|cause| cause.is::<ConnectError>()) => Self::unconnected(cause),
             Some(cause) => Self::Cut(deepest(cause)),
             None => Self::Status(Box::new(status)),
         }

@@ -9,7 +9,7 @@ use arrow_schema::SchemaRef;
 use futures::Stream;
 use serde::Serialize;
 
-use crate::{Client, Dataset, Error, upload};
+use crate::{Client, Dataset, Error, Transport, upload};
 
 /// The most bytes of one message.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -199,8 +199,8 @@ impl Client {
         Dataset::begin(answer.into_inner(), Arc::default(), end).await
     }
 
-    pub(crate) fn flight(&self) -> FlightServiceClient<tonic::transport::Channel> {
-        FlightServiceClient::new(self.channel.clone())
+    pub(crate) fn flight(&self) -> FlightServiceClient<Transport> {
+        FlightServiceClient::new(self.transport())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }

@@ -225,6 +225,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// It as `true` or `false`.
+    pub(crate) fn boolean(&self, problems: &mut Problems, name: &str) -> Option<bool> {
+        match self.value.get_ref().as_bool() {
+            Some(value) => Some(value),
+            None => self.mismatch(problems, name, "true or false"),
+        }
+    }
+
     /// It as a table.
     pub(crate) fn table(&self, problems: &mut Problems, label: String) -> Option<Table<'a>> {
         match self.value.get_ref().as_table() {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use asof_core::name::ProjectName;
 
-use super::{CONFIG_FILE, OnlineDurability, ProjectConfig, parse_listen};
+use super::{CONFIG_FILE, OnlineDurability, ProjectConfig, TlsFiles, below, parse_listen};
 use crate::document::{Document, Table, Value};
 use crate::problem::{Place, Problem, Problems, shown};
 
@@ -64,7 +64,8 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
         let registry = self.section(&root, "registry", &["url"]);
         let offline = self.section(&root, "offline", &["root", "allow"]);
         let online = self.section(&root, "online", &["url", "durability", "memory"]);
-        let serve = self.section(&root, "serve", &["listen"]);
+        let serve_keys = ["listen", "token", "tls_cert", "tls_key", "insecure"];
+        let serve = self.section(&root, "serve", &serve_keys);
 
         let registry_url = self.url(registry.as_ref(), "sqlite://");
         let offline_root = self.offline_root(offline.as_ref());
@@ -73,6 +74,9 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
         let online_durability = self.durability(online.as_ref());
         let online_memory = self.memory(online.as_ref());
         let listen = self.listen(serve.as_ref());
+        let token_variable = self.token_variable(serve.as_ref());
+        let tls = self.tls(serve.as_ref());
+        let insecure = self.insecure(serve.as_ref());
 
         let defaults = ProjectConfig::new(directory, name?);
         Some(ProjectConfig {
@@ -83,6 +87,12 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
             online_durability: online_durability.unwrap_or(defaults.online_durability),
             online_memory: online_memory.unwrap_or(defaults.online_memory),
             listen: listen.unwrap_or(defaults.listen),
+            token_variable,
+            tls: tls.map(|(certificate, key)| TlsFiles {
+                certificate: below(directory, &certificate),
+                key: below(directory, &key),
+            }),
+            insecure: insecure.unwrap_or(defaults.insecure),
             directory: defaults.directory,
             project: defaults.project,
         })
@@ -195,7 +205,7 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
             Err(error) => {
                 let what = match &setting.reference {
                     Some(reference) => {
-                        format!("the value of {reference} is not a loopback address and a port")
+                        format!("the value of {reference} is not an address and a port")
                     }
                     None => error.to_string(),
                 };
@@ -203,6 +213,49 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
                 None
             }
         }
+    }
+
+    /// The name of the variable in `env:NAME`: the token itself is read by whoever needs it, and stands in no file.
+    fn token_variable(&mut self, section: Option<&Table<'_>>) -> Option<String> {
+        let text = section?.get("token")?.string(self.problems, "\"token\"")?;
+        let variable = text.text.strip_prefix("env:");
+        match variable.filter(|name| is_variable(name)) {
+            Some(variable) => Some(variable.to_owned()),
+            None => {
+                let what = "a token that stands in a file is read by others";
+                let help = "put it into an environment variable of the server, and write \"env:NAME\" here";
+                self.problems.push(Problem::new(text.place, what, help));
+                None
+            }
+        }
+    }
+
+    /// Both files, or neither.
+    fn tls(&mut self, section: Option<&Table<'_>>) -> Option<(String, String)> {
+        let section = section?;
+        let (certificate, key) = (section.get("tls_cert"), section.get("tls_key"));
+        let (given, missing) = match (&certificate, &key) {
+            (Some(_), Some(_)) => {
+                let files = [
+                    self.setting(section, "tls_cert"),
+                    self.setting(section, "tls_key"),
+                ];
+                let [certificate, key] = files.map(|file| file.map(|file| file.value));
+                return Some((certificate?, key?));
+            }
+            (Some(given), None) => (given, "tls_key"),
+            (None, Some(given)) => (given, "tls_cert"),
+            (None, None) => return None,
+        };
+        let what = format!("[serve] has no {missing:?} beside this");
+        let help = "expected tls_cert = \"cert.pem\" and tls_key = \"key.pem\"";
+        self.problems.push(Problem::new(given.place(), what, help));
+        None
+    }
+
+    fn insecure(&mut self, section: Option<&Table<'_>>) -> Option<bool> {
+        let value = section?.get("insecure")?;
+        value.boolean(self.problems, "\"insecure\"")
     }
 
     fn setting(&mut self, table: &Table<'_>, key: &str) -> Option<Setting> {
@@ -220,8 +273,7 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
                 reference: None,
             });
         };
-        let fits = !variable.is_empty() && variable.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        match fits.then(|| (self.env)(variable)).flatten() {
+        match is_variable(variable).then(|| (self.env)(variable)).flatten() {
             Some(value) => Some(Setting {
                 value,
                 place: text.place,
@@ -235,4 +287,9 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
             }
         }
     }
+}
+
+/// Whether a text may name a variable of the environment.
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }

@@ -173,7 +173,7 @@ fn references_that_are_not_set_are_named_and_secrets_are_not_shown() {
     );
     check(
         "project = \"p\"\n[serve]\nlisten = \"env:SECRET_URL\"",
-        "asof.toml:3:10: the value of \"env:SECRET_URL\" is not a loopback address and a port",
+        "asof.toml:3:10: the value of \"env:SECRET_URL\" is not an address and a port",
     );
 }
 
@@ -185,14 +185,6 @@ fn addresses_to_listen_on() {
         "port 70000 is out of range; expected 0 to 65535",
     );
     check(
-        "0.0.0.0:2763",
-        "0.0.0.0:2763 can be reached from other machines, and this version has neither tokens nor TLS; expected a loopback address, such as \"127.0.0.1:2763\"",
-    );
-    check(
-        "[::]:2763",
-        "[::]:2763 can be reached from other machines, and this version has neither tokens nor TLS; expected a loopback address, such as \"127.0.0.1:2763\"",
-    );
-    check(
         "2763",
         "\"2763\" is not an address; expected an IP address and a port, such as \"127.0.0.1:2763\"",
     );
@@ -200,6 +192,9 @@ fn addresses_to_listen_on() {
         "example.com:-1",
         "\"example.com:-1\" is not an address; expected an IP address and a port, such as \"127.0.0.1:2763\"",
     );
+    for address in ["0.0.0.0:2763", "[::]:2763", "192.0.2.7:1"] {
+        assert_eq!(parse_listen(address).unwrap().to_string(), address);
+    }
     assert_eq!(
         parse_listen("localhost:1").unwrap(),
         "127.0.0.1:1".parse::<SocketAddr>().unwrap()
@@ -209,10 +204,34 @@ fn addresses_to_listen_on() {
 #[test]
 fn problems_of_one_file_come_together() {
     check(
-        "project = \"\"\n[offline]\nallow = [1]\n[serve]\nlisten = \"0.0.0.0:1\"\n[online]\nurl = false",
+        "project = \"\"\n[offline]\nallow = [1]\n[serve]\nlisten = \"nowhere\"\n[online]\nurl = false",
         "asof.toml:1:11: \"\" is not a project name; a name cannot be empty\n\
          asof.toml:3:10: a directory of \"allow\" has the wrong type; expected a string, found an integer\n\
-         asof.toml:5:10: 0.0.0.0:1 can be reached from other machines, and this version has neither tokens nor TLS; expected a loopback address, such as \"127.0.0.1:2763\"\n\
+         asof.toml:5:10: \"nowhere\" is not an address; expected an IP address and a port, such as \"127.0.0.1:2763\"\n\
          asof.toml:7:7: \"url\" has the wrong type; expected a string, found a boolean",
+    );
+}
+
+#[test]
+fn who_may_call() {
+    check(
+        "project = \"p\"\n[serve]\ntoken = \"hunter2hunter2hunter2\"",
+        "asof.toml:3:9: a token that stands in a file is read by others; put it into an environment variable of the server, and write \"env:NAME\" here",
+    );
+    check(
+        "project = \"p\"\n[serve]\ntoken = \"env:\"",
+        "asof.toml:3:9: a token that stands in a file is read by others; put it into an environment variable of the server, and write \"env:NAME\" here",
+    );
+    check(
+        "project = \"p\"\n[serve]\ntls_cert = \"cert.pem\"",
+        "asof.toml:3:12: [serve] has no \"tls_key\" beside this; expected tls_cert = \"cert.pem\" and tls_key = \"key.pem\"",
+    );
+    check(
+        "project = \"p\"\n[serve]\ntls_key = \"key.pem\"",
+        "asof.toml:3:11: [serve] has no \"tls_cert\" beside this; expected tls_cert = \"cert.pem\" and tls_key = \"key.pem\"",
+    );
+    check(
+        "project = \"p\"\n[serve]\ninsecure = \"yes\"",
+        "asof.toml:3:12: \"insecure\" has the wrong type; expected true or false, found a string",
     );
 }

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -16,9 +16,12 @@ use tower::Service as _;
 
 use super::Limits;
 use super::activity::Activity;
+use crate::access::Tls;
 
 /// What an HTTP/2 client says first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What a client of TLS says first: a record of the handshake.
+const HELLO: [u8; 1] = [0x16];
 /// The most bytes of the headers of one HTTP/2 request.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// The most bytes of the head of one HTTP/1 request.
@@ -39,21 +42,45 @@ const PREFACE_INTERVAL: Duration = Duration::from_millis(20);
 /// Serves one connection until it ends; asks it to end when `stop` is cancelled.
 pub(crate) async fn serve(
     stream: TcpStream,
+    tls: Option<&Tls>,
     router: axum::Router,
     limits: Limits,
     stop: CancellationToken,
     activity: Arc<Activity>,
 ) {
-    let spoke = tokio::select! {
-        spoke = has_begun(&stream, limits.first_byte) => spoke,
-        () = stop.cancelled() => false,
+    let first: &[u8] = if tls.is_some() { &HELLO } else { PREFACE };
+    let begun = tokio::select! {
+        begun = has_begun(&stream, first, limits.first_byte) => begun,
+        () = stop.cancelled() => None,
     };
-    if !spoke {
+    let Some(begun) = begun else {
         return;
-    }
+    };
     // Small answers must not wait for more to send; where the system refuses, they are late and right.
     let _ = stream.set_nodelay(true);
-    carry(stream, router, limits, stop, activity).await;
+    let Some(tls) = tls else {
+        return carry(stream, router, limits, stop, activity).await;
+    };
+    if begun == Begun::Otherwise {
+        refuse_plain(stream).await;
+        return;
+    }
+    match timeout(limits.first_byte, tls.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => carry(stream, router, limits, stop, activity).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a client did not agree on TLS"),
+        Err(_) => tracing::debug!("a client did not finish its hello"),
+    }
+}
+
+/// Tells a client of HTTP/1 that this is the port of TLS; others see that it is closed.
+async fn refuse_plain(mut stream: TcpStream) {
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n\
+                            this port speaks TLS: use https\n";
+    // What is not read when a connection is closed takes the answer with it; who is gone is not told.
+    let _ = timeout(PREFACE_INTERVAL, stream.read(&mut [0; 4096])).await;
+    let _ = stream.write_all(ANSWER).await;
+    let _ = stream.shutdown().await;
 }
 
 /// Serves whoever is at the other end, which has spoken or is known, until the connection ends.
@@ -146,21 +173,34 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
     builder
 }
 
-/// Whether the client has said in time which protocol it speaks: something other than the start of the
-/// HTTP/2 preface, or all of it.
-async fn has_begun(stream: &TcpStream, limit: Duration) -> bool {
+/// How a client has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    /// As was expected.
+    Expected,
+    /// With something else.
+    Otherwise,
+}
+
+/// How the client has begun, once that is known: with all that is expected first, or with something else. Nothing where it
+/// has not said so in time.
+async fn has_begun(stream: &TcpStream, expected: &[u8], limit: Duration) -> Option<Begun> {
     let until = Instant::now() + limit;
     let mut first = [0; PREFACE.len()];
+    let first = first.get_mut(..expected.len())?;
     loop {
-        let Ok(Ok(length @ 1..)) = timeout_at(until, stream.peek(&mut first)).await else {
-            return false;
+        let Ok(Ok(length @ 1..)) = timeout_at(until, stream.peek(first)).await else {
+            return None;
         };
         let said = first.get(..length).unwrap_or_default();
-        if length == PREFACE.len() || !PREFACE.starts_with(said) {
-            return true;
+        if !expected.starts_with(said) {
+            return Some(Begun::Otherwise);
+        }
+        if length == expected.len() {
+            return Some(Begun::Expected);
         }
         if Instant::now() >= until {
-            return false;
+            return None;
         }
         sleep(PREFACE_INTERVAL).await;
     }

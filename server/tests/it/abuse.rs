@@ -163,7 +163,7 @@ async fn addresses_that_cannot_be_listened_on_say_why() {
     );
     assert_eq!(error.to_string(), expect);
     let error = Listening::bind("0.0.0.0:0".parse().unwrap()).await.unwrap_err();
-    assert!(matches!(error, BindError::NotLoopback { .. }));
+    assert!(matches!(error, BindError::Unprotected { .. }));
 }
 
 #[tokio::test]

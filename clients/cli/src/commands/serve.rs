@@ -1,5 +1,6 @@
 //! `asof serve`: features over gRPC and HTTP on one port, until told to stop.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use asof_server::project::RunningServer;
@@ -20,13 +21,19 @@ pub(super) async fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure
         Some(text) => asof_registry::parse_listen(text)?,
         None => project.config.listen,
     };
+    let access = project.access()?;
     let stop = stop_signal()?;
     let parts = ServeParts {
         brokers: Some(project.brokers()),
         ..ServeParts::of_project(&project, Arc::clone(&clock)).await?
     };
-    let listening = Listening::bind(listen).await?;
-    let url = format!("http://{}", listening.address());
+    let scheme = if access.tls.is_some() { "https" } else { "http" };
+    let asks = match access.token {
+        Some(_) => "asks for its token",
+        None => "anybody who reaches it may call",
+    };
+    let listening = Listening::protected(listen, access).await?;
+    let url = format!("{scheme}://{}", reachable(listening.address()));
     project.announce(&RunningServer {
         pid: std::process::id(),
         url: url.clone(),
@@ -38,6 +45,9 @@ pub(super) async fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure
             "Serving project {} at {url} (gRPC asof.v1 and HTTP JSON); Ctrl-C stops.",
             project.name()
         ));
+        if !listening.address().ip().is_loopback() {
+            output::line(format!("It listens on {}, and {asks}.", listening.address()));
+        }
         if args.now.is_some() {
             output::line(format!("The clock is frozen at {}.", clock.now()));
         }
@@ -55,6 +65,18 @@ pub(super) async fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure
         output::line("Stopped.");
     }
     Ok(())
+}
+
+/// Where a server is reached from this machine that listens on an address.
+fn reachable(listens: SocketAddr) -> SocketAddr {
+    let here: IpAddr = match listens {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    match listens.ip().is_unspecified() {
+        true => SocketAddr::new(here, listens.port()),
+        false => listens,
+    }
 }
 
 /// Ready when the process is told to stop, by SIGTERM or Ctrl-C.

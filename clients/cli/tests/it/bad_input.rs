@@ -436,7 +436,7 @@ fn addresses() {
     project.refused(
         &["serve", "--listen", "0.0.0.0:2763"],
         2,
-        "0.0.0.0:2763 can be reached from other machines, and this version has neither tokens nor TLS; expected a loopback address, such as \"127.0.0.1:2763\"",
+        "0.0.0.0:2763 can be reached from other machines, and a token and TLS are missing: set token, tls_cert and tls_key in [serve] of asof.toml, or listen on 127.0.0.1; in a network that is safe, `insecure = true` in [serve] lets everybody in",
     );
     project.refused(
         &["serve", "--listen", "127.0.0.1:99999"],

@@ -15,12 +15,14 @@ pub struct Server {
 impl Server {
     /// Starts one on a free port.
     pub fn start(project: &Project, more: &[&str]) -> Self {
-        let mut child = project
-            .command(&["serve", "--listen", "127.0.0.1:0", "--json"])
-            .args(more)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = project.command(&["serve", "--listen", "127.0.0.1:0", "--json"]);
+        command.args(more);
+        Self::of(command)
+    }
+
+    /// Starts one by a command, which tells of it in JSON.
+    pub fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)

@@ -25,6 +25,7 @@ from ._errors import (
     NotFoundError,
     NotReadyError,
     OverloadedError,
+    UnauthenticatedError,
     UnavailableError,
 )
 from ._results import (
@@ -80,6 +81,7 @@ __all__ = [
     "Status",
     "Store",
     "Summary",
+    "UnauthenticatedError",
     "UnavailableError",
     "Version",
     "View",

@@ -68,6 +68,10 @@ class LockedError(UnavailableError):
     """Another process has the project open. The message names it and says how to connect instead."""
 
 
+class UnauthenticatedError(AsofError, PermissionError):
+    """The server asks for a token, or for another one."""
+
+
 class DeadlineError(AsofError, TimeoutError):
     """The call's time is over."""
 
@@ -86,6 +90,8 @@ _BY_CODE: dict[str, type[AsofError]] = {
     "ALREADY_EXISTS": ConflictError,
     "RESOURCE_EXHAUSTED": OverloadedError,
     "DEADLINE_EXCEEDED": DeadlineError,
+    "UNAUTHENTICATED": UnauthenticatedError,
+    "PERMISSION_DENIED": UnauthenticatedError,
     "UNAVAILABLE": UnavailableError,
     "CANCELLED": UnavailableError,
     "DATA_LOSS": DataError,

@@ -63,20 +63,29 @@ def open(path: str | os.PathLike[str] = ".", *, now: str | dt.datetime | None = 
     return store
 
 
-def connect(url: str, *, token: str | None = None, deadline: float | None = None) -> Store:
-    """Connects to a server, such as ``grpc://127.0.0.1:2763``.
+def connect(
+    url: str,
+    *,
+    token: str | None = None,
+    ca: str | os.PathLike[str] | None = None,
+    deadline: float | None = None,
+) -> Store:
+    """Connects to a server, such as ``grpc://127.0.0.1:2763``, or with TLS ``grpcs://features.example.org:2763``.
 
     Args:
         url: Where it listens.
-        token: Reserved: servers of this version ask for none.
+        token: The token that the server asks for; without one, what the variable ``ASOF_TOKEN`` holds. Over ``grpc://``
+            it goes as it is.
+        ca: A file in PEM with the authority that signed the server's certificate; without one, what the variable
+            ``ASOF_CA`` names, and else those that this machine trusts.
         deadline: The longest that a call may take, in seconds. Without one, extracts take as long as they take, and
             small calls are given 10 seconds.
 
     Raises:
-        UnavailableError: Nobody answers there.
+        UnavailableError: Nobody answers there, or with a certificate that is not trusted.
+        UnauthenticatedError: The server asks for a token, or for another one.
     """
-    _no_token(token)
-    return Store(_asof.connect(_url(url), deadline, False))
+    return Store(_asof.connect(_url(url), _token(token), _authority(ca), deadline, False))
 
 
 def _project(path: str | os.PathLike[str]) -> str:
@@ -88,16 +97,17 @@ def _project(path: str | os.PathLike[str]) -> str:
 
 def _url(url: str) -> str:
     scheme, found, _ = url.partition("://")
-    if scheme == "https":
-        raise argument("servers of this version speak no TLS and listen on this machine alone: write it as grpc://…")
-    if not found or scheme not in ("grpc", "http"):
+    if not found or scheme not in ("grpc", "grpcs", "http", "https"):
         raise argument(f"{url!r} is no URL of a server: write it as grpc://127.0.0.1:2763")
     return url
 
 
-def _no_token(token: str | None) -> None:
-    if token is not None:
-        raise argument("token: servers of this version listen on this machine alone and ask for none: leave it out")
+def _token(token: str | None) -> str | None:
+    return os.environ.get("ASOF_TOKEN") if token is None else token
+
+
+def _authority(ca: str | os.PathLike[str] | None) -> str | None:
+    return os.environ.get("ASOF_CA") if ca is None else os.fspath(ca)
 
 
 @atexit.register

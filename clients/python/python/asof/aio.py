@@ -32,7 +32,7 @@ from ._results import (
     Version,
     Written,
 )
-from ._store import Batch, _no_token, _pauses, _project, _url
+from ._store import Batch, _authority, _pauses, _project, _token, _url
 
 if TYPE_CHECKING:
     import pandas
@@ -75,11 +75,16 @@ def open(path: str | os.PathLike[str] = ".", *, now: str | dt.datetime | None = 
     return _Opening(lambda: _asof.open(directory, text, True))
 
 
-def connect(url: str, *, token: str | None = None, deadline: float | None = None) -> _Opening:
+def connect(
+    url: str,
+    *,
+    token: str | None = None,
+    ca: str | os.PathLike[str] | None = None,
+    deadline: float | None = None,
+) -> _Opening:
     """Connects to a server; see :func:`asof.connect`."""
-    _no_token(token)
-    server = _url(url)
-    return _Opening(lambda: _asof.connect(server, deadline, True))
+    server, bearer, authority = _url(url), _token(token), _authority(ca)
+    return _Opening(lambda: _asof.connect(server, bearer, authority, deadline, True))
 
 
 class Store:
