@@ -52,7 +52,7 @@ pub use grid::Grid;
 pub use lint::{Finding, Leak, LintReport, LintRequest, LintedView};
 pub use managed::{
     CompactRequest, Compacted, Flushed, IngestRequest, Ingested, MOST_REJECTED, MessageReader, PushInput,
-    PushReader, PushedMessages, PushedRows, Refused, RejectedRow, Reserved, entry_of,
+    PushReader, PushedMessages, PushedRows, Refused, RejectedRow, Reserved, TableRead, entry_of,
 };
 pub use manifest::{Manifest, ManifestChange, Origin, Provenance};
 pub use orphans::Orphans;

@@ -18,6 +18,7 @@ mod ingest;
 mod layout;
 mod part;
 mod pushed;
+mod read_back;
 
 pub use compact::{CompactRequest, Compacted};
 pub use ingest::{IngestRequest, Ingested};
@@ -25,6 +26,7 @@ pub use pushed::{
     Flushed, MOST_REJECTED, MessageReader, PushInput, PushReader, PushedMessages, PushedRows, Refused,
     RejectedRow, Reserved, entry_of,
 };
+pub use read_back::TableRead;
 
 use std::path::PathBuf;
 use std::sync::Arc;

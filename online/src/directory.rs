@@ -66,7 +66,7 @@ pub(crate) fn prepare(path: &Path) -> Result<Contents, StoreError> {
     }
 }
 
-fn write_format(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn write_format(path: &Path) -> Result<(), StoreError> {
     let text = format!("{FORMAT_START}{FORMAT_NUMBER}\n");
     replace(path, FORMAT, text.as_bytes()).map_err(|error| failure::of_io(&path.join(FORMAT), &error))
 }
@@ -112,6 +112,45 @@ fn holds_data(name: &str) -> bool {
 pub(crate) fn hold(path: &Path) -> Result<(), StoreError> {
     let number = format!("{}\n", std::process::id());
     replace(path, HOLDER, number.as_bytes()).map_err(|error| failure::of_io(&path.join(HOLDER), &error))
+}
+
+/// A store that nobody opens, as long as this is there; or a directory without one.
+#[derive(Debug)]
+pub struct Locked(Option<File>);
+
+impl Locked {
+    /// Whether there is a store.
+    pub fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// Keeps others from opening the store in a directory, without opening it: it may be damaged.
+///
+/// # Errors
+///
+/// [`StoreError::Held`] where another process has it open.
+pub fn lock(path: &Path) -> Result<Locked, StoreError> {
+    // RocksDB's own.
+    let file = path.join("LOCK");
+    let opened = match File::options().read(true).write(true).open(&file) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Locked(None)),
+        Err(error) => return Err(failure::of_io(&file, &error)),
+    };
+    match rustix::fs::fcntl_lock(&opened, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Locked(Some(opened))),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => Err(StoreError::Held {
+            place: path.display().to_string(),
+            reason: holder(path),
+        }),
+        Err(error) => Err(failure::of_io(&file, &error.into())),
+    }
+}
+
+/// Whether a process had the store open, ever: a copy was opened by none.
+pub(crate) fn was_held(path: &Path) -> bool {
+    path.join(HOLDER).exists()
 }
 
 /// Who has the store open, as far as is known. RocksDB's lock decides whether somebody has; the note

@@ -113,6 +113,15 @@ pub(crate) fn entry_of(key: &[u8]) -> Option<(SourceAddress, u64)> {
         .then_some((source, u64::from_be_bytes(*number)))
 }
 
+/// Whether a key is one of [`IntakeKey`], as far as that is seen of the key alone.
+pub(crate) fn is_intake_key(key: &[u8]) -> bool {
+    match key.first() {
+        Some(&ENTRY) => entry_of(key).is_some(),
+        Some(kind) => (ANSWER..=MARK).contains(kind),
+        None => false,
+    }
+}
+
 /// The key of the answer of which a key says when it was given.
 pub(crate) fn answer_of(given: &[u8]) -> Option<Vec<u8>> {
     let answer = given.strip_prefix(&[GIVEN])?.get(TIME..)?;

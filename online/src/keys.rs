@@ -108,6 +108,11 @@ pub(crate) struct NoteKey {
     pub(crate) generation: Generation,
 }
 
+/// Whether a key of [`Family::Rows`] is a [`LoadKey`] or a [`NoteKey`].
+pub(crate) fn is_loader_key(bytes: &[u8]) -> bool {
+    matches!(bytes.len(), 16 | 17) && bytes.starts_with(&[0; 4])
+}
+
 /// A key of [`Family::Due`], for every [`RowKey::Pending`].
 ///
 /// | bytes | 4 | 4 | 8 | 24 | 4 | … |

@@ -4,11 +4,13 @@
 //! - `keys` and `intake_keys` say which bytes stand for what, `catalogue` what the store knows of its views.
 //! - `key_rows` is what a read finds of a key, `key_cache` keeps it for the next read, with what its windows gave, `answers`.
 //! - `expiry` gives the room of rows back that expired long ago.
+//! - `backup` copies a store, and reads a copy back.
 //! - `directory` and `mark` keep the files beside RocksDB's own, `manifest` looks at one of RocksDB's; `failure` names what went wrong.
 //!
 //! Nothing outside this crate knows RocksDB.
 
 mod answers;
+mod backup;
 mod catalogue;
 mod directory;
 mod expiry;
@@ -26,5 +28,7 @@ mod options;
 mod store;
 mod tiles;
 
+pub use backup::{ReadBack, read_back};
+pub use directory::{Locked, lock};
 pub use options::{Durability, RocksOptions};
 pub use store::{Recovery, RocksStore, has_intake};

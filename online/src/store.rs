@@ -25,6 +25,7 @@ use asof_core::row::{RowSchema, StoredRow};
 use asof_core::time::Timestamp;
 use rocksdb::{BottommostLevelCompaction, ColumnFamily, CompactOptions, DB, WriteBatch};
 
+use crate::backup::{self, ReadBack};
 use crate::catalogue::Catalogue;
 use crate::directory::{self, Contents};
 use crate::expiry::Expiry;
@@ -37,6 +38,7 @@ use crate::options::{self, Durability, RocksOptions};
 use crate::tiles::Tiled;
 
 pub use intake::has_intake;
+pub(crate) use intake::note_intake;
 
 /// An online store in a directory of its own, for one process at a time.
 pub struct RocksStore {
@@ -127,6 +129,20 @@ impl RocksStore {
     /// What opening it found of the writes that were acknowledged before.
     pub fn recovery(&self) -> Recovery {
         self.recovery
+    }
+
+    /// Copies all that was acknowledged to `to`, which must not exist, and reads the copy back; others go on reading and
+    /// writing meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_back`](crate::read_back): a copy of a damaged store is none.
+    pub fn copy_to(&self, to: &Path) -> Result<ReadBack, Vec<StoreError>> {
+        let noted = self.noted.read().unwrap_or_else(PoisonError::into_inner);
+        backup::copy(&self.db, &self.path, to, *noted).map_err(|error| vec![error])?;
+        drop(noted);
+        let read = backup::read_back(to)?;
+        backup::complete(to, read).map_err(|error| vec![error])
     }
 
     /// Compacts all rows, so that the room of what expired long ago is given back now rather than by and by.
@@ -440,7 +456,7 @@ fn open_database(
     })
 }
 
-fn handle<'a>(db: &'a DB, path: &Path, family: Family) -> Result<&'a ColumnFamily, StoreError> {
+pub(crate) fn handle<'a>(db: &'a DB, path: &Path, family: Family) -> Result<&'a ColumnFamily, StoreError> {
     db.cf_handle(family.name()).ok_or_else(|| StoreError::Damaged {
         place: path.display().to_string(),
         reason: format!("there is no column family {:?}", family.name()),

@@ -39,6 +39,49 @@ impl SqliteRegistry {
         Ok(Self { pool, place })
     }
 
+    /// Opens a copy of a registry to read it, and changes nothing: nobody may write to it meanwhile.
+    pub async fn open_copy(path: &Path) -> Result<Self, RegistryError> {
+        let place: Arc<str> = path.display().to_string().into();
+        let pool = file::open_copy(path, &place).await?;
+        Ok(Self { pool, place })
+    }
+
+    /// Copies all of it to a new file, as it is at one moment.
+    pub async fn copy_to(&self, file: &Path) -> Result<(), RegistryError> {
+        let copied = sqlx::query("VACUUM INTO $1").bind(file.to_string_lossy().into_owned());
+        copied
+            .execute(&self.pool)
+            .await
+            .map_err(|error| error::explain(&error, &self.place))?;
+        Ok(())
+    }
+
+    /// Reads everything of a project back; returns how many versions it has.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError::Damaged`] for the first thing that is.
+    pub async fn read_back(&self, project: &ProjectName) -> Result<u64, RegistryError> {
+        let found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(1)")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| error::explain(&error, &self.place))?;
+        let damaged = |reason: &str| RegistryError::Damaged {
+            place: self.place.to_string(),
+            reason: format!("{reason}; restore it from a copy"),
+        };
+        if let Some(problem) = found.iter().find(|found| *found != "ok") {
+            return Err(damaged(problem.lines().next().unwrap_or_default()));
+        }
+        let versions = self.history(project).await?;
+        for (number, ..) in &versions {
+            let version = self.version(project, *number).await?;
+            version.ok_or_else(|| damaged(&format!("version {number} of {project} is gone")))?;
+        }
+        self.runs(project, None, u32::MAX).await?;
+        Ok(versions.len() as u64)
+    }
+
     /// Closes the file; clones can no longer be used.
     pub async fn close(self) {
         self.pool.close().await;

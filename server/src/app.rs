@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
 
 use crate::background::Background;
+use crate::backup::{Backups, ProjectBackups};
 use crate::clock::SystemClock;
 use crate::error::ServerError;
 use crate::features::keys::Keys;
@@ -47,6 +48,8 @@ pub struct ServeParts<S, R, J> {
     pub wall: Arc<dyn Clock>,
     /// Where the streams are that fill sources; nothing where none is to be read.
     pub brokers: Option<Arc<dyn Brokers>>,
+    /// What takes backups; nothing where the parts are not of a project.
+    pub backups: Option<Arc<dyn Backups>>,
     /// How much is allowed.
     pub limits: Limits,
 }
@@ -66,6 +69,7 @@ pub(crate) struct App<S, R, J> {
     /// How streams are being read.
     pub(crate) streams: Arc<StreamStates>,
     brokers: Option<Arc<dyn Brokers>>,
+    pub(crate) backups: Option<Arc<dyn Backups>>,
     /// What makes datasets.
     pub(crate) extracts: Extracts,
     /// Threads of low priority.
@@ -123,6 +127,7 @@ where
             clock,
             wall,
             brokers,
+            backups,
             limits,
         } = parts;
         let watch = Arc::new(RegistryWatch::open(registry, config.project.clone()).await?);
@@ -141,6 +146,7 @@ where
             metrics,
             streams: Arc::default(),
             brokers,
+            backups,
             background,
             stopping: CancellationToken::new(),
         }))
@@ -244,6 +250,7 @@ impl ServeParts<RocksStore, SqliteRegistry, ProjectJobs> {
         let store = project.store()?;
         let registry = Arc::new(project.registry().await?);
         let intake = project.intake_of(Arc::clone(&store))?;
+        let backups = ProjectBackups::new(project.name().clone(), Arc::clone(&store), Arc::clone(&registry));
         let jobs = jobs(intake.clone(), Arc::clone(&registry), Arc::new(SystemClock));
         Ok(Self {
             config: project.config.clone(),
@@ -254,6 +261,7 @@ impl ServeParts<RocksStore, SqliteRegistry, ProjectJobs> {
             wall: Arc::new(SystemClock),
             clock,
             brokers: None,
+            backups: Some(Arc::new(backups)),
             limits: Limits::default(),
         })
     }

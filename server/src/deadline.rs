@@ -13,7 +13,11 @@ use crate::http::{is_grpc, refusal};
 const HEADER: &str = "grpc-timeout";
 
 /// Calls that wait for work of any length, as long as their caller wants to: only its own deadline ends them.
-const UNLIMITED: [&str; 2] = ["/asof.v1.JobService/Materialize", "/asof.v1.JobService/GetStatus"];
+const UNLIMITED: [&str; 3] = [
+    "/asof.v1.JobService/Backup",
+    "/asof.v1.JobService/GetStatus",
+    "/asof.v1.JobService/Materialize",
+];
 
 /// Answers with DEADLINE_EXCEEDED, and drops the work, where the time is over.
 pub(crate) async fn enforce(State(longest): State<Duration>, request: Request, next: Next) -> Response {

@@ -10,6 +10,7 @@ use asof_registry::{ApplyError, NotFound, Problems};
 use tonic::Code;
 use tonic::metadata::MetadataValue;
 
+use crate::backup::BackupError;
 use crate::intake::IntakeError;
 
 /// Why a call was refused.
@@ -50,6 +51,9 @@ pub enum ServerError {
     /// A plan was not applied.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// No backup was taken.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// Rows were not accepted.
     #[error(transparent)]
     Intake(#[from] IntakeError),
@@ -188,6 +192,7 @@ impl ServerError {
             Self::Registry(error) | Self::Apply(ApplyError::Registry(error)) => registry_code(error),
             Self::NotDefined(_) | Self::NoVersion(_) | Self::NoExtract(_) => Code::NotFound,
             Self::Apply(ApplyError::Breaking(_)) => Code::FailedPrecondition,
+            Self::Backup(error) => backup_code(error),
             Self::Intake(error) => intake_code(error),
             Self::Job(error) => job_code(error),
             Self::Offline(error) => offline_code(error),
@@ -233,6 +238,17 @@ impl From<ServerError> for tonic::Status {
             status.metadata_mut().insert(PUSHBACK, wait.into());
         }
         status
+    }
+}
+
+/// The code of a failed backup.
+fn backup_code(error: &BackupError) -> Code {
+    match error {
+        BackupError::Refused { .. } => Code::InvalidArgument,
+        BackupError::Damaged { .. } | BackupError::Files(_) => Code::DataLoss,
+        BackupError::Failed { .. } => Code::Unavailable,
+        BackupError::Store(error) => store_code(error),
+        BackupError::Registry(error) => registry_code(error),
     }
 }
 

@@ -10,6 +10,7 @@
 
 pub mod access;
 pub mod app;
+pub mod backup;
 pub mod clock;
 pub mod embedded;
 pub mod error;

@@ -22,6 +22,8 @@ pub use process::ran_since;
 
 /// Where a server tells others in the project how to reach it.
 const SERVER_FILE: &str = ".asof/server.json";
+/// There while a backup is being put in place: it holds the name of the backup.
+const RESTORING_FILE: &str = ".asof/restoring";
 
 /// A project's directory and configuration.
 pub struct Project {
@@ -57,6 +59,14 @@ pub enum ProjectError {
     /// The online store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A restore was cut short, or is at it.
+    #[error(
+        "the backup in {backup} was not restored to its end: run `asof restore {backup}` again, and then this"
+    )]
+    Restoring {
+        /// The backup.
+        backup: String,
+    },
     /// Others cannot be told of the server.
     #[error("{path} cannot be written: {reason}")]
     Unannounced {
@@ -98,6 +108,7 @@ impl Project {
 
     /// Its registry.
     pub async fn registry(&self) -> Result<SqliteRegistry, ProjectError> {
+        self.check_restored()?;
         Ok(SqliteRegistry::open(&self.config.registry_path()).await?)
     }
 
@@ -118,6 +129,7 @@ impl Project {
 
     /// Its online store, for this process alone.
     pub fn store(&self) -> Result<Arc<RocksStore>, ProjectError> {
+        self.check_restored()?;
         let memory = usize::try_from(self.config.online_memory).unwrap_or(usize::MAX);
         let options = RocksOptions {
             durability: match self.config.online_durability {
@@ -194,6 +206,18 @@ impl Project {
             tls: tls.transpose()?,
             insecure: self.config.insecure,
         })
+    }
+
+    /// Where a restore says that it is at work.
+    pub(crate) fn restoring_file(&self) -> PathBuf {
+        self.config.directory.join(RESTORING_FILE)
+    }
+
+    fn check_restored(&self) -> Result<(), ProjectError> {
+        match std::fs::read_to_string(self.restoring_file()) {
+            Ok(backup) => Err(ProjectError::Restoring { backup }),
+            Err(_) => Ok(()),
+        }
     }
 
     fn server_file(&self) -> PathBuf {

@@ -87,6 +87,7 @@ pub async fn run(
         wall: clock.clone(),
         clock,
         brokers: served.streams.then(|| brokers(|_| None)),
+        backups: None,
         limits: Limits::default(),
     };
     let port = Listening::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;

@@ -115,6 +115,12 @@ pub enum Command {
     Serve(ServeArgs),
     /// Show how the views stand
     Status,
+    /// Copy the online store and the registry to a directory, while others read and write
+    Backup(BackupArgs),
+    /// Put a backup in the place of the online store and the registry
+    Restore(RestoreArgs),
+    /// Read everything back: the online store, the registry and the managed tables, or a backup
+    Verify(VerifyArgs),
     /// Show what ran
     Runs(RunsArgs),
     /// Run the quickstart on the flights example
@@ -135,6 +141,8 @@ impl Command {
             Self::Diff(_) => Some("diff"),
             Self::Serve(_) => Some("serve"),
             Self::Demo => Some("demo"),
+            Self::Restore(_) => Some("restore"),
+            Self::Verify(_) => Some("verify"),
             Self::Plan
             | Self::Apply(_)
             | Self::List(_)
@@ -145,6 +153,7 @@ impl Command {
             | Self::Materialize(_)
             | Self::Get(_)
             | Self::Status
+            | Self::Backup(_)
             | Self::Runs(_) => None,
         }
     }
@@ -461,6 +470,27 @@ pub struct GetArgs {
     /// Freeze the clock, such as 2013-06-01T12:00:00Z
     #[arg(long, value_name = "T")]
     pub now: Option<String>,
+}
+
+/// `backup`
+#[derive(Debug, clap::Args)]
+pub struct BackupArgs {
+    /// The directory to make; with --server one of the server's machine, from the root on
+    pub directory: PathBuf,
+}
+
+/// `restore`
+#[derive(Debug, clap::Args)]
+pub struct RestoreArgs {
+    /// The directory that `asof backup` made
+    pub directory: PathBuf,
+}
+
+/// `verify`
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// The directory that `asof backup` made [default: what the project has]
+    pub directory: Option<PathBuf>,
 }
 
 /// `serve`

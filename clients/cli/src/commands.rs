@@ -1,6 +1,7 @@
 //! The commands, each in a file of its own.
 
 mod apply;
+mod backup;
 mod browse;
 mod compact;
 mod demo;
@@ -14,10 +15,12 @@ mod lint;
 mod materialize;
 mod push;
 mod replay;
+mod restore;
 mod runs;
 mod serve;
 mod status;
 mod test;
+mod verify;
 
 use asof_core::definition::{Definitions, Location};
 use asof_core::name::SourceName;
@@ -64,6 +67,9 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Command::Get(args) => get::run(&global, &args).await,
         Command::Serve(args) => serve::run(&global, &args).await,
         Command::Status => status::run(&global).await,
+        Command::Backup(args) => backup::run(&global, &args).await,
+        Command::Restore(args) => restore::run(&global, &args).await,
+        Command::Verify(args) => verify::run(&global, &args).await,
         Command::Runs(args) => runs::run(&global, &args).await,
         Command::Demo => demo::run(&global).await,
     }

@@ -9,6 +9,7 @@ use asof_core::service::PlanError;
 use asof_core::time::TimeError;
 use asof_offline::OfflineError;
 use asof_registry::{ApplyError, ListenError, LoadError, NotFound, Problems};
+use asof_server::backup::BackupError;
 use asof_server::error::{KIND, KIND_DATA, KIND_DEFINITION, ServerError};
 use asof_server::intake::IntakeError;
 use asof_server::materialize::MaterializeError;
@@ -83,6 +84,11 @@ impl Failure {
         )
     }
 
+    /// The code that it ends with.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// What the user is told.
     pub fn message(&self) -> &str {
         &self.message
@@ -121,7 +127,7 @@ failures! {
         ProjectError::Registry(cause) => registry(cause),
         ProjectError::Offline(cause) => offline(cause),
         ProjectError::Store(cause) => store(cause),
-        ProjectError::Unannounced { .. } => Exit::Unavailable,
+        ProjectError::Restoring { .. } | ProjectError::Unannounced { .. } => Exit::Unavailable,
     };
     Problems => |error| Exit::Definition;
     PlanError => |error| Exit::Usage;
@@ -141,6 +147,13 @@ failures! {
     ApplyError => |error| match &error {
         ApplyError::Breaking(_) => Exit::Definition,
         ApplyError::Registry(cause) => registry(cause),
+    };
+    BackupError => |error| match &error {
+        BackupError::Refused { .. } => Exit::Usage,
+        BackupError::Damaged { .. } | BackupError::Files(_) => Exit::Data,
+        BackupError::Failed { .. } => Exit::Unavailable,
+        BackupError::Store(cause) => store(cause),
+        BackupError::Registry(cause) => registry(cause),
     };
     StoreError => |error| store(&error);
     OfflineError => |error| offline(&error);

@@ -115,7 +115,9 @@ impl From<ProjectError> for Failure {
             ProjectError::NothingApplied => {
                 Self::new(Code::FailedPrecondition, KIND_DEFINITION, error.to_string())
             }
-            ProjectError::Unannounced { .. } => Self::unavailable(error.to_string()),
+            ProjectError::Restoring { .. } | ProjectError::Unannounced { .. } => {
+                Self::unavailable(error.to_string())
+            }
         }
     }
 }

@@ -35,6 +35,21 @@ impl Client {
         Ok(response.await?.runs)
     }
 
+    /// Copies the online store and the registry to a directory of the server's machine, which is not there yet or is
+    /// empty; the answer comes when all is on its disk.
+    ///
+    /// # Errors
+    ///
+    /// A path that is relative, or where something is; a store or a registry that is damaged; a full disk.
+    pub async fn backup(&self, directory: impl Into<String>) -> Result<v1::BackupResponse, Error> {
+        let request = v1::BackupRequest {
+            directory: directory.into(),
+        };
+        // Not made again: what an answer that was lost had made would be in its way.
+        let mut jobs = self.clients().jobs;
+        Ok(jobs.backup(self.request(request)).await?.into_inner())
+    }
+
     /// What is served of each view, and how far behind it is.
     pub async fn status(&self) -> Result<v1::GetStatusResponse, Error> {
         let request = v1::GetStatusRequest {};

@@ -28,6 +28,14 @@ pub fn has_intake(path: &Path) -> bool {
     path.join(NOTE).exists()
 }
 
+/// Makes the note that there may be entries in the store in a directory.
+pub(crate) fn note_intake(path: &Path) -> Result<(), StoreError> {
+    let note = path.join(NOTE);
+    let made = File::create(&note).and_then(|file| file.sync_all());
+    let made = made.and_then(|()| File::open(path)?.sync_all());
+    made.map_err(|error| failure::of_io(&note, &error))
+}
+
 impl IntakeLog for RocksStore {
     fn accept(&self, source: &SourceAddress, intake: Intake<'_>) -> Result<(), StoreError> {
         let family = self.family(Family::Intake)?;
@@ -337,9 +345,6 @@ impl RocksStore {
 
     /// Makes the note that there may be entries, so that it outlives what the entries do.
     fn note(&self) -> Result<(), StoreError> {
-        let note = self.path.join(NOTE);
-        let made = File::create(&note).and_then(|file| file.sync_all());
-        let made = made.and_then(|()| File::open(&self.path)?.sync_all());
-        made.map_err(|error| failure::of_io(&note, &error))
+        note_intake(&self.path)
     }
 }

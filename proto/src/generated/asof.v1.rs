@@ -1669,6 +1669,32 @@ pub mod registry_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// Where to put a backup.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupRequest {
+    /// A directory of the server's machine that is not there yet or is empty, from the root on.
+    #[prost(string, tag = "1")]
+    pub directory: ::prost::alloc::string::String,
+}
+/// A backup that was taken.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupResponse {
+    /// When, in microseconds since 1970-01-01T00:00:00Z.
+    #[prost(sfixed64, tag = "1")]
+    pub taken_at_micros: i64,
+    /// The newest version of the definitions in it; 0 where nothing was applied.
+    #[prost(uint64, tag = "2")]
+    pub registry_version: u64,
+    /// The entries of the online store.
+    #[prost(uint64, tag = "3")]
+    pub entries: u64,
+    /// Its files.
+    #[prost(uint64, tag = "4")]
+    pub files: u64,
+    /// Their bytes.
+    #[prost(uint64, tag = "5")]
+    pub bytes: u64,
+}
 /// What to materialize.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MaterializeRequest {
@@ -2119,6 +2145,31 @@ pub mod job_service_client {
                 .insert(GrpcMethod::new("asof.v1.JobService", "GetStatus"));
             self.inner.unary(req, path, codec).await
         }
+        /// Copies the online store and the registry to a directory on the server's machine, reads the copy back, and answers when
+        /// it is on the disk. Others go on reading and writing meanwhile.
+        ///
+        /// Errors: INVALID_ARGUMENT for a path that is relative, or where something is; DATA_LOSS where what is copied is
+        /// damaged; RESOURCE_EXHAUSTED where the disk is full.
+        pub async fn backup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BackupRequest>,
+        ) -> std::result::Result<tonic::Response<super::BackupResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/asof.v1.JobService/Backup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("asof.v1.JobService", "Backup"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2161,6 +2212,15 @@ pub mod job_service_server {
             tonic::Response<super::GetStatusResponse>,
             tonic::Status,
         >;
+        /// Copies the online store and the registry to a directory on the server's machine, reads the copy back, and answers when
+        /// it is on the disk. Others go on reading and writing meanwhile.
+        ///
+        /// Errors: INVALID_ARGUMENT for a path that is relative, or where something is; DATA_LOSS where what is copied is
+        /// damaged; RESOURCE_EXHAUSTED where the disk is full.
+        async fn backup(
+            &self,
+            request: tonic::Request<super::BackupRequest>,
+        ) -> std::result::Result<tonic::Response<super::BackupResponse>, tonic::Status>;
     }
     /// Jobs, their ledger, and how the views stand.
     #[derive(Debug)]
@@ -2359,6 +2419,49 @@ pub mod job_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetStatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/asof.v1.JobService/Backup" => {
+                    #[allow(non_camel_case_types)]
+                    struct BackupSvc<T: JobService>(pub Arc<T>);
+                    impl<T: JobService> tonic::server::UnaryService<super::BackupRequest>
+                    for BackupSvc<T> {
+                        type Response = super::BackupResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BackupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::backup(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BackupSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -67,6 +67,13 @@ pub(super) async fn open(path: &Path, place: &str) -> Result<SqlitePool, Registr
     pool.await.map_err(|error| explain(&error, place))
 }
 
+/// A connection to a copy, which is not written to.
+pub(super) async fn open_copy(path: &Path, place: &str) -> Result<SqlitePool, RegistryError> {
+    let options = options(path).read_only(true).immutable(true);
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options);
+    pool.await.map_err(|error| explain(&error, place))
+}
+
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)

@@ -1,5 +1,6 @@
 //! `asof.v1.JobService`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use asof_core::online::OnlineStore;
@@ -93,6 +94,28 @@ where
             Ok(v1::ListRunsResponse { runs: runs.collect() })
         };
         self.0.work("asof.v1.JobService/ListRuns", call).await
+    }
+
+    async fn backup(
+        &self,
+        request: Request<v1::BackupRequest>,
+    ) -> Result<Response<v1::BackupResponse>, Status> {
+        let call = async {
+            let directory = request.into_inner().directory;
+            let backups = self.0.backups.as_ref().ok_or_else(|| {
+                ServerError::Bug("this server is of no project that could be copied".to_owned())
+            })?;
+            let at = self.0.wall.now();
+            let backup = backups.take(Path::new(&directory), at).await?;
+            Ok(v1::BackupResponse {
+                taken_at_micros: at.micros(),
+                registry_version: backup.registry_version,
+                entries: backup.entries,
+                files: backup.files.len() as u64,
+                bytes: backup.bytes(),
+            })
+        };
+        self.0.call("asof.v1.JobService/Backup", call).await
     }
 
     async fn get_status(

@@ -235,6 +235,7 @@ impl Server {
             wall: clock.clone(),
             clock: clock.clone(),
             brokers: None,
+            backups: None,
             limits,
         };
         let listening = Listening::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();

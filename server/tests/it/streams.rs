@@ -379,6 +379,7 @@ impl World {
             wall: self.clock.clone(),
             clock: self.clock.clone(),
             brokers: Some(Arc::new(TwinBrokers(Arc::clone(&self.twin)))),
+            backups: None,
             limits: Limits::default(),
         };
         let listening = Listening::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();

@@ -11,6 +11,7 @@
 
 mod access;
 mod applying;
+mod backup;
 mod bad_input;
 mod disks;
 mod explaining;

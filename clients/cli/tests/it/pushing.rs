@@ -89,7 +89,7 @@ fn click(customer: i64, amount: f64) -> String {
 }
 
 /// Runs a command with standard input.
-fn with_input(project: &Project, args: &[&str], input: &[u8]) -> Ran {
+pub(crate) fn with_input(project: &Project, args: &[&str], input: &[u8]) -> Ran {
     let mut command = project.command(args);
     command
         .stdin(Stdio::piped())

@@ -51,6 +51,7 @@ impl Server {
             clock: Arc::new(SystemClock),
             wall: Arc::new(SystemClock),
             brokers: None,
+            backups: None,
             limits: Limits::default(),
         };
         let listening = Listening::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();

@@ -96,6 +96,7 @@ pub(super) async fn with_server<T>(
         wall: Arc::clone(&clock),
         clock,
         brokers: None,
+        backups: None,
         limits: Limits::default(),
     };
     let server = tokio::spawn(serve(parts, listening, async {

@@ -1,0 +1,182 @@
+//! `asof verify`: everything read back.
+
+use std::path::Path;
+
+use asof_core::definition::{Location, Source};
+use asof_core::registry::RegistryStore;
+use asof_core::time::Timestamp;
+use asof_offline::EngineOptions;
+use asof_online::{lock, read_back};
+use asof_server::backup::{BackupError, verify};
+use asof_server::project::Project;
+use serde_json::{Value, json};
+
+use crate::args::VerifyArgs;
+use crate::commands::Global;
+use crate::commands::backup::{absolute, take};
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+pub(super) async fn run(global: &Global, args: &VerifyArgs) -> Result<(), Failure> {
+    match &args.directory {
+        Some(directory) => of_backup(global, directory).await,
+        None => of_project(global).await,
+    }
+}
+
+async fn of_backup(global: &Global, directory: &Path) -> Result<(), Failure> {
+    let backup = verify(directory).await?;
+    if global.json {
+        output::json(&json!({
+            "project": backup.project,
+            "taken_at": backup.taken_at,
+            "registry_version": backup.registry_version,
+            "entries": backup.entries,
+            "files": backup.files.len(),
+            "bytes": backup.bytes(),
+        }));
+        return Ok(());
+    }
+    output::line(format!(
+        "The backup of {} as of {} is whole: {} entries of the online store and registry v{} ({} files, {} bytes).",
+        backup.project,
+        backup.taken_at,
+        backup.entries,
+        backup.registry_version,
+        backup.files.len(),
+        backup.bytes()
+    ));
+    Ok(())
+}
+
+/// What a project has: its online store, its registry and its managed tables. What is damaged in one hides nothing of the
+/// others.
+async fn of_project(global: &Global) -> Result<(), Failure> {
+    let project = global.open()?;
+    let mut problems: Vec<Failure> = Vec::new();
+    let mut found = serde_json::Map::new();
+    let mut lines = Vec::new();
+    let stored = match global.remote_or_running().await? {
+        Some(_) => by_server(global, &project).await,
+        None => here(&project).await,
+    };
+    match stored {
+        Ok((line, told)) => {
+            lines.push(line);
+            found.extend(told);
+        }
+        Err(failures) => problems.extend(failures),
+    }
+    // Without a registry nobody knows which tables there are.
+    let registered = match project.registry().await {
+        Ok(registry) => project.head(&registry).await.ok(),
+        Err(_) => None,
+    };
+    if let Some(version) = registered {
+        let engine = project.engine(EngineOptions::default())?;
+        let sources = version.definitions.sources.values();
+        let managed = |source: &&Source| matches!(source.location, Location::Managed { .. });
+        let mut tables = serde_json::Map::new();
+        for source in sources.filter(managed) {
+            match engine.read_back(source).await {
+                Ok(None) => lines.push(format!("The table of {} is not there yet.", source.name)),
+                Ok(Some(read)) => {
+                    lines.push(format!(
+                        "The table of {} is whole: {} rows in {} files.",
+                        source.name, read.rows, read.files
+                    ));
+                    tables.insert(
+                        source.name.to_string(),
+                        json!({ "rows": read.rows, "files": read.files }),
+                    );
+                }
+                Err(errors) => problems.extend(errors.into_iter().map(Failure::from)),
+            }
+        }
+        found.insert("tables".to_owned(), tables.into());
+    }
+    if global.json && problems.is_empty() {
+        output::json(&found.into());
+    } else if !global.json {
+        lines.iter().for_each(output::line);
+    }
+    let all: Vec<&str> = problems.iter().map(Failure::message).collect();
+    match problems.first() {
+        None => Ok(()),
+        Some(first) if problems.len() == 1 => Err(Failure::new(first.exit(), first.message())),
+        Some(_) => Err(Failure::new(Exit::Data, all.join("\n"))),
+    }
+}
+
+/// What was read of the online store and of the registry, in words and for programs.
+type Stored = Result<(String, serde_json::Map<String, Value>), Vec<Failure>>;
+
+/// By a backup that is not kept: it is read back where it is taken.
+async fn by_server(global: &Global, project: &Project) -> Stored {
+    let one = |failure: Failure| vec![failure];
+    let above = project.config.online_path();
+    let above = absolute(above.parent().unwrap_or(&project.config.directory)).map_err(one)?;
+    let copy = tempfile::Builder::new()
+        .prefix(".asof-verify-")
+        .tempdir_in(&above);
+    let copy = copy.map_err(|error| vec![failed(&above, &error)])?;
+    let taken = take(global, &copy.path().join("backup")).await.map_err(one)?;
+    let line = format!(
+        "The online store ({} entries) and the registry (v{}) are whole, as of {}.",
+        taken.entries,
+        taken.registry_version,
+        Timestamp::from_micros(taken.taken_at_micros)
+    );
+    Ok((line, told(taken.entries, taken.registry_version)))
+}
+
+/// In the files themselves, each of which is looked at: an online store that is damaged may not open.
+async fn here(project: &Project) -> Stored {
+    let one = |failure: Failure| vec![failure];
+    let (mut problems, mut entries) = (Vec::new(), 0);
+    let online = project.config.online_path();
+    let held = lock(&online).map_err(|error| one(error.into()))?;
+    if held.is_there() {
+        match read_back(&online) {
+            Ok(read) => entries = read.entries,
+            Err(errors) => problems.extend(errors.into_iter().map(Failure::from)),
+        }
+    }
+    let was_there = held.is_there();
+    drop(held);
+    if was_there && problems.is_empty() {
+        // Whether all is there that was acknowledged is seen when it is opened.
+        project.store().map_err(|error| one(error.into()))?;
+    }
+    match registry(project).await {
+        Ok(version) if problems.is_empty() => {
+            let line =
+                format!("The online store ({entries} entries) and the registry (v{version}) are whole.");
+            Ok((line, told(entries, version)))
+        }
+        Ok(_) => Err(problems),
+        Err(failure) => Err(problems.into_iter().chain([failure]).collect()),
+    }
+}
+
+/// The newest version in the registry, all of which is read.
+async fn registry(project: &Project) -> Result<u64, Failure> {
+    let registry = project.registry().await?;
+    registry.read_back(project.name()).await?;
+    Ok(registry.head(project.name()).await?.map_or(0, |head| head.number))
+}
+
+fn told(entries: u64, version: u64) -> serde_json::Map<String, Value> {
+    let told = [("entries", entries), ("registry_version", version)];
+    told.map(|(name, number)| (name.to_owned(), json!(number)))
+        .into_iter()
+        .collect()
+}
+
+fn failed(place: &Path, error: &std::io::Error) -> Failure {
+    BackupError::Failed {
+        place: place.display().to_string(),
+        reason: error.to_string(),
+    }
+    .into()
+}

@@ -1,0 +1,370 @@
+//! `asof backup`, `restore` and `verify`.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::project::{Project, Ran};
+use crate::pushing::{CLICKS, PAGES, served_page, with_input};
+use crate::server::Server;
+
+fn project() -> Project {
+    let project = Project::starter();
+    project.write("features/clicks.toml", &(CLICKS.to_owned() + PAGES));
+    project.done(&["apply", "--yes"]);
+    project
+}
+
+/// Pushes a click of the page `p0`, and returns once it is acknowledged.
+fn push(project: &Project, number: i64) {
+    let row = format!(
+        "{{\"customer_id\": {number}, \"at\": \"2024-01-01T00:00:00Z\", \"amount\": 1.0, \"page\": \"p0\"}}\n"
+    );
+    let ran = with_input(project, &["push", "clicks"], row.as_bytes());
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+fn clicks(project: &Project) -> i64 {
+    served_page(project, 0).0
+}
+
+fn backup(project: &Project, name: &str) -> (PathBuf, serde_json::Value) {
+    let directory = project.path().join(name);
+    let ran = project.done(&["backup", name, "--json"]);
+    (directory, ran.json())
+}
+
+fn files_of(directory: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(directory.join("backup.json")).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let files = told["files"].as_array().unwrap().iter();
+    files
+        .map(|file| file["path"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn told(ran: &Ran, code: i32, text: &str) {
+    assert_eq!(ran.code, code, "{ran:?}");
+    assert!(ran.stderr.contains(text), "{text}: {}", ran.stderr);
+    assert_eq!(ran.stdout, "");
+}
+
+/// A backup that is taken while rows are pushed has all that were acknowledged before it, and none that were sent after it.
+#[test]
+fn a_backup_has_what_was_acknowledged_before_it() {
+    const BACKUPS: usize = 5;
+    let project = project();
+    push(&project, 0);
+    let server = Server::start(&project, &[]);
+    let (sent, acknowledged) = (AtomicI64::new(1), AtomicI64::new(1));
+    let stop = AtomicI64::new(0);
+    let mut taken = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while stop.load(Ordering::SeqCst) == 0 {
+                push(&project, sent.fetch_add(1, Ordering::SeqCst));
+                acknowledged.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        for number in 0..BACKUPS {
+            let least = acknowledged.load(Ordering::SeqCst);
+            let (directory, _) = backup(&project, &format!("backup{number}"));
+            taken.push((directory, least, sent.load(Ordering::SeqCst)));
+        }
+        stop.store(1, Ordering::SeqCst);
+    });
+    assert!(sent.load(Ordering::SeqCst) > 5, "nothing was pushed meanwhile");
+    drop(server);
+    for (directory, least, most) in taken.iter().rev() {
+        let directory = directory.to_str().unwrap();
+        project.done(&["verify", directory]);
+        let restored = project.done(&["restore", directory, "--json"]).json();
+        assert_eq!(restored["registry_version"], 1);
+        let found = clicks(&project);
+        assert!((*least..=*most).contains(&found), "{least} to {most}: {found}");
+        // It is a store like any other.
+        push(&project, 1_000_000);
+        assert_eq!(clicks(&project), found + 1);
+    }
+}
+
+/// What was there before stays beside it, and can be put back by hand.
+#[test]
+fn what_was_there_before_a_restore_is_kept() {
+    let project = project();
+    push(&project, 1);
+    let (directory, taken) = backup(&project, "first");
+    assert_eq!(taken["registry_version"], 1);
+    project.write(
+        "features/more.toml",
+        "[[entity]]\nname = \"shop\"\nkeys = { shop = \"int64\" }\n",
+    );
+    project.done(&["apply", "--yes"]);
+    push(&project, 2);
+    assert_eq!(clicks(&project), 2);
+    let restored = project
+        .done(&["restore", directory.to_str().unwrap(), "--json"])
+        .json();
+    assert_eq!(restored["taken_at"], taken["taken_at"]);
+    assert_eq!(clicks(&project), 1);
+    let listed = project.done(&["list", "entities"]).stdout;
+    assert!(!listed.contains("shop"), "{listed}");
+    let kept: Vec<String> = restored["kept"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|path| project.path().join(path.as_str().unwrap()).display().to_string())
+        .collect();
+    let of = |name: &str| {
+        let mut named = kept.iter().filter(|path| path.contains(name));
+        named
+            .find(|path| !path.ends_with("-wal") && !path.ends_with("-shm"))
+            .unwrap()
+    };
+    let (registry, online) = (of("registry.db.before-"), of("online.before-"));
+    for ending in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(project.path().join(format!(".asof/registry.db{ending}")));
+        let _ = std::fs::rename(
+            format!("{registry}{ending}"),
+            project.path().join(format!(".asof/registry.db{ending}")),
+        );
+    }
+    std::fs::remove_dir_all(project.path().join(".asof/online")).unwrap();
+    std::fs::rename(online, project.path().join(".asof/online")).unwrap();
+    assert_eq!(clicks(&project), 2);
+    assert!(project.done(&["list", "entities"]).stdout.contains("shop"));
+
+    // Into a directory that has the definitions and nothing else, as on another machine.
+    let elsewhere = Project::starter();
+    elsewhere.write("asof.toml", &project.read("asof.toml"));
+    elsewhere.done(&["restore", directory.to_str().unwrap()]);
+    assert_eq!(clicks(&elsewhere), 1);
+}
+
+/// Whatever becomes of a file of a backup, it is named, and what the project has is untouched (I18).
+#[test]
+fn a_damaged_backup_is_refused_by_the_name_of_its_file() {
+    let project = project();
+    (0..3).for_each(|number| push(&project, number));
+    let (directory, _) = backup(&project, "first");
+    push(&project, 3);
+    let before = clicks(&project);
+    let mut files = files_of(&directory);
+    assert!(files.iter().any(|file| file.ends_with(".sst")), "{files:?}");
+    files.push("backup.json".to_owned());
+    let mut random = 7_u64;
+    for file in &files {
+        let path = directory.join(file);
+        let whole = std::fs::read(&path).unwrap();
+        let mut kinds: Vec<Option<Vec<u8>>> = vec![
+            None,
+            Some(whole[..whole.len() / 2].to_vec()),
+            Some([&whole[..], b"more"].concat()),
+        ];
+        for _ in 0..3.min(whole.len()) {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let at = usize::try_from(random >> 33).unwrap() % whole.len();
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << (random % 8);
+            kinds.push(Some(flipped));
+        }
+        for bytes in kinds {
+            match &bytes {
+                None => std::fs::remove_file(&path).unwrap(),
+                Some(bytes) if *bytes == whole => continue,
+                Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+            }
+            for command in ["verify", "restore"] {
+                let ran = project.asof(&[command, directory.to_str().unwrap()]);
+                // Of the list itself a byte may change that says nothing of a file: when it was taken, and by whom.
+                if file == "backup.json" && ran.code == 0 {
+                    assert_eq!(command, "verify");
+                    break;
+                }
+                assert!([2, 3, 4].contains(&ran.code), "{file}: {ran:?}");
+                let name = file.rsplit('/').next().unwrap();
+                assert!(
+                    ran.stderr.contains(name) || file == "backup.json",
+                    "{file}: {ran:?}"
+                );
+                assert!(!ran.stderr.contains("panicked"), "{ran:?}");
+            }
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
+    assert_eq!(clicks(&project), before);
+    project.done(&["verify", directory.to_str().unwrap()]);
+}
+
+/// Everything that the project has is read, and what is damaged is named, each of it (I18).
+#[test]
+fn verify_names_each_file_that_is_damaged() {
+    let project = project();
+    (0..3).for_each(|number| push(&project, number));
+    project.done(&["materialize"]);
+    // Flushes what is in memory only.
+    let (_, taken) = backup(&project, "first");
+    let whole = project.done(&["verify"]).stdout;
+    assert!(
+        whole.contains(&format!(
+            "The online store ({} entries) and the registry (v1) are whole",
+            taken["entries"]
+        )),
+        "{whole}"
+    );
+    assert!(
+        whole.contains("The table of clicks is whole: 3 rows in "),
+        "{whole}"
+    );
+    let json = project.done(&["verify", "--json"]).json();
+    assert_eq!(json["tables"]["clicks"]["rows"], 3);
+    let server = Server::start(&project, &[]);
+    assert!(
+        project
+            .done(&["verify"])
+            .stdout
+            .contains("The table of clicks is whole")
+    );
+    drop(server);
+
+    let ending = |directory: &str, ending: &str| -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut directories = vec![project.path().join(directory)];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => directories.push(path),
+                    false if path.to_string_lossy().ends_with(ending) => found.push(path),
+                    false => {}
+                }
+            }
+        }
+        found
+    };
+    let flip = |path: &Path| {
+        let mut bytes = std::fs::read(path).unwrap();
+        // In the first block of data, and in the first page.
+        bytes[20] ^= 0xff;
+        std::fs::write(path, bytes).unwrap();
+    };
+    let tables = ending(".asof/online", ".sst");
+    let parquet = ending(".asof/offline", ".parquet");
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    for path in &tables {
+        let whole = std::fs::read(path).unwrap();
+        flip(path);
+        told(&project.asof(&["verify", "--json"]), 4, &name(path));
+        std::fs::write(path, whole).unwrap();
+    }
+    project.done(&["verify"]);
+    // What is damaged in one hides nothing of the others.
+    flip(&tables[0]);
+    flip(&parquet[0]);
+    let ran = project.asof(&["verify"]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    for path in [&tables[0], &parquet[0]] {
+        assert!(ran.stderr.contains(&name(path)), "{}", ran.stderr);
+    }
+    // A copy of what is damaged is no backup.
+    told(&project.asof(&["backup", "second"]), 4, &name(&tables[0]));
+    assert!(!project.path().join("second").exists());
+    let leftovers = std::fs::read_dir(project.path()).unwrap();
+    assert!(!leftovers.into_iter().any(|entry| {
+        entry
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with(".asof-backup")
+    }));
+}
+
+#[test]
+fn what_cannot_be_backed_up_or_restored_is_told() {
+    let project = project();
+    push(&project, 1);
+    let (directory, _) = backup(&project, "first");
+    let first = directory.to_str().unwrap();
+    let refused = |args: &[&str], code: i32, error: &str| project.refused(args, code, error);
+    refused(
+        &["backup", "first"],
+        2,
+        &format!("{first} is not empty: name a directory that is not there yet"),
+    );
+    let file = project.write("file", "").display().to_string();
+    refused(
+        &["backup", "file"],
+        2,
+        &format!("{file} is a file: name a directory that is not there yet"),
+    );
+    let deep = project.path().join("no/where").display().to_string();
+    refused(
+        &["backup", "no/where"],
+        2,
+        &format!("{deep} lies in no directory: make the one above it first"),
+    );
+    let features = project.path().join("features/backup.json").display().to_string();
+    for command in ["restore", "verify"] {
+        let ran = project.asof(&[command, project.path().join("features").to_str().unwrap()]);
+        told(
+            &ran,
+            2,
+            &format!("{features} is not there: name a directory that `asof backup` wrote"),
+        );
+    }
+    let text = std::fs::read_to_string(directory.join("backup.json")).unwrap();
+    std::fs::write(
+        directory.join("backup.json"),
+        text.replace("\"format\": 1", "\"format\": 2"),
+    )
+    .unwrap();
+    told(
+        &project.asof(&["restore", first]),
+        2,
+        "is of format 2, and this version of asof reads format 1",
+    );
+    let list = text.replace("\"registry.db\"", "\"online/../../asof.toml\"");
+    std::fs::write(directory.join("backup.json"), list).unwrap();
+    told(
+        &project.asof(&["restore", first]),
+        4,
+        "lists \"online/../../asof.toml\", which is no file of a backup",
+    );
+    std::fs::write(directory.join("backup.json"), &text).unwrap();
+
+    let other = Project::applied();
+    other.write("asof.toml", "project = \"other\"\n");
+    told(
+        &other.asof(&["restore", first]),
+        2,
+        "restore it in the directory of its own",
+    );
+
+    let server = Server::start(&project, &[]);
+    let relative = project.asof(&["backup", "second", "--server", &server.url]);
+    told(
+        &relative,
+        2,
+        "second is relative: name the directory from the root on",
+    );
+    let held = project.asof(&["restore", first]);
+    told(&held, 5, &format!("process {} holds it", server.child.id()));
+    drop(server);
+
+    // One that was cut short is told of until it is done again.
+    project.write(".asof/restoring", first);
+    for args in [
+        &["status"][..],
+        &["get", "--features", "last_click:*", "--key", "customer_id=1"],
+        &["serve"],
+    ] {
+        refused(
+            args,
+            5,
+            &format!(
+                "the backup in {first} was not restored to its end: run `asof restore {first}` again, and then this"
+            ),
+        );
+    }
+    project.done(&["restore", first]);
+    assert_eq!(clicks(&project), 1);
+}

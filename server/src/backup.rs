@@ -1,0 +1,272 @@
+//! Backups of a project: a copy of its online store and of its registry, and a list of their files.
+//!
+//! | in the directory | what it holds |
+//! |---|---|
+//! | `backup.json` | whose it is, as of when, and every other file with its size and checksum; written last |
+//! | `registry.db` | every version of the definitions, and the runs |
+//! | `online/` | the online store |
+//!
+//! The tables of managed sources are not in it: they are Delta tables, which are copied as such.
+
+mod files;
+mod restore;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use asof_core::name::ProjectName;
+use asof_core::online::StoreError;
+use asof_core::registry::{RegistryError, RegistryStore};
+use asof_core::time::Timestamp;
+use asof_online::{RocksStore, read_back};
+use asof_registry::SqliteRegistry;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+pub use files::CopiedFile;
+pub use restore::{Restored, restore};
+
+/// The format that this version writes, and the only one that it reads.
+const FORMAT: u32 = 1;
+const CONTENTS: &str = "backup.json";
+const REGISTRY: &str = "registry.db";
+const ONLINE: &str = "online";
+
+/// What a backup holds: `backup.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    /// The number of the format.
+    pub format: u32,
+    /// The version of the program that wrote it.
+    pub asof: String,
+    /// The project.
+    pub project: String,
+    /// When it was taken.
+    pub taken_at: String,
+    /// The newest version of the definitions in it; 0 where nothing was applied.
+    pub registry_version: u64,
+    /// The entries of the online store.
+    pub entries: u64,
+    /// Its files.
+    pub files: Vec<CopiedFile>,
+}
+
+impl Backup {
+    /// The bytes of its files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+/// Why there is no backup, or none that can be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// It cannot be there, or is not a backup of this project.
+    #[error("{place} {reason}")]
+    Refused {
+        /// The directory or file.
+        place: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A file is not as it was when the backup was taken.
+    #[error("the backup is damaged: {place} {reason}: use another backup")]
+    Damaged {
+        /// The file.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The system refused to read or to write.
+    #[error("{place}: {reason}")]
+    Failed {
+        /// The file or directory.
+        place: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The online store, or its copy.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Files of the online store, or of its copy.
+    #[error("{}", lines(.0))]
+    Files(Vec<StoreError>),
+    /// The registry, or its copy.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+fn lines(errors: &[StoreError]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+impl From<Vec<StoreError>> for BackupError {
+    fn from(mut errors: Vec<StoreError>) -> Self {
+        match errors.pop() {
+            Some(only) if errors.is_empty() => Self::Store(only),
+            last => Self::Files(errors.into_iter().chain(last).collect()),
+        }
+    }
+}
+
+/// What takes backups.
+#[async_trait]
+pub trait Backups: Send + Sync {
+    /// Takes one into a directory that is not there yet, or is empty.
+    async fn take(&self, directory: &Path, at: Timestamp) -> Result<Backup, BackupError>;
+}
+
+/// The parts of a project that a backup holds, while others go on reading and writing.
+pub struct ProjectBackups {
+    project: ProjectName,
+    store: Arc<RocksStore>,
+    registry: Arc<SqliteRegistry>,
+}
+
+impl ProjectBackups {
+    /// Of these.
+    pub fn new(project: ProjectName, store: Arc<RocksStore>, registry: Arc<SqliteRegistry>) -> Self {
+        Self {
+            project,
+            store,
+            registry,
+        }
+    }
+}
+
+#[async_trait]
+impl Backups for ProjectBackups {
+    async fn take(&self, directory: &Path, at: Timestamp) -> Result<Backup, BackupError> {
+        let parent = files::new_directory(directory)?;
+        // Removed where something fails.
+        let making = tempfile::Builder::new()
+            .prefix(".asof-backup-")
+            .tempdir_in(&parent)
+            .map_err(|error| files::failed(&parent, &error))?;
+        let (store, online) = (Arc::clone(&self.store), making.path().join(ONLINE));
+        let read = blocking(move || store.copy_to(&online)).await??;
+        // After the store: what is served was applied, and what was applied may be served later.
+        let registry = making.path().join(REGISTRY);
+        self.registry.copy_to(&registry).await?;
+        let registry_version = read_registry(&registry, &self.project).await?;
+        let mut backup = Backup {
+            format: FORMAT,
+            asof: env!("CARGO_PKG_VERSION").to_owned(),
+            project: self.project.to_string(),
+            taken_at: at.to_string(),
+            registry_version,
+            entries: read.entries,
+            files: Vec::new(),
+        };
+        let directory = directory.to_owned();
+        blocking(move || {
+            backup.files = files::list(making.path(), &[REGISTRY], ONLINE)?;
+            let text = serde_json::to_vec_pretty(&backup).unwrap_or_default();
+            files::write(&making.path().join(CONTENTS), &text)?;
+            files::sync_directory(making.path())?;
+            files::place(making, &directory)?;
+            files::sync_directory(&parent)?;
+            Ok(backup)
+        })
+        .await?
+    }
+}
+
+/// Reads all of a backup: its list, its files against it, and what is in them.
+///
+/// # Errors
+///
+/// [`BackupError`]: no backup, or one that is damaged.
+pub async fn verify(directory: &Path) -> Result<Backup, BackupError> {
+    let backup = contents(directory)?;
+    let project = ProjectName::parse(&backup.project).map_err(|error| BackupError::Damaged {
+        place: directory.join(CONTENTS).display().to_string(),
+        reason: error.to_string(),
+    })?;
+    let (place, files) = (directory.to_owned(), backup.files.clone());
+    blocking(move || {
+        for file in &files {
+            file.check(&place)?;
+        }
+        read_back(&place.join(ONLINE)).map_err(BackupError::from)
+    })
+    .await??;
+    read_registry(&directory.join(REGISTRY), &project).await?;
+    Ok(backup)
+}
+
+/// The newest version in a copy of a registry, all of which is read.
+async fn read_registry(file: &Path, project: &ProjectName) -> Result<u64, BackupError> {
+    let registry = SqliteRegistry::open_copy(file).await?;
+    registry.read_back(project).await?;
+    let head = registry.head(project).await?;
+    registry.close().await;
+    Ok(head.map_or(0, |head| head.number))
+}
+
+fn contents(directory: &Path) -> Result<Backup, BackupError> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let file = directory.join(CONTENTS);
+    let refused = |reason: String| BackupError::Refused {
+        place: file.display().to_string(),
+        reason,
+    };
+    let text = match std::fs::read(&file) {
+        Ok(text) => text,
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Err(refused(
+                "is not there: name a directory that `asof backup` wrote".to_owned(),
+            ));
+        }
+        Err(error) => return Err(files::failed(&file, &error)),
+    };
+    let unreadable = |error: serde_json::Error| BackupError::Damaged {
+        place: file.display().to_string(),
+        reason: format!("cannot be read: {error}"),
+    };
+    let Format { format } = serde_json::from_slice(&text).map_err(unreadable)?;
+    if format != FORMAT {
+        return Err(refused(format!(
+            "is of format {format}, and this version of asof reads format {FORMAT}: use the version that wrote it"
+        )));
+    }
+    let backup: Backup = serde_json::from_slice(&text).map_err(unreadable)?;
+    match backup.files.iter().find(|file| !file.is_plain(REGISTRY, ONLINE)) {
+        Some(strange) => Err(BackupError::Damaged {
+            place: file.display().to_string(),
+            reason: format!("lists {:?}, which is no file of a backup", strange.path),
+        }),
+        None => Ok(backup),
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, BackupError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| BackupError::Failed {
+        place: "the backup".to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// A directory that is not there yet, as messages name it.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// The directory above.
+fn parent_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
