@@ -204,6 +204,14 @@ fn tls_is_spoken_with_who_knows_the_certificate() {
         no_certificate.stderr
     );
 
+    // Those of the project know one certificate, and no other.
+    let kept = std::fs::read(&own).unwrap();
+    std::fs::copy(&other, &own).unwrap();
+    let changed = run(&project, &get, None);
+    assert_eq!(changed.code, 5, "{}", changed.stderr);
+    assert!(changed.stderr.contains("UnknownIssuer"), "{}", changed.stderr);
+    std::fs::write(&own, kept).unwrap();
+
     // HTTP without TLS is told why; a hello that stops half-way holds nothing up.
     let answer = plain(address, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");

@@ -135,7 +135,12 @@ fn what_was_there_before_a_restore_is_kept() {
 
     // Into a directory that has the definitions and nothing else, as on another machine.
     let elsewhere = Project::starter();
-    elsewhere.write("asof.toml", &project.read("asof.toml"));
+    // Nothing that was acknowledged may be missing there.
+    let config = project.read("asof.toml");
+    elsewhere.write(
+        "asof.toml",
+        &format!("{config}\n[online]\ndurability = \"sync\"\n"),
+    );
     elsewhere.done(&["restore", directory.to_str().unwrap()]);
     assert_eq!(clicks(&elsewhere), 1);
 }
