@@ -165,7 +165,7 @@ fn damage_is_an_error_that_names_a_file_or_changes_nothing() {
     };
     let cases = match harness::given_seed() {
         Some(_) => 1,
-        None => harness::cases(200) as u64,
+        None => harness::cases(500) as u64,
     };
     let verdicts: Vec<_> = thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS)

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -43,7 +44,9 @@ impl CopiedFile {
 
     /// Copies it to `to`, and compares it on the way.
     pub(super) fn copy(&self, directory: &Path, to: &Path) -> Result<(), BackupError> {
-        let mut copy = File::create_new(to).map_err(|error| failed(to, &error))?;
+        // For whoever restores it, as what it replaces was.
+        let copy = File::options().write(true).create_new(true).mode(0o600).open(to);
+        let mut copy = copy.map_err(|error| failed(to, &error))?;
         self.compare(directory, &mut copy)?;
         copy.sync_all().map_err(|error| failed(to, &error))
     }

@@ -171,19 +171,16 @@ async fn every_message_comes_once_and_in_order() {
         .await
         .expect("in time")
         .expect("a batch");
-    assert_eq!((first.before.clone(), first.after.next), (None, 4));
-    assert_eq!(
-        first
-            .messages
-            .iter()
-            .map(|message| message.position)
-            .collect::<Vec<_>>(),
-        [1, 2, 3]
-    );
+    // Three at most: what has come by then.
+    let came = first.messages.len();
+    assert!((1..=3).contains(&came), "{came}");
+    assert_eq!((first.before.clone(), first.after.next), (None, came as u64 + 1));
+    let positions = first.messages.iter().map(|message| message.position);
+    assert!(positions.eq(1..=came as u64));
     assert!(first.messages.is_sorted_by_key(|message| message.published));
     assert!(first.messages.iter().all(|message| message.published.is_some()));
     kept.keep(&first);
-    assert_eq!(read(&stream, &kept, 9_997).await, numbers(3..10_000));
+    assert_eq!(read(&stream, &kept, 10_000 - came).await, numbers(came..10_000));
     assert_eq!(kept.one().next, 10_001);
     assert_eq!(
         stream.pending().await,

@@ -19,8 +19,8 @@ use tokio::runtime::Runtime;
 use crate::project::{Project, Ran};
 use crate::server::Server;
 
-/// How often the server is killed, of which `ASOF_CASES` per cent are done.
-const KILLS: u64 = 20;
+/// How often the server is killed in either durability, of which `ASOF_CASES` per cent are done.
+const KILLS: u64 = 50;
 /// Who push at the same time.
 const CALLERS: i64 = 3;
 
@@ -357,12 +357,20 @@ fn page(caller: i64) -> String {
 
 #[test]
 fn acknowledged_pushes_survive_kills() {
+    survive_kills("process", 17);
+}
+
+#[test]
+fn acknowledged_pushes_survive_kills_under_sync() {
+    survive_kills("sync", 18);
+}
+
+fn survive_kills(durability: &str, mut random: u64) {
     let percent: u64 = std::env::var("ASOF_CASES").map_or(100, |text| text.parse().unwrap());
     let kills = (KILLS * percent / 100).max(1);
-    let project = project();
+    let project = project_in(&std::env::temp_dir(), durability);
     let runtime = runtime();
     let mut ledger = Ledger::default();
-    let mut random = 17_u64;
     for round in 0..kills {
         random = step(random);
         let mut server = Server::start(&project, &[]);
@@ -417,7 +425,10 @@ fn acknowledged_pushes_survive_kills() {
     project.done(&["materialize", "page_clicks"]);
     ledger.check_pages(&project, kills);
     let customers: BTreeSet<i64> = ledger.acknowledged.keys().copied().collect();
-    println!("{kills} kills, {} rows acknowledged", customers.len());
+    println!(
+        "{kills} kills under {durability}, {} rows acknowledged",
+        customers.len()
+    );
 }
 
 /// Callers that push to a server, each its own page.

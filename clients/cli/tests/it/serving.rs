@@ -381,7 +381,9 @@ fn a_foreign_server_is_told_of() {
             project.refused(
                 &[&["--server", &format!("http://{address}")], command].concat(),
                 5,
-                &format!("http://{address} does not speak gRPC: is it an asof server?"),
+                &format!(
+                    "http://{address} does not speak gRPC: is it an asof server? One that speaks TLS is reached at https://…"
+                ),
             );
         }
     }
