@@ -16,7 +16,7 @@ use rocksdb::{DB, ReadOptions};
 
 use crate::catalogue::Catalogue;
 use crate::expiry::Expiry;
-use crate::intake_keys::is_intake_key;
+use crate::intake_keys::{entry_of, is_intake_key};
 use crate::keys::{DueKey, Family, RowKey, is_loader_key};
 use crate::mark::Mark;
 use crate::options::{self, RocksOptions};
@@ -32,23 +32,24 @@ pub struct ReadBack {
     pub bytes: u64,
     /// The number of the last write in it.
     pub sequence: u64,
+    /// Whether there are pushed rows in it that are in no table yet.
+    pub has_pushed: bool,
 }
 
 /// Copies the files of `db` to `to`, which must not exist.
-pub(crate) fn copy(db: &DB, path: &Path, to: &Path, has_intake: bool) -> Result<(), StoreError> {
+pub(crate) fn copy(db: &DB, path: &Path, to: &Path) -> Result<(), StoreError> {
     let checkpoint = Checkpoint::new(db).map_err(|error| failure::of(path, error))?;
     checkpoint
         .create_checkpoint(to)
         .map_err(|error| failure::of(path, error))?;
-    directory::write_format(to)?;
-    match has_intake {
-        true => note_intake(to),
-        false => Ok(()),
-    }
+    directory::write_format(to)
 }
 
-/// Completes a copy that was read back with a mark of its own.
+/// Completes a copy that was read back: with a note where rows were pushed, and with a mark of its own.
 pub(crate) fn complete(path: &Path, read: ReadBack) -> Result<ReadBack, StoreError> {
+    if read.has_pushed {
+        note_intake(path)?;
+    }
     let mark = Mark::start(path, read.sequence).map_err(|error| failure::of_io(path, &error))?;
     drop(mark);
     Ok(read)
@@ -98,6 +99,7 @@ fn read_all(db: &DB, path: &Path) -> Result<ReadBack, Vec<StoreError>> {
         let all = options::scan((Vec::new(), vec![u8::MAX; 64]));
         let result = visit(db, path, family, all, &mut |key, value| {
             read.entries += 1;
+            read.has_pushed |= family == Family::Intake && entry_of(key).is_some();
             read.bytes += (key.len() + value.len()) as u64;
             check(family, key, value, &mut catalogue)
         });

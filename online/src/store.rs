@@ -138,9 +138,7 @@ impl RocksStore {
     ///
     /// Those of [`read_back`](crate::read_back): a copy of a damaged store is none.
     pub fn copy_to(&self, to: &Path) -> Result<ReadBack, Vec<StoreError>> {
-        let noted = self.noted.read().unwrap_or_else(PoisonError::into_inner);
-        backup::copy(&self.db, &self.path, to, *noted).map_err(|error| vec![error])?;
-        drop(noted);
+        backup::copy(&self.db, &self.path, to).map_err(|error| vec![error])?;
         let read = backup::read_back(to)?;
         backup::complete(to, read).map_err(|error| vec![error])
     }

@@ -49,9 +49,9 @@ pub fn access_of(project: &Project, ca: Option<&Path>) -> Result<Access, Failure
         Some(token) => access(ca)?.token(&token)?,
         None => access(ca)?,
     };
-    Ok(match &config.tls {
-        Some(files) => access.pinned(&files.certificate)?,
-        None => access,
+    Ok(match (&config.tls, ca) {
+        (Some(files), None) => access.pinned(&files.certificate)?,
+        _ => access,
     })
 }
 

@@ -1,8 +1,8 @@
 //! Putting a backup in the place of what a project has.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use asof_core::time::Timestamp;
@@ -21,6 +21,8 @@ pub struct Restored {
     pub backup: Backup,
     /// Where that is which was there before.
     pub kept: Vec<PathBuf>,
+    /// Whether the store that was there may have pushed rows that are in no table yet.
+    pub has_pushed: bool,
 }
 
 /// Puts a backup in the place of the online store and of the registry of a project, which stay beside it under other
@@ -44,8 +46,14 @@ pub async fn restore(project: &Project, directory: &Path, at: Timestamp) -> Resu
             ),
         });
     }
-    let (online, registry) = (project.config.online_path(), project.config.registry_path());
+    let (online, registry) = (
+        followed(project.config.online_path()),
+        followed(project.config.registry_path()),
+    );
     let held = lock(&online)?;
+    let has_pushed = project.has_pushed();
+    // From here on nobody else opens either.
+    let marker = Marker::set(project.restoring_file(), directory)?;
     let (beside_online, beside_registry) = (staging(&online)?, staging(&registry)?);
     let (new_online, new_registry) = (
         beside_online.path().join(ONLINE),
@@ -67,27 +75,30 @@ pub async fn restore(project: &Project, directory: &Path, at: Timestamp) -> Resu
     .await??;
     read_registry(&new_registry, project.name()).await?;
 
-    let marker = project.restoring_file();
-    let above = parent_of(&marker);
-    fs::create_dir_all(&above).map_err(|error| files::failed(&above, &error))?;
-    files::write(&marker, shown(directory).as_bytes())?;
-    files::sync_directory(&above)?;
     let suffix = format!(".before-{}", at.to_string().replace([':', '.'], "-"));
-    let mut kept = Vec::new();
     // With its log, which is no log of another file.
-    for ending in ["", "-wal", "-shm"] {
-        let aside = with_ending(&with_ending(&registry, &suffix), ending);
-        kept.extend(set_aside(&with_ending(&registry, ending), aside)?);
-    }
-    rename(&new_registry, &registry)?;
+    let mut moves: Vec<(PathBuf, PathBuf)> = ["", "-wal", "-shm"]
+        .map(|ending| {
+            (
+                with_ending(&registry, ending),
+                with_ending(&with_ending(&registry, &suffix), ending),
+            )
+        })
+        .into();
+    moves.push((online.clone(), with_ending(&online, &suffix)));
+    moves.retain(|(from, _)| from.exists());
+    let kept = moves.iter().map(|(_, to)| to.clone()).collect();
+    moves.extend([(new_registry, registry.clone()), (new_online, online.clone())]);
+    rename_all(&moves, &marker)?;
     files::sync_directory(&parent_of(&registry))?;
-    kept.extend(set_aside(&online, with_ending(&online, &suffix))?);
-    rename(&new_online, &online)?;
     files::sync_directory(&parent_of(&online))?;
-    fs::remove_file(&marker).map_err(|error| files::failed(&marker, &error))?;
-    files::sync_directory(&above)?;
+    marker.remove()?;
     drop(held);
-    Ok(Restored { backup, kept })
+    Ok(Restored {
+        backup,
+        kept,
+        has_pushed,
+    })
 }
 
 /// A directory of its own beside a file or directory that is to be replaced, on the same file system.
@@ -107,15 +118,57 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Gives what is there another name; says which, where there is something.
-fn set_aside(path: &Path, aside: PathBuf) -> Result<Option<PathBuf>, BackupError> {
-    match fs::rename(path, &aside) {
-        Ok(()) => Ok(Some(aside)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(files::failed(path, &error)),
+/// Where a path leads.
+fn followed(path: PathBuf) -> PathBuf {
+    fs::canonicalize(&path).unwrap_or(path)
+}
+
+/// Gives all of these other names, or none of them.
+fn rename_all(moves: &[(PathBuf, PathBuf)], marker: &Marker) -> Result<(), BackupError> {
+    marker.keep.set(true);
+    for (done, (from, to)) in moves.iter().enumerate() {
+        let Err(error) = fs::rename(from, to) else {
+            continue;
+        };
+        let mut undo = moves.iter().take(done).rev();
+        // What cannot be undone, the marker tells of.
+        marker
+            .keep
+            .set(!undo.all(|(from, to)| fs::rename(to, from).is_ok()));
+        return Err(files::failed(from, &error));
+    }
+    Ok(())
+}
+
+/// Tells whoever opens the project that a restore is at work; goes where nothing was moved yet.
+struct Marker {
+    path: PathBuf,
+    /// Whether it stays where the restore ends early.
+    keep: Cell<bool>,
+}
+
+impl Marker {
+    fn set(path: PathBuf, backup: &Path) -> Result<Self, BackupError> {
+        let above = parent_of(&path);
+        fs::create_dir_all(&above).map_err(|error| files::failed(&above, &error))?;
+        let keep = Cell::new(path.exists());
+        files::write(&path, shown(backup).as_bytes())?;
+        files::sync_directory(&above)?;
+        Ok(Self { path, keep })
+    }
+
+    fn remove(self) -> Result<(), BackupError> {
+        fs::remove_file(&self.path).map_err(|error| files::failed(&self.path, &error))?;
+        self.keep.set(true);
+        files::sync_directory(&parent_of(&self.path))
     }
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), BackupError> {
-    fs::rename(from, to).map_err(|error| files::failed(to, &error))
+impl Drop for Marker {
+    fn drop(&mut self) {
+        if !self.keep.get() {
+            // One that stays asks for the restore again.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }

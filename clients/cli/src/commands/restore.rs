@@ -27,6 +27,7 @@ pub(super) async fn run(global: &Global, args: &RestoreArgs) -> Result<(), Failu
             "registry_version": backup.registry_version,
             "entries": backup.entries,
             "kept": kept,
+            "kept_pushed_rows": restored.has_pushed,
         }));
         return Ok(());
     }
@@ -36,6 +37,9 @@ pub(super) async fn run(global: &Global, args: &RestoreArgs) -> Result<(), Failu
     ));
     if !kept.is_empty() {
         output::line(format!("What was there before is kept: {}.", kept.join(", ")));
+    }
+    if restored.has_pushed {
+        output::line("It may hold pushed rows that are in no table yet: these are in none of the views now.");
     }
     output::line(
         "Run `asof materialize` to bring what is newer. Streams go on from where they stood then: of messages that were \

@@ -6,7 +6,7 @@ use asof_core::definition::{Location, Source};
 use asof_core::registry::RegistryStore;
 use asof_core::time::Timestamp;
 use asof_offline::EngineOptions;
-use asof_online::{lock, read_back};
+use asof_online::{Recovery, lock, read_back};
 use asof_server::backup::{BackupError, verify};
 use asof_server::project::Project;
 use serde_json::{Value, json};
@@ -116,11 +116,10 @@ async fn by_server(global: &Global, project: &Project) -> Stored {
     let one = |failure: Failure| vec![failure];
     let above = project.config.online_path();
     let above = absolute(above.parent().unwrap_or(&project.config.directory)).map_err(one)?;
-    let copy = tempfile::Builder::new()
-        .prefix(".asof-verify-")
-        .tempdir_in(&above);
-    let copy = copy.map_err(|error| vec![failed(&above, &error)])?;
-    let taken = take(global, &copy.path().join("backup")).await.map_err(one)?;
+    // Made by the server, which may be another user.
+    let copy = above.join(format!(".asof-verify-{}", std::process::id()));
+    let taken = take(global, &copy).await.map_err(one)?;
+    std::fs::remove_dir_all(&copy).map_err(|error| vec![failed(&copy, &error)])?;
     let line = format!(
         "The online store ({} entries) and the registry (v{}) are whole, as of {}.",
         taken.entries,
@@ -146,7 +145,13 @@ async fn here(project: &Project) -> Stored {
     drop(held);
     if was_there && problems.is_empty() {
         // Whether all is there that was acknowledged is seen when it is opened.
-        project.store().map_err(|error| one(error.into()))?;
+        let store = project.store().map_err(|error| one(error.into()))?;
+        if store.recovery() != Recovery::Complete {
+            problems.push(Failure::new(
+                Exit::Data,
+                "the online store has lost writes that were acknowledged, as far as it can tell: run `asof materialize --full`",
+            ));
+        }
     }
     match registry(project).await {
         Ok(version) if problems.is_empty() => {
