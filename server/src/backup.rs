@@ -19,6 +19,7 @@ use asof_core::online::StoreError;
 use asof_core::registry::{RegistryError, RegistryStore};
 use asof_core::time::Timestamp;
 use asof_online::{RocksStore, read_back};
+use asof_proto::v1;
 use asof_registry::SqliteRegistry;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,17 @@ impl Backup {
     /// The bytes of its files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// What is told of it on the wire, where it was taken at `at`.
+    pub fn to_wire(&self, at: Timestamp) -> v1::BackupResponse {
+        v1::BackupResponse {
+            taken_at_micros: at.micros(),
+            registry_version: self.registry_version,
+            entries: self.entries,
+            files: self.files.len() as u64,
+            bytes: self.bytes(),
+        }
     }
 }
 
@@ -258,7 +270,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     })
 }
 
-/// A directory that is not there yet, as messages name it.
+/// A path, as messages name it.
 fn shown(path: &Path) -> String {
     path.display().to_string()
 }

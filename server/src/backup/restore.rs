@@ -64,9 +64,9 @@ pub async fn restore(project: &Project, directory: &Path, at: Timestamp) -> Resu
     blocking(move || {
         fs::create_dir(&to_online).map_err(|error| files::failed(&to_online, &error))?;
         for file in &listed {
-            match file.path.strip_prefix("online/") {
-                Some(name) => file.copy(&from, &to_online.join(name))?,
-                None => file.copy(&from, &to_registry)?,
+            match Path::new(&file.path).strip_prefix(ONLINE) {
+                Ok(name) => file.copy(&from, &to_online.join(name))?,
+                Err(_) => file.copy(&from, &to_registry)?,
             }
         }
         files::sync_directory(&to_online)?;

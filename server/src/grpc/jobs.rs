@@ -107,13 +107,7 @@ where
             })?;
             let at = self.0.wall.now();
             let backup = backups.take(Path::new(&directory), at).await?;
-            Ok(v1::BackupResponse {
-                taken_at_micros: at.micros(),
-                registry_version: backup.registry_version,
-                entries: backup.entries,
-                files: backup.files.len() as u64,
-                bytes: backup.bytes(),
-            })
+            Ok(backup.to_wire(at))
         };
         self.0.call("asof.v1.JobService/Backup", call).await
     }

@@ -57,14 +57,7 @@ pub(super) async fn take(global: &Global, directory: &Path) -> Result<v1::Backup
     let registry = Arc::new(project.registry().await?);
     let backups = ProjectBackups::new(project.name().clone(), project.store()?, registry);
     let at = SystemClock.now();
-    let backup = backups.take(directory, at).await?;
-    Ok(v1::BackupResponse {
-        taken_at_micros: at.micros(),
-        registry_version: backup.registry_version,
-        entries: backup.entries,
-        files: backup.files.len() as u64,
-        bytes: backup.bytes(),
-    })
+    Ok(backups.take(directory, at).await?.to_wire(at))
 }
 
 /// A path from the root on.
