@@ -24,6 +24,12 @@
 //!   process. The store holds bytes for progress and does not look into them.
 //! - A **load** writes many rows at once, under the same rules: newest wins against whatever else is
 //!   written meanwhile, and reads go on.
+//! - A generation may have **layers**: rows that are kept apart from its own. A layer is written as a generation is,
+//!   under a number of its own. As long as its [`Layer::is_shown`], a read of the generation finds what its own rows and
+//!   those of the layer have together; otherwise it is as if the layer were not there. [`OnlineStore::fold`] makes the
+//!   rows of a layer the generation's own. A layer that is not in a state any more that is written is given up.
+//! - The generation that served before is **kept** when another takes over, until it is forgotten or a third one takes
+//!   over: [`OnlineStore::exchange`] lets it serve again.
 //! - What is **pushed** is kept in a log of its own, too: see [`intake`].
 //! - A store may **reclaim** rows, pending ones excepted, that have an event time before the
 //!   [`reclaimed`](GenerationState::reclaimed) instant of their generation: a read finds nothing then. Of tiles it may
@@ -115,9 +121,45 @@ pub struct GenerationState {
     /// Rows with an event time before it may be gone: they expired long ago, and the store may give their room
     /// back. `None` where no row expires. Of tiles, those that no window needs from this instant on may be gone.
     pub reclaimed: Option<Timestamp>,
+    /// Its layers, in the order in which they were begun.
+    pub layers: Vec<Layer>,
+}
+
+/// Rows that are kept apart from those of their generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer {
+    /// The number under which they are written, counted with those of the view's generations.
+    pub generation: Generation,
+    /// Whether reads of the generation find them.
+    pub is_shown: bool,
 }
 
 impl GenerationState {
+    /// One that has just begun.
+    pub fn begun(generation: Generation, shape: StoredShape, schema: RowSchema) -> Self {
+        Self {
+            generation,
+            shape,
+            schemas: vec![schema],
+            as_of: None,
+            progress: Vec::new(),
+            reclaimed: None,
+            layers: Vec::new(),
+        }
+    }
+
+    /// The layers that reads find.
+    pub fn shown(&self) -> impl Iterator<Item = Generation> + '_ {
+        let shown = self.layers.iter().filter(|layer| layer.is_shown);
+        shown.map(|layer| layer.generation)
+    }
+
+    /// Its own number and those of its layers.
+    pub fn numbers(&self) -> impl Iterator<Item = Generation> + '_ {
+        let layers = self.layers.iter().map(|layer| layer.generation);
+        std::iter::once(self.generation).chain(layers)
+    }
+
     /// Whether it has every row that is fresh at an instant by a ttl: with a longer one than it was written
     /// under, rows may be gone that would be fresh.
     pub fn has_fresh(&self, ttl: Option<Duration>, at: Timestamp) -> bool {
@@ -144,15 +186,20 @@ pub struct ViewState {
     pub serving: Option<GenerationState>,
     /// The one that is being built.
     pub building: Option<GenerationState>,
+    /// The one that is kept, so that it may serve again.
+    pub kept: Option<GenerationState>,
 }
 
 impl ViewState {
-    /// The generation of that number, serving or being built.
-    pub fn generation(&self, generation: Generation) -> Option<&GenerationState> {
-        [&self.serving, &self.building]
-            .into_iter()
-            .flatten()
-            .find(|state| state.generation == generation)
+    /// All of its generations.
+    pub fn generations(&self) -> impl Iterator<Item = &GenerationState> {
+        [&self.serving, &self.building, &self.kept].into_iter().flatten()
+    }
+
+    /// The generation of that number, or the one that has a layer of that number.
+    pub fn generation(&self, number: Generation) -> Option<&GenerationState> {
+        self.generations()
+            .find(|state| state.numbers().any(|known| known == number))
     }
 
     /// Whether the generation of that number answers reads.
@@ -162,34 +209,115 @@ impl ViewState {
             .is_some_and(|serving| serving.generation == generation)
     }
 
-    /// Replaces what is known of `generation`.
+    /// Replaces what is known of `generation`; returns the layers that are given up by that.
     ///
     /// # Errors
     ///
-    /// [`StoreError::NoGeneration`] where it neither serves nor is being built, or `state` is of another.
-    pub fn update(&mut self, generation: Generation, state: &GenerationState) -> Result<(), StoreError> {
-        let known = [&mut self.serving, &mut self.building]
-            .into_iter()
-            .flatten()
-            .find(|known| known.generation == generation && known.generation == state.generation);
-        match known {
-            Some(known) => {
-                known.clone_from(state);
-                Ok(())
-            }
-            None => Err(StoreError::NoGeneration {
-                generation: state.generation.0,
-            }),
+    /// [`StoreError::NoGeneration`] where it is not there, `state` is of another, or has a layer that is not there.
+    pub fn update(
+        &mut self,
+        generation: Generation,
+        state: &GenerationState,
+    ) -> Result<Vec<Generation>, StoreError> {
+        let none = |generation: Generation| StoreError::NoGeneration {
+            generation: generation.0,
+        };
+        let known = self
+            .known(generation)
+            .filter(|known| known.generation == state.generation)
+            .ok_or(none(state.generation))?;
+        if let Some(other) = state
+            .numbers()
+            .find(|number| !known.numbers().any(|of| of == *number))
+        {
+            return Err(none(other));
+        }
+        let stay: Vec<Generation> = state.numbers().collect();
+        let given_up = known.numbers().filter(|number| !stay.contains(number)).collect();
+        known.clone_from(state);
+        Ok(given_up)
+    }
+
+    /// Begins a layer of a generation under a number.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoGeneration`] where the generation is not there.
+    pub fn begin_layer(&mut self, generation: Generation, layer: Generation) -> Result<(), StoreError> {
+        self.known_or(generation)?.layers.push(Layer {
+            generation: layer,
+            is_shown: false,
+        });
+        Ok(())
+    }
+
+    /// Takes a layer whose rows are the generation's own by now out of it.
+    pub fn end_layer(&mut self, generation: Generation, layer: Generation) {
+        if let Some(known) = self.known(generation) {
+            known.layers.retain(|other| other.generation != layer);
         }
     }
 
-    /// Makes `generation` serve where it is being built; returns the one that served before.
-    pub fn serve(&mut self, generation: Generation) -> Option<Generation> {
+    /// The number by which a generation knows a schema, which is added to those that it knows.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoGeneration`] where the generation is not there.
+    pub fn add_schema(&mut self, generation: Generation, schema: &RowSchema) -> Result<u32, StoreError> {
+        let schemas = &mut self.known_or(generation)?.schemas;
+        let known = schemas.iter().position(|known| known == schema);
+        let place = known.unwrap_or(schemas.len());
+        if known.is_none() {
+            schemas.push(schema.clone());
+        }
+        Ok(u32::try_from(place).unwrap_or(u32::MAX))
+    }
+
+    /// Makes `generation` serve where it is being built, and keeps the one that served; returns what is given up by that.
+    pub fn serve(&mut self, generation: Generation) -> Vec<Generation> {
         let built = self
             .building
-            .take_if(|building| building.generation == generation)?;
-        self.serving.replace(built).map(|before| before.generation)
+            .take_if(|building| building.generation == generation);
+        let Some(built) = built else {
+            return Vec::new();
+        };
+        let before = self.serving.replace(built);
+        numbers(std::mem::replace(&mut self.kept, before))
     }
+
+    /// Lets the generation that is kept and the one that serves change places: where there is one of them only, the other
+    /// place is empty.
+    pub fn exchange(&mut self) {
+        std::mem::swap(&mut self.serving, &mut self.kept);
+    }
+
+    /// Gives up the generation that is being built.
+    pub fn give_up(&mut self) -> Vec<Generation> {
+        numbers(self.building.take())
+    }
+
+    /// Gives up the generation that is kept.
+    pub fn forget_kept(&mut self) -> Vec<Generation> {
+        numbers(self.kept.take())
+    }
+
+    fn known(&mut self, generation: Generation) -> Option<&mut GenerationState> {
+        [&mut self.serving, &mut self.building, &mut self.kept]
+            .into_iter()
+            .flatten()
+            .find(|known| known.generation == generation)
+    }
+
+    fn known_or(&mut self, generation: Generation) -> Result<&mut GenerationState, StoreError> {
+        self.known(generation).ok_or(StoreError::NoGeneration {
+            generation: generation.0,
+        })
+    }
+}
+
+/// The numbers of a generation that is given up.
+pub fn numbers(given_up: Option<GenerationState>) -> Vec<Generation> {
+    given_up.iter().flat_map(GenerationState::numbers).collect()
 }
 
 /// A row to write.
@@ -266,6 +394,8 @@ pub struct Survey {
     pub at: Timestamp,
     /// The event time before which keys are counted apart.
     pub from: Timestamp,
+    /// A layer of the generation that is counted with it, shown or not.
+    pub layer: Option<Generation>,
 }
 
 impl Survey {
@@ -276,6 +406,7 @@ impl Survey {
             generation,
             at: Timestamp::MIN,
             from: Timestamp::MIN,
+            layer: None,
         }
     }
 }
@@ -440,7 +571,27 @@ pub trait OnlineStore: IntakeLog {
         schema: RowSchema,
     ) -> Result<Generation, StoreError>;
 
-    /// Writes rows and, in the same atomic step, the state of their generation where one is given.
+    /// Begins a layer of a generation, which is not shown.
+    fn begin_layer(&self, slot: ViewSlot, generation: Generation) -> Result<Generation, StoreError>;
+
+    /// Makes the rows of a layer that is shown the generation's own, and ends the layer; reads find the same meanwhile.
+    /// One that was cut short goes on when it is called again.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoGeneration`] where the generation has no such layer that is shown.
+    fn fold(&self, slot: ViewSlot, generation: Generation, layer: Generation) -> Result<(), StoreError>;
+
+    /// The number by which a generation knows a schema, and knows it from now on.
+    fn add_schema(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        schema: &RowSchema,
+    ) -> Result<u32, StoreError>;
+
+    /// Writes rows and, in the same atomic step, the state of their generation where one is given. Rows of a layer are
+    /// written without one.
     ///
     /// Rows that are due at `now` compete at once, others become pending.
     fn write(
@@ -491,9 +642,20 @@ pub trait OnlineStore: IntakeLog {
     /// What the last [load](Self::take_in) into a generation said of its progress.
     fn loaded(&self, slot: ViewSlot, generation: Generation) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Makes the generation that is being built the one that serves, at once; the one that served is given up.
-    /// Does nothing where `generation` serves already.
+    /// Makes the generation that is being built the one that serves, at once; the one that served is kept, and the one
+    /// that was kept given up. Does nothing where `generation` serves already.
     fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError>;
+
+    /// Lets the generation that is kept and the one that serves change places, at once, the states of both being written
+    /// with that where they are given.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoGeneration`] where a state is of neither.
+    fn exchange(&self, slot: ViewSlot, states: &[GenerationState]) -> Result<(), StoreError>;
+
+    /// Gives up the generation that is kept, where there is one.
+    fn forget_kept(&self, slot: ViewSlot) -> Result<(), StoreError>;
 
     /// Gives up the generation that is being built, where there is one.
     fn give_up(&self, slot: ViewSlot) -> Result<(), StoreError>;
@@ -502,7 +664,7 @@ pub trait OnlineStore: IntakeLog {
     /// removed by a later call.
     fn remove_given_up(&self) -> Result<(), StoreError>;
 
-    /// Merges the pending rows that are due at `now`; returns how many.
+    /// Merges the pending rows that are due at `now`, those of its layers that are shown included; returns how many.
     fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError>;
 
     /// A reader of keys in the generations of a set, as at `at`.
@@ -544,7 +706,7 @@ pub trait OnlineStore: IntakeLog {
     }
 
     /// Removes a view with all of its generations, and nothing else; returns how many keys it had in
-    /// the generation that served.
+    /// the generation that served, layers not counted.
     fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError>;
 
     /// The place where damage to what a caller was given is to be reported, such as a path.

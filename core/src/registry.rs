@@ -33,6 +33,8 @@ pub enum RunKind {
     Extract,
     /// The files of a managed table were rewritten.
     Compact,
+    /// A run that moved rows to the online store was undone.
+    Rollback,
 }
 
 /// How a run stands.
@@ -194,6 +196,13 @@ pub trait RegistryStore: Send + Sync {
         id: u64,
         end: RunEnd,
     ) -> impl Future<Output = Result<(), RegistryError>> + Send;
+
+    /// One run.
+    fn run(
+        &self,
+        project: &ProjectName,
+        id: u64,
+    ) -> impl Future<Output = Result<Option<Run>, RegistryError>> + Send;
 
     /// The newest runs, newest first, at most `limit`; of one subject where given.
     fn runs(

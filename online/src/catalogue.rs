@@ -92,7 +92,7 @@ impl Catalogue {
             .ok_or(StoreError::NoGeneration { generation: 0 })
     }
 
-    /// The view, provided that the generation serves or is being built.
+    /// The view, provided that it has the generation or layer.
     pub(crate) fn live(&self, slot: ViewSlot, generation: Generation) -> Result<&View, StoreError> {
         self.view(slot)
             .ok()
@@ -100,6 +100,13 @@ impl Catalogue {
             .ok_or(StoreError::NoGeneration {
                 generation: generation.0,
             })
+    }
+
+    /// Whether a number is that of a layer.
+    pub(crate) fn is_layer(&self, slot: ViewSlot, number: Generation) -> bool {
+        let view = self.views.get(&slot.view);
+        let state = view.and_then(|view| view.state.generation(number));
+        state.is_some_and(|state| state.generation != number)
     }
 
     /// Takes in one stored entry.

@@ -20,7 +20,7 @@ use crate::mark;
 /// The format that this version writes, and the newest that it reads. A change of anything that is
 /// stored makes a new number; 1 had no [`LoadKey`](crate::keys::LoadKey), 2 no
 /// [`Family::Intake`](crate::keys::Family::Intake), 3 no [tiles](crate::keys::RowKey::Tiles).
-const FORMAT_NUMBER: u64 = 4;
+const FORMAT_NUMBER: u64 = 5;
 const OLDEST_FORMAT: u64 = 1;
 
 const FORMAT: &str = "asof.format";

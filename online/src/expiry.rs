@@ -39,16 +39,22 @@ pub(crate) struct Expiry(Arc<RwLock<Arc<Instants>>>);
 impl Expiry {
     /// Takes the instants over from a catalogue.
     pub(crate) fn set(&self, catalogue: &Catalogue) {
-        let serving = catalogue.views.values().filter_map(|view| {
-            let serving = view.state.serving.as_ref()?;
-            let reclaimed = serving.reclaimed?;
+        let mut instants = Instants::new();
+        for view in catalogue.views.values() {
+            let Some(serving) = &view.state.serving else {
+                continue;
+            };
+            let Some(reclaimed) = serving.reclaimed else {
+                continue;
+            };
             let reclaimed = match &serving.shape.tiles {
                 Some(tiles) => Reclaimed::Tiles(Arc::clone(tiles), reclaimed),
                 None => Reclaimed::Rows(reclaimed),
             };
-            Some(((view.slot.view, serving.generation), reclaimed))
-        });
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(serving.collect());
+            let numbers = serving.numbers().map(|number| (view.slot.view, number));
+            instants.extend(numbers.map(|number| (number, reclaimed.clone())));
+        }
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(instants);
     }
 }
 

@@ -4,7 +4,7 @@ use asof_core::fuzz;
 use asof_core::key::{KeyValue, encode};
 use asof_core::online::conformance::{address, schema, shape, tiled};
 use asof_core::online::intake::SourceAddress;
-use asof_core::online::{Generation, GenerationState, ViewSlot, ViewState};
+use asof_core::online::{Generation, GenerationState, Layer, ViewSlot, ViewState};
 use asof_core::order::RowOrder;
 use asof_core::time::Timestamp;
 
@@ -27,6 +27,10 @@ fn catalogue() -> Vec<Vec<u8>> {
         as_of: Some(Timestamp::EPOCH),
         progress: vec![1, 2, 3],
         reclaimed: Some(Timestamp::from_micros(5)),
+        layers: vec![Layer {
+            generation: Generation(number + 2),
+            is_shown: number == 1,
+        }],
     };
     let view = View {
         address: address.clone(),
@@ -35,6 +39,7 @@ fn catalogue() -> Vec<Vec<u8>> {
         state: ViewState {
             serving: Some(generation(1, shape("v"))),
             building: Some(generation(2, tiled("v"))),
+            kept: Some(generation(3, shape("v"))),
         },
     };
     let removal = Removal::of(slot, Generation(1));

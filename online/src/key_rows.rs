@@ -103,6 +103,15 @@ impl KeyRows {
         self
     }
 
+    /// The entries of a view and generation.
+    fn entries_of(&self, view: u32, generation: Generation) -> &[Entry] {
+        let behind = |entry: &Entry| (entry.view, entry.generation) < (view, generation);
+        let (_, rest) = self.entries.split_at(self.entries.partition_point(behind));
+        let is = |entry: &Entry| (entry.view, entry.generation) == (view, generation);
+        let (here, _) = rest.split_at(rest.partition_point(is));
+        here
+    }
+
     fn bytes_of(&self, entry: &Entry) -> &[u8] {
         self.bytes.get(entry.start..entry.end).unwrap_or_default()
     }
@@ -126,11 +135,16 @@ pub(crate) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// What there is of a view, greater than those before.
-    pub(crate) fn find(&mut self, view: u32, generation: Generation) -> Result<Found<'a>, RowCorrupt> {
+    /// What there is of a view, greater than those before, and of layers of it.
+    pub(crate) fn find(
+        &mut self,
+        view: u32,
+        generation: Generation,
+        layers: &[Generation],
+    ) -> Result<Found<'a>, RowCorrupt> {
         let mut winner: Option<&[u8]> = None;
         let mut held_back = false;
-        for entry in self.entries_of(view, generation) {
+        for entry in self.entries_with(view, generation, layers) {
             match entry.kind {
                 Kind::Pending(order) if order.due() > self.at => {
                     held_back |= order.event_time <= self.at;
@@ -153,11 +167,12 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// What the windows of a view have, greater than those before; the features are written to `body`.
+    /// What the windows of a view have, greater than those before, with layers of it; the features are written to `body`.
     pub(crate) fn find_windows<'b>(
         &mut self,
         view: u32,
         generation: Generation,
+        layers: &[Generation],
         tiles: &TilesAt,
         body: &'b mut Vec<u8>,
     ) -> Result<Found<'b>, RowCorrupt> {
@@ -172,7 +187,7 @@ impl<'a> Walk<'a> {
         let mut sums = tiles.begin();
         // It is as good at other instants, as long as the same of its rows are due.
         let mut good = Timestamp::MIN..self.rows.left_out.unwrap_or(Timestamp::MAX);
-        for entry in self.entries_of(view, generation) {
+        for entry in self.entries_with(view, generation, layers) {
             let bytes = self.rows.bytes_of(entry);
             match entry.kind {
                 Kind::Tiles(chunk) => tiles.add_chunk(&mut sums, chunk, bytes)?,
@@ -191,6 +206,19 @@ impl<'a> Walk<'a> {
             tiled.keep(tiles, good, sums.latest(), body);
         }
         Ok(found(body, sums.latest()))
+    }
+
+    /// The entries of a view, greater than those before, and those of its layers.
+    fn entries_with<'l>(
+        &mut self,
+        view: u32,
+        generation: Generation,
+        layers: &'l [Generation],
+    ) -> impl Iterator<Item = &'a Entry> + use<'a, 'l> {
+        let own = self.entries_of(view, generation);
+        let rows = self.rows;
+        let of_layers = layers.iter().map(move |layer| rows.entries_of(view, *layer));
+        std::iter::once(own).chain(of_layers).flatten()
     }
 
     /// The entries of a view, greater than those before; those of lesser ones are passed.

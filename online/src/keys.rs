@@ -108,9 +108,27 @@ pub(crate) struct NoteKey {
     pub(crate) generation: Generation,
 }
 
-/// Whether a key of [`Family::Rows`] is a [`LoadKey`] or a [`NoteKey`].
+/// A key of [`Family::Rows`] before those of all rows: that a layer has rows of an entity key.
+///
+/// | bytes | 4 | 4 | 4 | 4 | 1 | … |
+/// |---|---|---|---|---|---|---|
+/// | key | 0 | entity | view | layer | `02` | entity key |
+///
+/// Value: empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LayerKey<'a> {
+    pub(crate) slot: ViewSlot,
+    pub(crate) layer: Generation,
+    /// The bytes of the entity key.
+    pub(crate) key: &'a [u8],
+}
+
+/// Whether a key of [`Family::Rows`] is a [`LoadKey`], a [`NoteKey`] or a [`LayerKey`].
 pub(crate) fn is_loader_key(bytes: &[u8]) -> bool {
-    matches!(bytes.len(), 16 | 17) && bytes.starts_with(&[0; 4])
+    let Some((start, rest)) = bytes.split_first_chunk::<16>() else {
+        return false;
+    };
+    start.starts_with(&[0; 4]) && matches!(rest, [] | [NOTE] | [LAYER, ..])
 }
 
 /// A key of [`Family::Due`], for every [`RowKey::Pending`].
@@ -189,6 +207,7 @@ const PENDING: u8 = 1;
 const TILES: u8 = 2;
 
 const NOTE: u8 = 1;
+const LAYER: u8 = 2;
 
 const PUSHED: [u8; 4] = [0xff; 4];
 
@@ -273,6 +292,11 @@ impl<'a> Cell<'a> {
         successor(self.start())
     }
 
+    /// The range of all rows of this place.
+    pub(crate) fn range(&self) -> (Vec<u8>, Vec<u8>) {
+        range_of(self.start())
+    }
+
     fn start(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(4 + self.key.len() + 8);
         self.write(&mut bytes);
@@ -311,6 +335,31 @@ impl NoteKey {
         let Self { slot, generation } = self;
         let mut bytes = LoadKey { slot, generation }.to_bytes();
         bytes.push(NOTE);
+        bytes
+    }
+}
+
+impl<'a> LayerKey<'a> {
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = Self::start(self.slot, self.layer);
+        bytes.extend_from_slice(self.key);
+        bytes
+    }
+
+    /// The entity key of one of a layer's keys.
+    pub(crate) fn key_of(bytes: &'a [u8]) -> Option<&'a [u8]> {
+        bytes.split_at_checked(17).map(|(_, key)| key)
+    }
+
+    /// The range of a layer's keys.
+    pub(crate) fn range(slot: ViewSlot, layer: Generation) -> (Vec<u8>, Vec<u8>) {
+        range_of(Self::start(slot, layer))
+    }
+
+    fn start(slot: ViewSlot, layer: Generation) -> Vec<u8> {
+        let generation = layer;
+        let mut bytes = LoadKey { slot, generation }.to_bytes();
+        bytes.push(LAYER);
         bytes
     }
 }

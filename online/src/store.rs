@@ -2,6 +2,7 @@
 
 mod generations;
 mod intake;
+mod layers;
 mod load;
 mod metrics;
 mod pending;
@@ -31,7 +32,7 @@ use crate::directory::{self, Contents};
 use crate::expiry::Expiry;
 use crate::failure;
 use crate::key_cache::KeyCache;
-use crate::keys::{self, Cell, Due, DueKey, Family, RowKey};
+use crate::keys::{self, Cell, Due, DueKey, Family, LayerKey, RowKey};
 use crate::manifest;
 use crate::mark::{self, Left, Mark};
 use crate::options::{self, Durability, RocksOptions};
@@ -192,6 +193,7 @@ impl RocksStore {
     ) -> Result<(), StoreError> {
         let (row_family, due_family) = (self.family(Family::Rows)?, self.family(Family::Due)?);
         let tiles = self.tiled.get().get(slot.view, generation).cloned();
+        let is_layer = self.catalogue().is_layer(slot, generation);
         let mut folded = FoldedEvents::default();
         let mut newest: HashMap<&[u8], &[u8]> = HashMap::new();
         for row in rows {
@@ -201,6 +203,10 @@ impl RocksStore {
                 view: slot.view,
                 generation,
             };
+            if is_layer {
+                let (layer, key) = (generation, cell.key);
+                batch.put_cf(row_family, LayerKey { slot, layer, key }.to_bytes(), []);
+            }
             if row.order.due() <= now {
                 match &tiles {
                     None => {
@@ -323,6 +329,23 @@ impl OnlineStore for RocksStore {
         self.begin(slot, shape, schema)
     }
 
+    fn begin_layer(&self, slot: ViewSlot, generation: Generation) -> Result<Generation, StoreError> {
+        self.begin_layer_of(slot, generation)
+    }
+
+    fn fold(&self, slot: ViewSlot, generation: Generation, layer: Generation) -> Result<(), StoreError> {
+        self.fold_layer(slot, generation, layer)
+    }
+
+    fn add_schema(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        schema: &RowSchema,
+    ) -> Result<u32, StoreError> {
+        self.add_schema_to(slot, generation, schema)
+    }
+
     fn write(
         &self,
         slot: ViewSlot,
@@ -381,6 +404,14 @@ impl OnlineStore for RocksStore {
         self.switch(slot, generation)
     }
 
+    fn exchange(&self, slot: ViewSlot, states: &[GenerationState]) -> Result<(), StoreError> {
+        self.exchange_kept(slot, states)
+    }
+
+    fn forget_kept(&self, slot: ViewSlot) -> Result<(), StoreError> {
+        self.give_up_kept(slot)
+    }
+
     fn give_up(&self, slot: ViewSlot) -> Result<(), StoreError> {
         self.give_up_building(slot)
     }
@@ -390,7 +421,12 @@ impl OnlineStore for RocksStore {
     }
 
     fn apply_due(&self, slot: ViewSlot, generation: Generation, now: Timestamp) -> Result<u64, StoreError> {
-        self.merge_due(slot, generation, Due::All, now)
+        let layers = self.tiled.get().shown(slot.view, generation).to_vec();
+        let mut merged = 0;
+        for number in std::iter::once(generation).chain(layers) {
+            merged += self.merge_due(slot, number, Due::All, now)?;
+        }
+        Ok(merged)
     }
 
     fn reader<'a>(

@@ -8,19 +8,25 @@ use asof_core::online::Generation;
 
 use crate::catalogue::Catalogue;
 
-/// The layouts of the generations that have tiles and serve or are being built.
+/// The layouts of the generations that have tiles, by their numbers and those of their layers; and which layers are shown.
 #[derive(Debug, Default)]
 pub(crate) struct Layouts {
     /// How often the catalogue had been changed by then: one lock for both, so that nobody takes the layouts of one state
     /// of the catalogue for those of another.
     pub(crate) changes: u64,
     of: HashMap<(u32, Generation), Arc<TileLayout>>,
+    shown: HashMap<(u32, Generation), Arc<[Generation]>>,
 }
 
 impl Layouts {
     /// That of a generation, where it has tiles.
     pub(crate) fn get(&self, view: u32, generation: Generation) -> Option<&Arc<TileLayout>> {
         self.of.get(&(view, generation))
+    }
+
+    /// The layers of a generation that reads find, in ascending order.
+    pub(crate) fn shown(&self, view: u32, generation: Generation) -> &[Generation] {
+        self.shown.get(&(view, generation)).map_or(&[], |shown| shown)
     }
 }
 
@@ -31,17 +37,23 @@ pub(crate) struct Tiled(RwLock<Arc<Layouts>>);
 impl Tiled {
     /// Takes the layouts over from a catalogue that was changed so often.
     pub(crate) fn set(&self, catalogue: &Catalogue, changes: u64) {
-        let generations = catalogue.views.values().flat_map(|view| {
-            let states = [&view.state.serving, &view.state.building].into_iter().flatten();
-            states.filter_map(|state| {
-                let tiles = state.shape.tiles.as_ref()?;
-                Some(((view.slot.view, state.generation), Arc::clone(tiles)))
-            })
-        });
-        let layouts = Layouts {
+        let mut layouts = Layouts {
             changes,
-            of: generations.collect(),
+            ..Layouts::default()
         };
+        for view in catalogue.views.values() {
+            let number = view.slot.view;
+            for state in view.state.generations() {
+                if let Some(tiles) = &state.shape.tiles {
+                    let tiled = state.numbers().map(|of| ((number, of), Arc::clone(tiles)));
+                    layouts.of.extend(tiled);
+                }
+                let shown: Arc<[Generation]> = state.shown().collect();
+                if !shown.is_empty() {
+                    layouts.shown.insert((number, state.generation), shown);
+                }
+            }
+        }
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(layouts);
     }
 

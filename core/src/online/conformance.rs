@@ -11,6 +11,7 @@
 mod durability;
 mod generations;
 mod intake;
+mod layers;
 mod loading;
 mod newest_wins;
 mod pending;
@@ -42,6 +43,10 @@ pub fn run<S: OnlineStore>(fresh: &dyn Fn() -> S, reopen: &dyn Fn(S) -> S) {
     pending::a_clock_set_back_loses_nothing(&fresh());
     generations::a_generation_is_built_unseen_and_takes_over(&fresh());
     generations::a_generation_given_up_is_gone(&fresh());
+    layers::a_layer_is_found_while_it_is_shown(&fresh());
+    layers::a_folded_layer_is_the_generations_own(&fresh());
+    layers::the_generation_before_is_kept_and_serves_again(&fresh());
+    layers::a_schema_is_known_by_one_number(&fresh());
     loading::loads_and_writes_compete(&fresh());
     loading::a_generation_is_loaded_unseen_and_goes_with_its_progress(&fresh());
     intake::what_is_accepted_is_there_whole_or_not_at_all(&fresh());
@@ -52,6 +57,7 @@ pub fn run<S: OnlineStore>(fresh: &dyn Fn() -> S, reopen: &dyn Fn(S) -> S) {
     intake::events_are_known_until_they_are_forgotten(&fresh());
     windows::events_are_folded_however_they_come(&fresh());
     windows::a_pending_event_is_folded_once(&fresh());
+    windows::events_of_a_layer_are_added_while_it_is_shown(&fresh());
     windows::what_is_staged_is_seen_with_its_progress_only(&fresh());
     windows::notes_are_written_with_their_rows(&fresh());
     durability::rows_and_state_are_written_together(&fresh());
@@ -61,4 +67,5 @@ pub fn run<S: OnlineStore>(fresh: &dyn Fn() -> S, reopen: &dyn Fn(S) -> S) {
     durability::reopening_keeps_everything(fresh(), reopen);
     intake::reopening_keeps_what_was_accepted(fresh(), reopen);
     windows::reopening_keeps_tiles(fresh(), reopen);
+    layers::reopening_keeps_layers(fresh(), reopen);
 }

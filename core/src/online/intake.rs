@@ -130,7 +130,7 @@ pub trait IntakeLog: Send + Sync {
     fn noted(&self, slot: ViewSlot, generation: Generation) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Merges those of the pending rows that were accepted, and are due at `now`, as
-    /// [`apply_due`](super::OnlineStore::apply_due) does with all; returns how many.
+    /// [`apply_due`](super::OnlineStore::apply_due) does with all; returns how many. Layers have none.
     ///
     /// # Errors
     ///

@@ -2,7 +2,7 @@
 
 mod intake;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -57,7 +57,7 @@ struct Cell {
 }
 
 /// A row that was not due when it was written.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Pending {
     bytes: Vec<u8>,
     was_pushed: bool,
@@ -117,6 +117,25 @@ impl View {
             .map(|((_, key), cell)| (key, cell))
     }
 
+    /// A generation with the layers of it that reads find; of a layer it is that alone.
+    fn shown(&self, number: Generation) -> Vec<Generation> {
+        let state = self.state.generation(number);
+        let state = state.filter(|state| state.generation == number);
+        let layers = state.into_iter().flat_map(GenerationState::shown);
+        std::iter::once(number).chain(layers).collect()
+    }
+
+    /// What there is of a key in some generations together.
+    fn together(&self, generations: &[Generation], key: &EntityKey) -> Result<Cell, StoreError> {
+        let mut all = Cell::default();
+        for generation in generations {
+            if let Some(cell) = self.cells.get(&(*generation, key.clone())) {
+                all.add(cell)?;
+            }
+        }
+        Ok(all)
+    }
+
     /// Lets rows that are due compete, or be folded, and others wait.
     fn enter(
         &mut self,
@@ -150,23 +169,37 @@ impl View {
         wanted: impl Fn(&Pending) -> bool,
     ) -> Result<u64, StoreError> {
         let tiles = self.tiles(generation);
-        self.cells_of(generation)
-            .map(|(_, cell)| cell.merge_due(tiles.as_ref(), now, &wanted))
-            .sum()
+        let mut merged = 0;
+        for generation in self.shown(generation) {
+            for (_, cell) in self.cells_of(generation) {
+                merged += cell.merge_due(tiles.as_ref(), now, &wanted)?;
+            }
+        }
+        Ok(merged)
     }
 
     fn tiles(&self, generation: Generation) -> Option<Arc<TileLayout>> {
         self.state.generation(generation)?.shape.tiles.clone()
     }
 
-    fn remove(&mut self, generation: Generation) {
-        self.cells.retain(|(of, _), _| *of != generation);
-        self.loaded.remove(&generation);
-        self.noted.remove(&generation);
+    fn remove(&mut self, generations: Vec<Generation>) {
+        self.cells.retain(|(of, _), _| !generations.contains(of));
+        self.loaded.retain(|of, _| !generations.contains(of));
+        self.noted.retain(|of, _| !generations.contains(of));
     }
 }
 
 impl Cell {
+    /// Adds all that there is of the same key in another generation.
+    fn add(&mut self, other: &Self) -> Result<(), StoreError> {
+        other.row.iter().for_each(|row| self.compete(row.clone()));
+        for (order, pending) in &other.pending {
+            self.pending.entry(*order).or_insert_with(|| pending.clone());
+        }
+        let mut chunks = other.chunks.iter();
+        chunks.try_for_each(|(id, chunk)| self.merge(*id, chunk.clone()))
+    }
+
     fn compete(&mut self, bytes: Vec<u8>) {
         match &self.row {
             Some(row) if newer_row(row, &bytes) == row.as_slice() => {}
@@ -310,19 +343,53 @@ impl OnlineStore for MemoryStore {
         let view = views.view(slot)?;
         view.begun += 1;
         let generation = Generation(view.begun);
-        let begun = GenerationState {
-            generation,
-            shape,
-            schemas: vec![schema],
-            as_of: None,
-            progress: Vec::new(),
-            reclaimed: None,
-        };
-        if let Some(given_up) = view.state.building.replace(begun) {
-            view.remove(given_up.generation);
-        }
+        let given_up = view.state.give_up();
+        view.remove(given_up);
+        view.state.building = Some(GenerationState::begun(generation, shape, schema));
         self.changed();
         Ok(generation)
+    }
+
+    fn begin_layer(&self, slot: ViewSlot, generation: Generation) -> Result<Generation, StoreError> {
+        let mut views = self.lock();
+        let view = views.live(slot, generation)?;
+        let layer = Generation(view.begun + 1);
+        view.state.begin_layer(generation, layer)?;
+        view.begun += 1;
+        self.changed();
+        Ok(layer)
+    }
+
+    fn fold(&self, slot: ViewSlot, generation: Generation, layer: Generation) -> Result<(), StoreError> {
+        let mut views = self.lock();
+        let view = views.live(slot, generation)?;
+        if generation == layer || !view.shown(generation).contains(&layer) {
+            return Err(StoreError::NoGeneration { generation: layer.0 });
+        }
+        let keys: Vec<EntityKey> = view.cells_of(layer).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let all = view.together(&[generation, layer], &key)?;
+            view.cells.insert((generation, key), all);
+        }
+        view.remove(vec![layer]);
+        view.state.end_layer(generation, layer);
+        self.changed();
+        Ok(())
+    }
+
+    fn add_schema(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        schema: &RowSchema,
+    ) -> Result<u32, StoreError> {
+        let number = self
+            .lock()
+            .live(slot, generation)?
+            .state
+            .add_schema(generation, schema)?;
+        self.changed();
+        Ok(number)
     }
 
     fn write(
@@ -336,7 +403,8 @@ impl OnlineStore for MemoryStore {
         let mut views = self.lock();
         let view = views.live(slot, generation)?;
         if let Some(state) = state {
-            view.state.update(generation, state)?;
+            let given_up = view.state.update(generation, state)?;
+            view.remove(given_up);
             self.changed();
         }
         view.enter(generation, now, false, rows)
@@ -416,9 +484,32 @@ impl OnlineStore for MemoryStore {
     fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
         let mut views = self.lock();
         let view = views.live(slot, generation)?;
-        if let Some(before) = view.state.serve(generation) {
-            view.remove(before);
+        let given_up = view.state.serve(generation);
+        view.remove(given_up);
+        self.changed();
+        Ok(())
+    }
+
+    fn exchange(&self, slot: ViewSlot, states: &[GenerationState]) -> Result<(), StoreError> {
+        let mut views = self.lock();
+        let view = views.view(slot)?;
+        let mut exchanged = view.state.clone();
+        let mut given_up = Vec::new();
+        for state in states {
+            given_up.extend(exchanged.update(state.generation, state)?);
         }
+        exchanged.exchange();
+        view.state = exchanged;
+        view.remove(given_up);
+        self.changed();
+        Ok(())
+    }
+
+    fn forget_kept(&self, slot: ViewSlot) -> Result<(), StoreError> {
+        let mut views = self.lock();
+        let view = views.view(slot)?;
+        let given_up = view.state.forget_kept();
+        view.remove(given_up);
         self.changed();
         Ok(())
     }
@@ -426,10 +517,9 @@ impl OnlineStore for MemoryStore {
     fn give_up(&self, slot: ViewSlot) -> Result<(), StoreError> {
         let mut views = self.lock();
         let view = views.view(slot)?;
-        if let Some(building) = view.state.building.take() {
-            view.remove(building.generation);
-            self.changed();
-        }
+        let given_up = view.state.give_up();
+        view.remove(given_up);
+        self.changed();
         Ok(())
     }
 
@@ -461,22 +551,33 @@ impl OnlineStore for MemoryStore {
         let counts = generations.iter().map(|survey| {
             let mut counts = Counts::default();
             let view = views.live(survey.slot, survey.generation)?;
-            for (key, cell) in view.cells_of(survey.generation) {
+            let mut counted = view.shown(survey.generation);
+            if let Some(layer) = survey.layer {
+                views.live(survey.slot, layer)?;
+                counted.push(layer);
+            }
+            let view = views.live(survey.slot, survey.generation)?;
+            let mut keys = BTreeSet::new();
+            for ((_, key), cell) in view.cells.iter().filter(|((of, _), _)| counted.contains(of)) {
                 let pending = cell.pending.values().map(|pending| &pending.bytes);
-                for bytes in pending.chain(&cell.row) {
-                    parse(bytes)?;
+                for bytes in pending.chain(&cell.row).chain(cell.chunks.values()) {
                     counts.bytes += (key.as_bytes().len() + bytes.len()) as u64;
                 }
-                for chunk in cell.chunks.values() {
-                    counts.bytes += (key.as_bytes().len() + chunk.len()) as u64;
-                }
-                if let Some(winner) = cell.find(survey.at)?.winner {
+                keys.insert(key);
+            }
+            for key in keys {
+                let all = view.together(&counted, key)?;
+                let pending = all.pending.values().map(|pending| &pending.bytes);
+                pending
+                    .chain(&all.row)
+                    .try_for_each(|bytes| parse(bytes).map(drop))?;
+                if let Some(winner) = all.find(survey.at)?.winner {
                     counts.keys += 1;
                     counts.earlier += u64::from(winner.order.event_time < survey.from);
-                } else if !cell.chunks.is_empty() {
+                } else if !all.chunks.is_empty() {
                     counts.keys += 1;
                 }
-                let pending = cell.pending.keys().filter(|order| order.due() > survey.at);
+                let pending = all.pending.keys().filter(|order| order.due() > survey.at);
                 counts.pending += pending.count() as u64;
             }
             Ok(counts)
@@ -520,12 +621,9 @@ impl OnlineReader for Reader<'_> {
         let key = EntityKey::from_encoded(key);
         for (place, (view, generation)) in self.set.views().iter().enumerate() {
             let view = store.live(slot(self.set, *view), *generation)?;
-            let cell = view.cells.get(&(*generation, key.clone()));
+            let cell = view.together(&view.shown(*generation), &key)?;
             if let Some(tiles) = view.tiles(*generation) {
-                let (body, latest) = match cell {
-                    Some(cell) => cell.windows(&tiles, self.at)?,
-                    None => Cell::default().windows(&tiles, self.at)?,
-                };
+                let (body, latest) = cell.windows(&tiles, self.at)?;
                 let windows = Some(FoundWindows { body: &body, latest });
                 let found = Found {
                     windows,
@@ -534,10 +632,7 @@ impl OnlineReader for Reader<'_> {
                 visit(place, found)?;
                 continue;
             }
-            visit(
-                place,
-                cell.map_or(Ok(Found::default()), |cell| cell.find(self.at))?,
-            )?;
+            visit(place, cell.find(self.at)?)?;
         }
         Ok(())
     }

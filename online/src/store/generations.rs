@@ -66,17 +66,54 @@ impl RocksStore {
         let mut view = self.catalogue().view(slot)?.clone();
         view.begun += 1;
         let generation = Generation(view.begun);
-        let given_up = view.state.building.replace(GenerationState {
-            generation,
-            shape,
-            schemas: vec![schema],
-            as_of: None,
-            progress: Vec::new(),
-            reclaimed: None,
-        });
-        let given_up = given_up.map(|state| state.generation);
+        let given_up = view.state.give_up();
+        view.state.building = Some(GenerationState::begun(generation, shape, schema));
         self.commit_view(WriteBatch::default(), view, given_up)?;
         Ok(generation)
+    }
+
+    pub(super) fn begin_layer_of(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+    ) -> Result<Generation, StoreError> {
+        let _alone = self.alone();
+        let mut view = self.catalogue().live(slot, generation)?.clone();
+        view.begun += 1;
+        let layer = Generation(view.begun);
+        view.state.begin_layer(generation, layer)?;
+        self.commit_view(WriteBatch::default(), view, Vec::new())?;
+        Ok(layer)
+    }
+
+    /// Takes a layer without rows out of its generation.
+    pub(super) fn end_layer(
+        &self,
+        batch: WriteBatch,
+        slot: ViewSlot,
+        generation: Generation,
+        layer: Generation,
+    ) -> Result<(), StoreError> {
+        let _alone = self.alone();
+        let mut view = self.catalogue().live(slot, generation)?.clone();
+        view.state.end_layer(generation, layer);
+        self.commit_view(batch, view, Vec::new())
+    }
+
+    pub(super) fn add_schema_to(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        schema: &RowSchema,
+    ) -> Result<u32, StoreError> {
+        let _alone = self.alone();
+        let view = self.catalogue().live(slot, generation)?.clone();
+        let mut changed = view.clone();
+        let number = changed.state.add_schema(generation, schema)?;
+        if changed != view {
+            self.commit_view(WriteBatch::default(), changed, Vec::new())?;
+        }
+        Ok(number)
     }
 
     pub(super) fn switch(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
@@ -89,10 +126,33 @@ impl RocksStore {
     pub(super) fn give_up_building(&self, slot: ViewSlot) -> Result<(), StoreError> {
         let _alone = self.alone();
         let mut view = self.catalogue().view(slot)?.clone();
-        match view.state.building.take() {
-            Some(building) => self.commit_view(WriteBatch::default(), view, Some(building.generation)),
-            None => Ok(()),
+        let given_up = view.state.give_up();
+        self.commit_given_up(view, given_up)
+    }
+
+    pub(super) fn give_up_kept(&self, slot: ViewSlot) -> Result<(), StoreError> {
+        let _alone = self.alone();
+        let mut view = self.catalogue().view(slot)?.clone();
+        let given_up = view.state.forget_kept();
+        self.commit_given_up(view, given_up)
+    }
+
+    fn commit_given_up(&self, view: View, given_up: Vec<Generation>) -> Result<(), StoreError> {
+        match given_up.is_empty() {
+            true => Ok(()),
+            false => self.commit_view(WriteBatch::default(), view, given_up),
         }
+    }
+
+    pub(super) fn exchange_kept(&self, slot: ViewSlot, states: &[GenerationState]) -> Result<(), StoreError> {
+        let _alone = self.alone();
+        let mut view = self.catalogue().view(slot)?.clone();
+        let mut given_up = Vec::new();
+        for state in states {
+            given_up.extend(view.state.update(state.generation, state)?);
+        }
+        view.state.exchange();
+        self.commit_view(WriteBatch::default(), view, given_up)
     }
 
     pub(super) fn commit_with_state(
@@ -104,40 +164,40 @@ impl RocksStore {
     ) -> Result<(), StoreError> {
         let _alone = self.alone();
         let mut view = self.catalogue().live(slot, generation)?.clone();
-        view.state.update(generation, state)?;
-        self.commit_view(batch, view, None)
+        let given_up = view.state.update(generation, state)?;
+        self.commit_view(batch, view, given_up)
     }
 
     pub(super) fn drop_slot(&self, slot: ViewSlot) -> Result<u64, StoreError> {
-        let (serving, building) = self.forget(slot)?;
-        let given_up = BTreeSet::from_iter([serving, building].into_iter().flatten());
-        let removed = self.remove(given_up)?;
+        let state = self.forget(slot)?;
+        let numbers = state.generations().flat_map(GenerationState::numbers);
+        let removed = self.remove(numbers.map(|number| Removal::of(slot, number)).collect())?;
+        let serving = state.serving.map(|state| Removal::of(slot, state.generation));
         Ok(serving
             .and_then(|serving| removed.get(&serving).copied())
             .unwrap_or_default())
     }
 
-    /// Takes a view out of the catalogue; returns the generation that served, and the one being built.
-    fn forget(&self, slot: ViewSlot) -> Result<(Option<Removal>, Option<Removal>), StoreError> {
+    /// Takes a view out of the catalogue; returns how it stood.
+    fn forget(&self, slot: ViewSlot) -> Result<ViewState, StoreError> {
         let _alone = self.alone();
         let state = self.catalogue().view(slot)?.state.clone();
-        let removal = |state: GenerationState| Removal::of(slot, state.generation);
-        let removals = (state.serving.map(removal), state.building.map(removal));
+        let numbers = state.generations().flat_map(GenerationState::numbers);
+        let given_up: Vec<Removal> = numbers.map(|number| Removal::of(slot, number)).collect();
         let mut batch = WriteBatch::default();
         batch.delete_cf(
             self.family(Family::Catalogue)?,
             CatalogueKey::View(slot.view).to_bytes(),
         );
-        let given_up = [removals.0, removals.1].into_iter().flatten();
-        for removal in given_up.clone() {
-            self.put_entry(&mut batch, CatalogueKey::Removal(removal), Vec::new())?;
+        for removal in &given_up {
+            self.put_entry(&mut batch, CatalogueKey::Removal(*removal), Vec::new())?;
         }
         self.commit(batch)?;
         self.publish(|catalogue| {
             catalogue.views.remove(&slot.view);
             catalogue.removals.extend(given_up);
         });
-        Ok(removals)
+        Ok(state)
     }
 
     /// Removes the rows of all that was given up. Damage among the rows of one entity is in the way of no other.
@@ -174,13 +234,16 @@ impl RocksStore {
         &self,
         mut batch: WriteBatch,
         view: View,
-        given_up: Option<Generation>,
+        given_up: Vec<Generation>,
     ) -> Result<(), StoreError> {
         let slot = view.slot;
         self.put_entry(&mut batch, CatalogueKey::View(slot.view), view.to_bytes()?)?;
-        let given_up = given_up.map(|generation| Removal::of(slot, generation));
-        if let Some(removal) = given_up {
-            self.put_entry(&mut batch, CatalogueKey::Removal(removal), Vec::new())?;
+        let given_up = given_up
+            .into_iter()
+            .map(|generation| Removal::of(slot, generation));
+        let given_up: Vec<Removal> = given_up.collect();
+        for removal in &given_up {
+            self.put_entry(&mut batch, CatalogueKey::Removal(*removal), Vec::new())?;
         }
         self.commit(batch)?;
         self.publish(|catalogue| {

@@ -5,6 +5,7 @@
 //! come lies in the first file, under a key before all rows, so that one step takes in both.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
@@ -17,7 +18,7 @@ use rocksdb::{IngestExternalFileOptions, SstFileWriter, WriteBatch};
 
 use super::RocksStore;
 use crate::failure;
-use crate::keys::{Cell, Due, DueKey, Family, LoadKey, RowKey};
+use crate::keys::{Cell, Due, DueKey, Family, LayerKey, LoadKey, RowKey};
 use crate::{mark, options};
 
 /// The directory of files that are being written, in the store's.
@@ -77,7 +78,8 @@ impl RocksStore {
             let cell = cell(slot, generation, key);
             (RowKey::Row(cell).to_bytes(), Entry::Merged(row.into()))
         });
-        self.write_files(slot, generation, entries, progress)
+        let keys = rows.iter().map(|(key, _)| key);
+        self.write_files(slot, generation, keys, entries, progress)
     }
 
     /// Writes files of events that were folded, and of those that are pending.
@@ -105,21 +107,26 @@ impl RocksStore {
         let mut entries: Vec<(Vec<u8>, Entry<'_>)> = rows.collect();
         entries.extend(chunks);
         entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let mut files = self.write_files(slot, generation, entries.into_iter(), progress)?;
+        let pending = pending.iter().map(|row| row.key.as_bytes());
+        let keys: BTreeSet<&[u8]> = events.keys().chain(pending).collect();
+        let mut files =
+            self.write_files(slot, generation, keys.into_iter(), entries.into_iter(), progress)?;
         files.due = due;
         Ok(files)
     }
 
-    /// Writes files that are not part of the database yet, of entries in the order of their keys. No lock is held
-    /// meanwhile that a read or a write of rows waits for.
+    /// Writes files that are not part of the database yet, of entries in the order of their keys, and of a layer the
+    /// entity keys that they are of. No lock is held meanwhile that a read or a write of rows waits for.
     fn write_files<'a>(
         &self,
         slot: ViewSlot,
         generation: Generation,
+        keys: impl Iterator<Item = &'a [u8]>,
         entries: impl Iterator<Item = (Vec<u8>, Entry<'a>)>,
         progress: &[u8],
     ) -> Result<Files, StoreError> {
         self.catalogue().live(slot, generation)?;
+        let is_layer = self.catalogue().is_layer(slot, generation);
         let directory = self.path.join(DIRECTORY);
         fs::create_dir_all(&directory).map_err(|error| failure::of_io(&directory, &error))?;
         let load = self.loads.fetch_add(1, Ordering::Relaxed);
@@ -140,6 +147,12 @@ impl RocksStore {
         next(&writer)?;
         let key = LoadKey { slot, generation }.to_bytes();
         writer.put(key, progress).map_err(failed)?;
+        for key in keys.filter(|_| is_layer) {
+            let layer = generation;
+            writer
+                .put(LayerKey { slot, layer, key }.to_bytes(), [])
+                .map_err(failed)?;
+        }
         // In a file of its own, so that those of rows reach no further than their keys.
         let mut written = usize::MAX;
         for (key, entry) in entries {

@@ -38,10 +38,15 @@ impl RocksStore {
             set.note((changes + 1) << 1 | u64::from(serving));
             serving
         };
-        let tiled = set.sorted().iter().filter_map(|(view, generation, _)| {
-            let layout = layouts.get(*view, *generation)?;
-            Some((*view, *generation, layout.at(at)))
-        });
+        let mut tiled = Vec::new();
+        for (view, generation, _) in set.sorted() {
+            let Some(layout) = layouts.get(*view, *generation) else {
+                continue;
+            };
+            tiled.push((*view, *generation, layout.at(at)));
+            let layers = layouts.shown(*view, *generation).iter();
+            tiled.extend(layers.map(|layer| (*view, *layer, layout.at(at))));
+        }
         let taken = self.cache.before_snapshot();
         Ok(Reader {
             store: self,
@@ -52,7 +57,7 @@ impl RocksStore {
             changes,
             serving,
             start: Vec::new(),
-            tiled: tiled.collect(),
+            tiled,
             others: RefCell::default(),
             layouts,
             body: Vec::new(),
@@ -91,7 +96,7 @@ pub(super) struct Reader<'a> {
     serving: bool,
     /// The start of all stored keys of the key that is read.
     start: Vec<u8>,
-    /// Of the set, the generations with tiles.
+    /// Of the set, the generations with tiles, and their layers.
     tiled: Vec<(u32, Generation, TilesAt)>,
     /// Of generations beside the set that were met, the chunks that are needed.
     others: RefCell<Needed>,
@@ -121,9 +126,10 @@ impl OnlineReader for Reader<'_> {
                 .tiled
                 .iter()
                 .find(|tiled| (tiled.0, tiled.1) == (*view, *generation));
+            let layers = self.layouts.shown(*view, *generation);
             let found = match tiles {
-                Some((_, _, tiles)) => walk.find_windows(*view, *generation, tiles, &mut body),
-                None => walk.find(*view, *generation),
+                Some((_, _, tiles)) => walk.find_windows(*view, *generation, layers, tiles, &mut body),
+                None => walk.find(*view, *generation, layers),
             };
             let found = found.map_err(|corrupt| self.damaged(key, (*view, *generation), corrupt))?;
             for (_, _, place) in same {

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use asof_core::aggregate::tiles::check_chunk;
-use asof_core::online::{Counts, Generation, StoreError, Survey};
+use asof_core::online::{Counts, Generation, StoreError, Survey, ViewSlot};
 use asof_core::order::RowOrder;
 use asof_core::time::Timestamp;
 use rocksdb::WriteBatch;
 
 use super::RocksStore;
 use crate::failure;
-use crate::keys::{self, Cell, Due, Family, LoadKey, NoteKey, Removal, RowKey};
+use crate::keys::{self, Cell, Due, Family, LayerKey, LoadKey, NoteKey, Removal, RowKey};
 use crate::options;
 
 /// How many rows are removed in one step.
@@ -20,7 +20,12 @@ const STEP: usize = 10_000;
 type Visit<'v> = dyn FnMut(&[u8], RowKey<'_>, &[u8]) -> Result<(), StoreError> + 'v;
 
 /// Counts of the generations of an entity's views.
-type OfEntity = BTreeMap<(u32, Generation), (Survey, Counts)>;
+#[derive(Default)]
+struct OfEntity {
+    /// The generations with which layers are counted.
+    layers: BTreeMap<(u32, Generation), Generation>,
+    counts: BTreeMap<(u32, Generation), (Survey, Counts)>,
+}
 
 /// Stands for the greatest row of a key that has tiles.
 const TILED: RowOrder = RowOrder {
@@ -36,16 +41,19 @@ struct Cells {
     of: Option<(u32, Generation)>,
     /// The greatest row that is due.
     winner: Option<RowOrder>,
+    /// Those that are pending, where a layer may have the same once more.
+    pending: BTreeSet<RowOrder>,
 }
 
 impl Cells {
-    /// Goes on to a row of a cell; returns the greatest row before it.
+    /// Goes on to a row of a cell, those of layers being of their generation's; returns the greatest row before it.
     fn at(&mut self, cell: &Cell<'_>) -> Option<RowOrder> {
         let of = Some((cell.view, cell.generation));
         if self.of != of || self.key != cell.key {
             self.key.clear();
             self.key.extend_from_slice(cell.key);
             (self.of, self.winner) = (of, None);
+            self.pending.clear();
         }
         self.winner
     }
@@ -55,20 +63,32 @@ impl RocksStore {
     /// One pass over each entity, whatever the number of its views.
     pub(super) fn count_rows(&self, generations: &[Survey]) -> Result<Vec<Counts>, StoreError> {
         let mut counted: BTreeMap<u32, OfEntity> = BTreeMap::new();
+        let layouts = self.tiled.get();
         for survey in generations {
             let of_entity = counted.entry(survey.slot.entity).or_default();
-            of_entity.insert(
-                (survey.slot.view, survey.generation),
-                (*survey, Counts::default()),
-            );
+            let Survey {
+                slot: ViewSlot { view, .. },
+                generation,
+                layer,
+                ..
+            } = *survey;
+            let shown = layouts.shown(view, generation).iter().copied();
+            let layers = shown.chain(layer).map(|layer| ((view, layer), generation));
+            of_entity.layers.extend(layers);
+            of_entity
+                .counts
+                .insert((view, generation), (*survey, Counts::default()));
         }
-        for (entity, views) in &mut counted {
+        for (entity, OfEntity { layers, counts }) in &mut counted {
             let mut cells = Cells::default();
             self.scan_entity(*entity, &mut |_, row_key, bytes| {
                 let cell = row_key.cell();
-                let Some((survey, counts)) = views.get_mut(&(cell.view, cell.generation)) else {
+                let layered = layers.get(&(cell.view, cell.generation));
+                let generation = *layered.unwrap_or(&cell.generation);
+                let Some((survey, counts)) = counts.get_mut(&(cell.view, generation)) else {
                     return Ok(());
                 };
+                let cell = &Cell { generation, ..*cell };
                 counts.bytes += (cell.key.len() + bytes.len()) as u64;
                 if matches!(row_key, RowKey::Tiles(..)) {
                     check_chunk(bytes).map_err(|error| self.damaged(cell, &error.to_string()))?;
@@ -77,11 +97,11 @@ impl RocksStore {
                     return Ok(());
                 }
                 let order = self.parse(cell, bytes)?.order;
+                let before = cells.at(cell);
                 if matches!(row_key, RowKey::Pending(..)) && order.due() > survey.at {
-                    counts.pending += 1;
+                    counts.pending += u64::from(layers.is_empty() || cells.pending.insert(order));
                     return Ok(());
                 }
-                let before = cells.at(cell);
                 if before >= Some(order) {
                     return Ok(());
                 }
@@ -94,12 +114,19 @@ impl RocksStore {
             })?;
         }
         let counts = generations.iter().map(|survey| {
-            let Survey { slot, generation, .. } = *survey;
+            let Survey {
+                slot,
+                generation,
+                layer,
+                ..
+            } = *survey;
             // One that went away during the count was not counted whole.
-            self.catalogue().live(slot, generation)?;
+            for number in std::iter::once(generation).chain(layer) {
+                self.catalogue().live(slot, number)?;
+            }
             let counts = counted
                 .get(&slot.entity)
-                .and_then(|views| views.get(&(slot.view, generation)));
+                .and_then(|of_entity| of_entity.counts.get(&(slot.view, generation)));
             Ok(counts.map(|(_, counts)| *counts).unwrap_or_default())
         });
         counts.collect()
@@ -148,6 +175,8 @@ impl RocksStore {
                 generation: removal.generation,
             };
             batch.delete_cf(rows, note.to_bytes());
+            let (start, end) = LayerKey::range(removal.slot(), removal.generation);
+            batch.delete_range_cf(rows, start, end);
         }
         self.commit(batch)?;
         Ok(removed)
@@ -236,6 +265,7 @@ mod tests {
         let (a, b) = (slots[0].entity, slots[2].entity);
         assert_eq!(stored(&store, a), all(&[(0, 1), (0, 2), (1, 1), (1, 2), (1, 3)]));
 
+        slots.iter().for_each(|slot| store.forget_kept(*slot).unwrap());
         store.remove_given_up().unwrap();
         assert_eq!(stored(&store, a), all(&[(0, 2), (1, 1), (1, 3)]));
         assert_eq!(stored(&store, b), all(&[(2, 2), (3, 1)]));

@@ -61,7 +61,7 @@ fn a_store_of_a_newer_version_is_left_alone() {
     let newer = StoreError::Newer {
         place: directory.path().display().to_string(),
         found: 9,
-        known: 4,
+        known: 5,
     };
     assert_eq!(harness::open(directory.path()).unwrap_err(), newer);
 }

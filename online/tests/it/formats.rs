@@ -116,7 +116,7 @@ fn is_read_and_goes_on(number: u32) {
         (slot, serving.generation)
     };
     let store = harness::open(directory.path()).unwrap();
-    assert_eq!(format(), "asof online store, format 4\n");
+    assert_eq!(format(), "asof online store, format 5\n");
     let (slot, generation) = check(&store, 2);
     let rows = sorted(&[row(&customer(4), order(1, 1, 1), 1)]);
     store.load(slot, generation, &rows, b"so far").unwrap();

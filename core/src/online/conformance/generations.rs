@@ -45,9 +45,11 @@ pub(super) fn a_generation_is_built_unseen_and_takes_over(store: &dyn OnlineStor
     let state = store.view_state(slot).unwrap();
     assert_eq!(state.serving.unwrap().generation, Generation(2));
     assert_eq!(state.building, None);
+    assert_eq!(state.kept.unwrap().generation, Generation(1));
     assert_eq!(new.read(&k, 5_000), (Some(2), true));
     assert_eq!(new.read(&gone, 1_000), NOTHING);
-    assert_eq!(new.apply_due(5_000), 0, "pending rows of the old one are gone");
+    assert_eq!(new.apply_due(5_000), 0, "it has no pending rows of the old one");
+    store.forget_kept(slot).unwrap();
     assert_no_generation(&old, &k);
     assert_eq!(sibling.read(&k, 1_000), (Some(8), true));
 }

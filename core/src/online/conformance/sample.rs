@@ -141,5 +141,6 @@ pub(super) fn evolved_state(generation: Generation) -> GenerationState {
         as_of: Some(Timestamp::from_micros(-5)),
         progress: (0..=255).collect(),
         reclaimed: Some(Timestamp::from_micros(-70)),
+        layers: Vec::new(),
     }
 }

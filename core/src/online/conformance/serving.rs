@@ -53,6 +53,7 @@ impl<'a> Serving<'a> {
             generation: self.generation,
             at: Timestamp::from_micros(at),
             from: Timestamp::from_micros(from),
+            layer: None,
         };
         self.store.survey(&[survey]).unwrap()[0]
     }

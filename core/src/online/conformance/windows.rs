@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::layers::set_layers;
 use super::sample::{address, key, order, row, schema, shape};
 use crate::aggregate::tiles::{FoldedEvents, TileLayout, TiledFeature};
 use crate::aggregate::{Aggregation, Function};
@@ -250,6 +251,57 @@ pub(super) fn a_pending_event_is_folded_once(store: &dyn OnlineStore) {
     assert_eq!((view.counts().keys, view.counts().pending), (1, 0));
 }
 
+pub(super) fn events_of_a_layer_are_added_while_it_is_shown(store: &dyn OnlineStore) {
+    let view = View::new(store, "v");
+    let all = events();
+    let (own, rest) = all.split_at(20);
+    let (first, second) = rest.split_at(20);
+    let a = key("a");
+    let check = |events: &[OnlineRow]| ATS[2..].iter().for_each(|at| view.check(&a, *at, events));
+    view.write(ATS[2], own);
+    let begin = || View {
+        generation: store.begin_layer(view.slot, view.generation).unwrap(),
+        ..view
+    };
+    let layers = [begin(), begin()];
+    layers[0].load(ATS[2], first, b"some");
+    layers[1].load(ATS[2], second, b"others");
+    let pending = |of: &[OnlineRow]| {
+        of.iter()
+            .filter(|event| event.order.due().micros() > ATS[2])
+            .count() as u64
+    };
+    let numbers = [layers[0].generation, layers[1].generation];
+    let set = |shown: [bool; 2]| {
+        set_layers(
+            store,
+            view.slot,
+            &[(numbers[0], shown[0]), (numbers[1], shown[1])],
+        );
+    };
+    check(own);
+    set([true, false]);
+    check(&[own, first].concat());
+    set([true, true]);
+    check(&all);
+    assert_eq!((view.counts().keys, view.counts().pending), (2, pending(&all)));
+    set([false, true]);
+    check(&[own, second].concat());
+    set([true, true]);
+    store.fold(view.slot, view.generation, numbers[0]).unwrap();
+    check(&all);
+    assert_eq!((view.counts().keys, view.counts().pending), (2, pending(&all)));
+    let later = row(&a, order(1, 1, 999), 999);
+    view.write(ATS[2], std::slice::from_ref(&later));
+    let with_it = [all.as_slice(), &[later.clone()]].concat();
+    check(&with_it);
+    assert_eq!(view.apply_due(ATS[4]), pending(&all), "of both");
+    view.check(&a, ATS[4], &with_it);
+    store.fold(view.slot, view.generation, numbers[1]).unwrap();
+    view.check(&a, ATS[4], &with_it);
+    assert_eq!((view.counts().keys, view.counts().pending), (2, 0));
+}
+
 pub(super) fn what_is_staged_is_seen_with_its_progress_only(store: &dyn OnlineStore) {
     let view = View::new(store, "v");
     let events = [
@@ -288,6 +340,12 @@ pub(super) fn notes_are_written_with_their_rows(store: &dyn OnlineStore) {
     let next = store.begin_generation(view.slot, tiled("v"), schema()).unwrap();
     assert_eq!(store.noted(view.slot, next).unwrap(), None);
     store.serve(view.slot, next).unwrap();
+    assert_eq!(
+        noted().unwrap().as_deref(),
+        Some(b"second".as_slice()),
+        "it is kept"
+    );
+    store.forget_kept(view.slot).unwrap();
     assert!(matches!(noted(), Err(StoreError::NoGeneration { .. })));
     let refused = view.accept(1_000, 2, &events[..1], b"third");
     assert!(matches!(refused, Err(StoreError::NoGeneration { .. })));
