@@ -152,11 +152,13 @@ async fn runs_are_kept_newest_first<S: RegistryStore>(store: &S) {
         (2, RunKind::Ingest),
         (3, RunKind::Extract),
         (4, RunKind::Compact),
+        (5, RunKind::Rollback),
     ] {
         let run = NewRun {
             kind,
             subject: match id {
                 2 | 4 => "clicks".into(),
+                5 => "sales".into(),
                 _ => "weather".into(),
             },
             ..new_run("", id)
@@ -208,14 +210,30 @@ async fn runs_are_kept_newest_first<S: RegistryStore>(store: &S) {
         started_at: at(4),
         ..third.clone()
     };
+    let fifth = Run {
+        id: 5,
+        kind: RunKind::Rollback,
+        subject: "sales".into(),
+        started_at: at(5),
+        ..third.clone()
+    };
+    assert_eq!(store.run(&p, 2).await.unwrap().as_ref(), Some(&second));
+    assert_eq!(store.run(&p, 6).await.unwrap(), None);
+    assert_eq!(store.run(&project("q"), 2).await.unwrap(), None);
     let all = store.runs(&p, None, 10).await.unwrap();
     assert_eq!(
         all,
-        vec![fourth.clone(), third.clone(), second.clone(), first.clone()]
+        vec![
+            fifth.clone(),
+            fourth.clone(),
+            third.clone(),
+            second.clone(),
+            first.clone()
+        ]
     );
     assert_eq!(
         store.runs(&p, None, 2).await.unwrap(),
-        vec![fourth.clone(), third.clone()]
+        vec![fifth, fourth.clone()]
     );
     assert_eq!(
         store.runs(&p, Some("clicks"), 10).await.unwrap(),

@@ -112,6 +112,12 @@ impl RegistryStore for MemoryRegistry {
         Ok(())
     }
 
+    async fn run(&self, project: &ProjectName, id: u64) -> Result<Option<Run>, RegistryError> {
+        Ok(self.look(project, |project| {
+            project.runs.iter().find(|run| run.id == id).cloned()
+        }))
+    }
+
     async fn runs(
         &self,
         project: &ProjectName,

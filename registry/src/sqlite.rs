@@ -214,6 +214,19 @@ impl RegistryStore for SqliteRegistry {
         transaction.commit().await.map_err(explain)
     }
 
+    async fn run(&self, project: &ProjectName, id: u64) -> Result<Option<Run>, RegistryError> {
+        let found = sqlx::query(
+            "SELECT id, kind, subject, started_at, finished_at, pid, state, error, as_of, \
+             rows_read, rows_written, rows_skipped FROM runs WHERE project = $1 AND id = $2",
+        )
+        .bind(project.as_str())
+        .bind(row::signed(id))
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| error::explain(&error, &self.place))?;
+        found.map(|row| row::run(&row, &self.place)).transpose()
+    }
+
     async fn runs(
         &self,
         project: &ProjectName,

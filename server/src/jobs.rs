@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tonic::Code;
 
 use crate::error::JobError;
+use crate::materialize::RolledBack;
 
 /// What to materialize.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Materialization {
     pub as_of: Option<Timestamp>,
     /// Whether to build the views anew.
     pub full: bool,
+    /// Whether to bring back first what was rolled back.
+    pub redo: bool,
     /// Whether to return when the runs have ended, rather than when they have started.
     pub wait: bool,
 }
@@ -38,6 +41,9 @@ pub struct ViewRun {
 pub trait Jobs: Send + Sync + 'static {
     /// Starts one run for each view, and returns them as they stand.
     async fn materialize(&self, what: Materialization) -> Result<Vec<ViewRun>, JobError>;
+
+    /// Undoes the last run of a view, by its number.
+    async fn roll_back(&self, run: u64) -> Result<RolledBack, JobError>;
 
     /// The code that a call would have failed with as a run of this process did, while that is remembered.
     fn code_of(&self, run: u64) -> Option<Code>;

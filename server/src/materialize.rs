@@ -6,9 +6,10 @@
 //! long as what is there only grew; otherwise everything is read into a new generation, which takes over
 //! at once when it is whole.
 //!
-//! A run may be killed anywhere: what it wrote is overtaken by the same or newer rows of the next run, and
-//! the instant up to which a generation is complete moves only with the last write of a run. The first one
-//! says what is coming, so that no later run goes back behind what a run that was cut short has written.
+//! A run that goes on with a generation writes into a layer of it, which reads find when the run is complete and not
+//! before; see `undo`. It may be killed anywhere: the next run goes on with the layer, or begins another, and the instant
+//! up to which a generation is complete moves only with the last write of a run. The first one says what is coming, so
+//! that no later run goes back behind what a run that was cut short has written.
 //!
 //! Rows are gathered into chunks, sorted, and written beside the reading of the next ones: large chunks by
 //! a load, which also says how far it has come, so that the next run goes on behind it.
@@ -21,14 +22,18 @@ mod loader;
 mod progress;
 mod reading;
 mod resume;
+mod rollback;
 mod run;
 mod tally;
 mod undefined;
+mod undo;
 mod work;
 
 pub use error::MaterializeError;
 pub(crate) use progress::{NEVER, nothing_materialized, taken_before};
+pub use rollback::RolledBack;
 pub use undefined::drop_undefined;
+pub(crate) use undo::held_back;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -101,6 +106,8 @@ pub struct Request<'a> {
     pub as_of: Timestamp,
     /// Whether to read everything into new generations.
     pub full: bool,
+    /// Whether to bring back first what is held back since it was rolled back.
+    pub redo: bool,
 }
 
 /// How a run ended.

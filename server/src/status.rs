@@ -14,6 +14,7 @@ use asof_proto::v1;
 
 use crate::error::ServerError;
 use crate::intake::LaneState;
+use crate::materialize::held_back;
 use crate::metrics::materialized_to;
 use crate::streams::StreamStates;
 
@@ -155,6 +156,7 @@ fn views<S: OnlineStore>(
             generation,
             at: now,
             from: fresh_from(bound.view.ttl, now),
+            layer: None,
         })
     };
     let asked: Vec<_> = views.iter().filter_map(serving).collect();
@@ -195,6 +197,7 @@ fn view_status(
             .building
             .as_ref()
             .map_or(0, |building| building.generation.0),
+        held_back_runs: held_back(state),
         current: state
             .serving
             .as_ref()

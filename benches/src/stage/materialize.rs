@@ -58,6 +58,7 @@ pub async fn run(workload: &Workload) -> Result<Materialized> {
         views: &views,
         as_of: workload.as_of(),
         full: false,
+        redo: false,
     };
     for ended in materializer.run(request, None).await? {
         let done = ended.result?;

@@ -109,6 +109,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Move what is new to the online store
     Materialize(MaterializeArgs),
+    /// Undo the last run of a view: what it brought to the online store is held back
+    Rollback(RollbackArgs),
     /// Read the features of one entity from the online store
     Get(GetArgs),
     /// Serve features over gRPC and HTTP
@@ -151,6 +153,7 @@ impl Command {
             | Self::Push(_)
             | Self::Extract(_)
             | Self::Materialize(_)
+            | Self::Rollback(_)
             | Self::Get(_)
             | Self::Status
             | Self::Backup(_)
@@ -449,6 +452,16 @@ pub struct MaterializeArgs {
     /// Read everything into a new generation
     #[arg(long)]
     pub full: bool,
+    /// Bring back first what was rolled back
+    #[arg(long, conflicts_with = "full")]
+    pub redo: bool,
+}
+
+/// `rollback`
+#[derive(Debug, clap::Args)]
+pub struct RollbackArgs {
+    /// The number of the run, as `asof runs` lists it: the last one of its view
+    pub run: u64,
 }
 
 /// `get`

@@ -16,6 +16,7 @@ mod materialize;
 mod push;
 mod replay;
 mod restore;
+mod rollback;
 mod runs;
 mod serve;
 mod status;
@@ -64,6 +65,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Command::Replay(args) => replay::run(&global, &args).await,
         Command::Diff(args) => diff::run(&global, args).await,
         Command::Materialize(args) => materialize::run(&global, &args).await,
+        Command::Rollback(args) => rollback::run(&global, &args).await,
         Command::Get(args) => get::run(&global, &args).await,
         Command::Serve(args) => serve::run(&global, &args).await,
         Command::Status => status::run(&global).await,

@@ -160,7 +160,11 @@ failures! {
     MaterializeError => |error| match &error {
         MaterializeError::Unknown { .. }
         | MaterializeError::Earlier { .. }
-        | MaterializeError::Begun { .. } => Exit::Usage,
+        | MaterializeError::Begun { .. }
+        | MaterializeError::HeldBack { .. }
+        | MaterializeError::Gone { .. }
+        | MaterializeError::NoRun(_)
+        | MaterializeError::NotUndone { .. } => Exit::Usage,
         MaterializeError::NotApplied | MaterializeError::Nothing => Exit::Definition,
         MaterializeError::NotBegun(_) | MaterializeError::Busy { .. } | MaterializeError::NotReadBack { .. } | MaterializeError::Counted { .. } => Exit::Unavailable,
         MaterializeError::Mark(_) => Exit::Data,

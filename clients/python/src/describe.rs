@@ -156,6 +156,10 @@ pub(crate) fn history(history: &v1::HistoryResponse) -> String {
     json!(versions).to_string()
 }
 
+pub(crate) fn rolled_back(done: &v1::RollbackResponse) -> String {
+    json!({ "run": done.run, "view": done.view, "as_of_micros": done.as_of_micros }).to_string()
+}
+
 pub(crate) fn runs(runs: &[v1::Run]) -> String {
     let runs = runs.iter().map(|run| {
         let kind = match run.kind() {
@@ -163,6 +167,7 @@ pub(crate) fn runs(runs: &[v1::Run]) -> String {
             RunKind::Materialize => "materialize",
             RunKind::Extract => "extract",
             RunKind::Compact => "compact",
+            RunKind::Rollback => "rollback",
             RunKind::Unspecified => "",
         };
         let state = match run.state() {
@@ -188,7 +193,7 @@ pub(crate) fn status(status: &v1::GetStatusResponse) -> String {
             "building_generation": view.building_generation, "current": view.current,
             "materialized_to_micros": view.materialized_to_micros, "lag_micros": view.lag_micros,
             "rows": view.rows, "expired_rows": view.expired_rows, "pending_rows": view.pending_rows,
-            "bytes": view.bytes,
+            "bytes": view.bytes, "held_back_runs": view.held_back_runs,
         })
     });
     let streams = status.streams.iter().map(|stream| {

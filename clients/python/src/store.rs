@@ -307,16 +307,25 @@ impl Native {
         views: Vec<String>,
         as_of_micros: Option<i64>,
         full: bool,
+        redo: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let Open { client, .. } = self.inner.open()?;
         let request = v1::MaterializeRequest {
             views,
             as_of_micros,
             full,
+            redo,
             wait: false,
         };
         give(py, self.aio, async move {
             Ok(describe::runs(&client.materialize(request).await?))
+        })
+    }
+
+    fn rollback<'py>(&self, py: Python<'py>, run: u64) -> PyResult<Bound<'py, PyAny>> {
+        let Open { client, .. } = self.inner.open()?;
+        give(py, self.aio, async move {
+            Ok(describe::rolled_back(&client.rollback(run).await?))
         })
     }
 

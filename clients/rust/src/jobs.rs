@@ -22,6 +22,19 @@ impl Client {
         Ok(jobs.materialize(self.request(request)).await?.into_inner().runs)
     }
 
+    /// Undoes the last run of a view, by its number: what it brought is held back until a materialization brings it back that
+    /// says `redo`.
+    ///
+    /// # Errors
+    ///
+    /// A run that is not there, or not the last completed one of a view; a view that is being materialized.
+    pub async fn rollback(&self, run: u64) -> Result<v1::RollbackResponse, Error> {
+        // Not made again: it would be refused, as what an answer that was lost had undone.
+        let mut jobs = self.clients().jobs;
+        let request = v1::RollbackRequest { run };
+        Ok(jobs.rollback(self.request(request)).await?.into_inner())
+    }
+
     /// The runs of what is named, or of all where the subject is empty, the newest first: up to `limit`, or as many as
     /// the server gives where it is 0.
     pub async fn runs(&self, subject: impl Into<String>, limit: u32) -> Result<Vec<v1::Run>, Error> {

@@ -12,6 +12,7 @@ pub fn run_to_proto(run: Run) -> v1::Run {
         RunKind::Materialize => v1::RunKind::Materialize,
         RunKind::Extract => v1::RunKind::Extract,
         RunKind::Compact => v1::RunKind::Compact,
+        RunKind::Rollback => v1::RunKind::Rollback,
     };
     let (state, error) = match run.state {
         RunState::Running => (v1::RunState::Running, String::new()),

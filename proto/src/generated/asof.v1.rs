@@ -1669,6 +1669,27 @@ pub mod registry_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// Which run to undo.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackRequest {
+    /// Its number in the ledger.
+    #[prost(uint64, tag = "1")]
+    pub run: u64,
+}
+/// A run that was undone.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackResponse {
+    /// The number of the run that undid it, in the ledger.
+    #[prost(uint64, tag = "1")]
+    pub run: u64,
+    /// The view.
+    #[prost(string, tag = "2")]
+    pub view: ::prost::alloc::string::String,
+    /// The instant up to which the view is complete again, in microseconds since 1970-01-01T00:00:00Z; absent where nothing
+    /// of it is served any more.
+    #[prost(sfixed64, optional, tag = "3")]
+    pub as_of_micros: ::core::option::Option<i64>,
+}
 /// Where to put a backup.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BackupRequest {
@@ -1710,6 +1731,9 @@ pub struct MaterializeRequest {
     /// Whether to answer when the runs have ended, rather than when they have started.
     #[prost(bool, tag = "4")]
     pub wait: bool,
+    /// Whether to bring back first what was rolled back.
+    #[prost(bool, tag = "5")]
+    pub redo: bool,
 }
 /// The runs that were started, one a view.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1896,6 +1920,10 @@ pub struct ViewStatus {
     /// Bytes of the keys and rows of all of them, uncompressed.
     #[prost(uint64, optional, tag = "10")]
     pub bytes: ::core::option::Option<u64>,
+    /// The runs that were rolled back and not brought back: the view lacks what they brought, and the instant up to which it
+    /// is complete stays where it was before them.
+    #[prost(uint64, repeated, tag = "11")]
+    pub held_back_runs: ::prost::alloc::vec::Vec<u64>,
 }
 /// What a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1911,6 +1939,8 @@ pub enum RunKind {
     Extract = 3,
     /// Rewrites the files of a managed table.
     Compact = 4,
+    /// Undoes a run that moved rows to the online store.
+    Rollback = 5,
 }
 impl RunKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1924,6 +1954,7 @@ impl RunKind {
             Self::Materialize => "RUN_KIND_MATERIALIZE",
             Self::Extract => "RUN_KIND_EXTRACT",
             Self::Compact => "RUN_KIND_COMPACT",
+            Self::Rollback => "RUN_KIND_ROLLBACK",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1934,6 +1965,7 @@ impl RunKind {
             "RUN_KIND_MATERIALIZE" => Some(Self::Materialize),
             "RUN_KIND_EXTRACT" => Some(Self::Extract),
             "RUN_KIND_COMPACT" => Some(Self::Compact),
+            "RUN_KIND_ROLLBACK" => Some(Self::Rollback),
             _ => None,
         }
     }
@@ -2145,6 +2177,35 @@ pub mod job_service_client {
                 .insert(GrpcMethod::new("asof.v1.JobService", "GetStatus"));
             self.inner.unary(req, path, codec).await
         }
+        /// Undoes the last run of a view, in seconds: what it brought to the online store is held back until a materialization
+        /// brings it back that says `redo`. What was pushed stays.
+        ///
+        /// Errors: NOT_FOUND for a run that is not there; INVALID_ARGUMENT for one that is not the last completed run of a view;
+        /// ABORTED where the view is being materialized.
+        pub async fn rollback(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/asof.v1.JobService/Rollback",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("asof.v1.JobService", "Rollback"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Copies the online store and the registry to a directory on the server's machine, reads the copy back, and answers when
         /// it is on the disk. Others go on reading and writing meanwhile.
         ///
@@ -2210,6 +2271,18 @@ pub mod job_service_server {
             request: tonic::Request<super::GetStatusRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetStatusResponse>,
+            tonic::Status,
+        >;
+        /// Undoes the last run of a view, in seconds: what it brought to the online store is held back until a materialization
+        /// brings it back that says `redo`. What was pushed stays.
+        ///
+        /// Errors: NOT_FOUND for a run that is not there; INVALID_ARGUMENT for one that is not the last completed run of a view;
+        /// ABORTED where the view is being materialized.
+        async fn rollback(
+            &self,
+            request: tonic::Request<super::RollbackRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackResponse>,
             tonic::Status,
         >;
         /// Copies the online store and the registry to a directory on the server's machine, reads the copy back, and answers when
@@ -2419,6 +2492,51 @@ pub mod job_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetStatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/asof.v1.JobService/Rollback" => {
+                    #[allow(non_camel_case_types)]
+                    struct RollbackSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::RollbackRequest>
+                    for RollbackSvc<T> {
+                        type Response = super::RollbackResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::rollback(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RollbackSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -118,6 +118,7 @@ pub(super) fn run(row: &SqliteRow, place: &str) -> Result<Run, RegistryError> {
         "materialize" => RunKind::Materialize,
         "extract" => RunKind::Extract,
         "compact" => RunKind::Compact,
+        "rollback" => RunKind::Rollback,
         _ => return Err(damaged(place, "a run is of an unknown kind".into())),
     };
     let state: String = get(row, "state", place)?;
@@ -152,6 +153,7 @@ pub(super) fn kind_text(kind: RunKind) -> &'static str {
         RunKind::Materialize => "materialize",
         RunKind::Extract => "extract",
         RunKind::Compact => "compact",
+        RunKind::Rollback => "rollback",
     }
 }
 

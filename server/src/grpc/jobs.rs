@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use crate::app::App;
 use crate::error::{ServerError, job_code};
 use crate::jobs::{Jobs, Materialization, ViewRun};
+use crate::materialize::RolledBack;
 use crate::status::status_of_server;
 
 /// How many runs are listed where the caller does not say, and at most.
@@ -39,12 +40,14 @@ where
                 as_of_micros,
                 full,
                 wait,
+                redo,
             } = request.into_inner();
             let what = Materialization {
                 views,
                 // The server's clock may be frozen; the ledger's never is.
                 as_of: Some(as_of_micros.map_or_else(|| self.0.clock.now(), Timestamp::from_micros)),
                 full,
+                redo,
                 wait,
             };
             // What is pushed from now on is read under the definitions that the run has.
@@ -94,6 +97,21 @@ where
             Ok(v1::ListRunsResponse { runs: runs.collect() })
         };
         self.0.work("asof.v1.JobService/ListRuns", call).await
+    }
+
+    async fn rollback(
+        &self,
+        request: Request<v1::RollbackRequest>,
+    ) -> Result<Response<v1::RollbackResponse>, Status> {
+        let call = async {
+            let RolledBack { run, view, as_of } = self.0.jobs.roll_back(request.into_inner().run).await?;
+            Ok(v1::RollbackResponse {
+                run,
+                view,
+                as_of_micros: as_of.map(Timestamp::micros),
+            })
+        };
+        self.0.call("asof.v1.JobService/Rollback", call).await
     }
 
     async fn backup(

@@ -34,31 +34,29 @@ impl Targets {
         let slot = store.open_view(&ViewAddress::of(project, bound))?;
         let (shape, schema) = (bound.stored_shape(), row_schema(bound));
         let mut state = store.view_state(slot)?;
-        if is_new && state.serving.is_none() && !state.building.as_ref().is_some_and(is_materialized) {
+        if state.kept.as_ref().is_some_and(|kept| !kept.shape.takes(&shape)) {
+            // It would serve without what is pushed from now on.
+            store.forget_kept(slot)?;
+            state.kept = None;
+        }
+        let has_none = state.serving.is_none() && state.kept.is_none();
+        if is_new && has_none && !state.building.as_ref().is_some_and(is_materialized) {
             let generation = store.begin_generation(slot, shape.clone(), schema.clone())?;
             let begun = GenerationState {
-                generation,
-                shape: shape.clone(),
-                schemas: vec![schema.clone()],
                 as_of: Some(NEVER),
                 progress: nothing_materialized(table),
-                reclaimed: None,
+                ..GenerationState::begun(generation, shape.clone(), schema.clone())
             };
             store.write(slot, generation, NEVER, &[], Some(&begun))?;
             store.serve(slot, generation)?;
             state = store.view_state(slot)?;
         }
-        let generations = [state.serving, state.building].into_iter().flatten();
+        let generations = [state.serving, state.building, state.kept].into_iter().flatten();
         let generations = generations.filter(|state| state.shape.takes(&shape));
-        let generations = generations.map(|mut state| {
-            let known = state.schemas.iter().position(|known| *known == schema);
-            let version = known.unwrap_or(state.schemas.len());
-            if known.is_none() {
-                // A feature was dropped since: what has all that is asked for takes rows without it.
-                state.schemas.push(schema.clone());
-                store.write(slot, state.generation, NEVER, &[], Some(&state))?;
-            }
-            Ok((state, u32::try_from(version).unwrap_or(u32::MAX)))
+        let generations = generations.map(|state| {
+            // Where a feature was dropped since: what has all that is asked for takes rows without it.
+            let version = store.add_schema(slot, state.generation, &schema)?;
+            Ok((state, version))
         });
         Ok(Self {
             slot,

@@ -58,6 +58,39 @@ pub enum MaterializeError {
     /// The run of another view, which was asked for with it, could not be entered in the ledger.
     #[error("not begun, as the run of another view could not be entered in the ledger: {0}")]
     NotBegun(String),
+    /// A run that was rolled back is in the way.
+    #[error(
+        "run {run} of view {view} was rolled back, and what it read cannot be left out, as the view has to be built anew: \
+         `asof materialize {view} --redo` brings it back, --full reads everything again"
+    )]
+    HeldBack {
+        /// The view.
+        view: String,
+        /// The run.
+        run: u64,
+    },
+    /// A run that was rolled back cannot be brought back.
+    #[error(
+        "run {run} of view {view} was rolled back, and what it brought is not kept any more, as the view was defined \
+         otherwise since: --full reads everything again"
+    )]
+    Gone {
+        /// The view.
+        view: String,
+        /// The run.
+        run: u64,
+    },
+    /// No such run.
+    #[error("there is no run {0}: `asof runs` lists them")]
+    NoRun(u64),
+    /// A run that cannot be rolled back.
+    #[error("run {run} cannot be rolled back: {reason}")]
+    NotUndone {
+        /// The run.
+        run: u64,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// Another run is at it.
     #[error("view {view} is being materialized by another run: wait for it to end (`asof runs`)")]
     Busy {
@@ -141,13 +174,19 @@ impl From<&MaterializeError> for JobError {
     fn from(error: &MaterializeError) -> Self {
         let text = error.to_string();
         match error {
-            MaterializeError::Unknown { .. } | MaterializeError::Intake(IntakeError::Unknown { .. }) => {
+            MaterializeError::Unknown { .. }
+            | MaterializeError::NoRun(_)
+            | MaterializeError::Intake(IntakeError::Unknown { .. }) => {
                 Self::Unknown(text)
             }
             MaterializeError::NotApplied
             | MaterializeError::Nothing
             | MaterializeError::Offline(OfflineError::Definition(_)) => Self::NotNow(text),
-            MaterializeError::Earlier { .. } | MaterializeError::Begun { .. } => Self::Refused(text),
+            MaterializeError::Earlier { .. }
+            | MaterializeError::Begun { .. }
+            | MaterializeError::HeldBack { .. }
+            | MaterializeError::Gone { .. }
+            | MaterializeError::NotUndone { .. } => Self::Refused(text),
             MaterializeError::Busy { .. } => Self::Busy(text),
             MaterializeError::Mark(_)
             | MaterializeError::Offline(OfflineError::Data(_))

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::MaterializeError;
 use super::tally::Held;
+use super::undo::{HeldBack, Undo};
 
 /// The version of the form below. Version 1 had no table and no counts, and both 1 and 2 could leave rows
-/// out; later ones are refused.
-const FORMAT: u32 = 3;
+/// out; 3 knew no runs; later ones are refused.
+const FORMAT: u32 = 4;
 
 /// What of its source a generation has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,12 @@ pub(super) struct Mark {
     /// How many rows had been pushed to the source when that was counted, or when the generation began.
     #[serde(default)]
     pushed: u64,
+    /// How the last run that was completed can be undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    undo: Option<Undo>,
+    /// The runs that were undone: their rows are held back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    held_back: Vec<HeldBack>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -83,6 +90,8 @@ impl Mark {
             reached: as_of.micros(),
             held: None,
             pushed,
+            undo: None,
+            held_back: Vec::new(),
         }
     }
 
@@ -98,6 +107,36 @@ impl Mark {
             reached: NEVER.micros(),
             held: None,
             pushed: 0,
+            undo: None,
+            held_back: Vec::new(),
+        }
+    }
+
+    /// How the last run that was completed can be undone.
+    pub(super) fn undo(&self) -> Option<&Undo> {
+        self.undo.as_ref()
+    }
+
+    /// The runs that were undone, in the order in which they were.
+    pub(super) fn held_back(&self) -> &[HeldBack] {
+        &self.held_back
+    }
+
+    /// The same with another way to undo the last run, and other runs that are held back.
+    pub(super) fn with_runs(self, undo: Option<Undo>, held_back: Vec<HeldBack>) -> Self {
+        Self {
+            undo,
+            held_back,
+            ..self
+        }
+    }
+
+    /// The same of a generation that holds what another one held.
+    pub(super) fn holding(self, held: Option<Held>, pushed: u64) -> Self {
+        Self {
+            held: held.map(|held| (held.keys, held.pending)),
+            pushed,
+            ..self
         }
     }
 
@@ -138,6 +177,8 @@ impl Mark {
         Self {
             begun: Vec::new(),
             reached: 0,
+            undo: None,
+            held_back: Vec::new(),
             ..self.clone()
         }
     }
@@ -232,9 +273,9 @@ mod tests {
         let mark = Mark::parse(form(1).as_bytes()).unwrap();
         assert_eq!((mark.table, mark.next_seq, mark.reached), (None, Some(7), 100));
         assert_eq!(
-            Mark::parse(form(4).as_bytes()).unwrap_err().to_string(),
-            "the online store holds a mark of progress that cannot be read: it has the form 4, this version \
-             reads up to 3: build the view anew with --full"
+            Mark::parse(form(5).as_bytes()).unwrap_err().to_string(),
+            "the online store holds a mark of progress that cannot be read: it has the form 5, this version \
+             reads up to 4: build the view anew with --full"
         );
     }
 }

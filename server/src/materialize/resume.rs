@@ -46,6 +46,13 @@ struct Record {
     pending: Bounds,
 }
 
+impl Record {
+    /// Whether it is good for runs from a mark with rows of a schema.
+    fn fits(&self, start: Option<&Mark>, schema: u32) -> bool {
+        (self.format, &self.start, self.schema) == (FORMAT, &start.map(Mark::settled_part), schema)
+    }
+}
+
 impl Loading {
     /// Starts where the run before was cut short, as `record` says, or at the beginning. `start` is the mark
     /// of what the generation had before either.
@@ -56,19 +63,15 @@ impl Loading {
         snapshot: &Snapshot,
     ) -> Self {
         let files: Vec<FileMark> = snapshot.files.iter().map(FileMark::of).collect();
-        let start = start.map(Mark::settled_part);
         let mut loading = Self {
             read: vec![Read::default(); files.len()],
             earlier: Default::default(),
-            start,
+            start: start.map(Mark::settled_part),
             schema,
             files,
         };
         let record = record.and_then(|record| serde_json::from_slice::<Record>(record).ok());
-        let fits = |record: &Record| {
-            (record.format, &record.start, record.schema) == (FORMAT, &loading.start, loading.schema)
-        };
-        if let Some(record) = record.filter(fits) {
+        if let Some(record) = record.filter(|record| record.fits(start, schema)) {
             let known: HashMap<&FileMark, Read> =
                 record.files.iter().map(|(file, read)| (file, *read)).collect();
             for (read, file) in loading.read.iter_mut().zip(&loading.files) {
@@ -80,23 +83,27 @@ impl Loading {
         loading
     }
 
-    /// Whether a run from the same mark was cut short after it had loaded rows of files that a snapshot does not have any
-    /// more: where rows are added up, nobody can tell then which of them are to be added.
-    pub(super) fn is_lost(
+    /// Whether a run from a mark can go on with what one before loaded, if anything: that started from the same, and the
+    /// snapshot still has the files of which it loaded rows. Otherwise, where rows are added up, nobody could tell which of
+    /// them are to be added.
+    pub(super) fn goes_on(
         record: Option<&[u8]>,
         start: Option<&Mark>,
         schema: u32,
         snapshot: &Snapshot,
     ) -> bool {
-        let Some(record) = record else { return false };
+        let Some(record) = record else { return true };
         let Ok(record) = serde_json::from_slice::<Record>(record) else {
-            return true;
+            return false;
         };
-        let fits =
-            (record.format, &record.start, record.schema) == (FORMAT, &start.map(Mark::settled_part), schema);
         let files: HashSet<FileMark> = snapshot.files.iter().map(FileMark::of).collect();
         let is_there = |(file, _): &(FileMark, Read)| files.contains(file);
-        fits && !record.files.iter().all(is_there)
+        record.fits(start, schema) && record.files.iter().all(is_there)
+    }
+
+    /// Whether a record is of a run from a mark.
+    pub(super) fn is_from(record: &[u8], start: Option<&Mark>, schema: u32) -> bool {
+        serde_json::from_slice::<Record>(record).is_ok_and(|record| record.fits(start, schema))
     }
 
     /// What the runs before loaded: keys, and pending rows.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use asof_core::definition::{BoundView, Location};
 use asof_core::name::ProjectName;
 use asof_core::online::intake::SourceAddress;
-use asof_core::online::{Counts, OnlineStore, Survey};
+use asof_core::online::{Counts, Generation, OnlineStore, Survey, ViewSlot};
 use asof_core::registry::{NewRun, RegistryStore, RunEnd, RunKind, RunState};
 use asof_core::time::Timestamp;
 use asof_offline::{RowReader, Snapshot};
@@ -16,7 +16,7 @@ use super::progress::Mark;
 use super::reading::Reading;
 use super::tally::Held;
 use super::undefined::drop_undefined;
-use super::work::Work;
+use super::work::{Task, Work};
 use super::{Ended, Inner, MaterializeError, Materialized, OnRows, Request};
 use crate::background::Threads;
 use crate::error::job_code;
@@ -132,6 +132,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             definitions,
             as_of,
             full,
+            redo,
             ..
         } = request;
         let bound = definitions
@@ -156,6 +157,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             pushed,
             as_of,
             full,
+            redo,
         };
         let (mut work, is_done) = threads.write(move || begin.run()).await?;
         drop(held);
@@ -172,7 +174,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
                 reader,
                 target: Target {
                     slot: work.slot,
-                    generation: work.state.generation,
+                    generation: work.target,
                     as_of,
                     has_tiles: work.state.shape.tiles.is_some(),
                     reclaimed: work.state.reclaimed,
@@ -184,8 +186,14 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             };
             let (done, tally) = threads.read(reading.run()).await?;
             work.tally = tally;
-            let (store, slot, generation) = (Arc::clone(&self.store), work.slot, work.state.generation);
-            let due = move || Ok::<_, MaterializeError>(store.apply_due(slot, generation, as_of)?);
+            let (store, slot) = (Arc::clone(&self.store), work.slot);
+            let numbers = [work.state.generation, work.target];
+            let due = move || {
+                numbers
+                    .into_iter()
+                    .try_for_each(|number| store.apply_due(slot, number, as_of).map(drop))
+                    .map_err(MaterializeError::from)
+            };
             threads.write(due).await?;
             done
         };
@@ -211,15 +219,12 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
         for (_, view) in &written {
             before.push(self.store.accepted(&self.pushed_to(&view.bound)));
         }
-        let generations = written.iter().map(|(_, view)| {
-            let Work { slot, state, .. } = &view.work;
-            Survey::as_stored(*slot, state.generation)
-        });
+        let generations = written.iter().map(|(_, view)| view.work.survey());
         let counts = self.count(generations.collect(), threads).await;
         for (((run, view), before), counts) in written.into_iter().zip(before).zip(counts) {
             let name = view.bound.view.name.to_string();
             let result = match (before, counts) {
-                (Ok(before), Ok(counts)) => self.complete(view, counts, before, threads).await,
+                (Ok(before), Ok(counts)) => self.complete(run, view, counts, before, threads).await,
                 (Err(error), _) => Err(error.into()),
                 (_, Err(error)) => Err(error),
             };
@@ -256,10 +261,11 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
         counts
     }
 
-    /// Compares what was counted with what there must be, moves the mark and the instant, in one write, and lets
-    /// a new generation take over. `before` rows had been pushed to the source when the count began.
+    /// Compares what was counted with what there must be, moves the mark and the instant, in one write, and shows the layer
+    /// or lets a new generation take over. `before` rows had been pushed to the source when the count began.
     async fn complete(
         &self,
+        run: u64,
         written: Written<'_>,
         counts: Counts,
         before: u64,
@@ -297,12 +303,28 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
         // By the lower of both: neither an instant ahead of the clock nor a clock ahead of the run's instant
         // gives anything up.
         let known = as_of.min(self.clock.now());
-        let _paused = self.intake.pause(&bound.source).await?;
-        let store = Arc::clone(&self.store);
-        threads
-            .write(move || work.end(&*store, &mark, as_of, known))
+        let paused = self.intake.pause(&bound.source).await?;
+        let (store, slot, generation) = (Arc::clone(&self.store), work.slot, work.state.generation);
+        let folded = threads
+            .write(move || work.end(&*store, run, mark, as_of, known))
             .await?;
+        drop(paused);
+        self.fold(slot, generation, folded, threads).await;
         Ok(done)
+    }
+
+    /// Makes the layers of runs that cannot be undone any more a generation's own. A failure of that is in the way of
+    /// nothing: reads find the layers, and the next run tries again.
+    async fn fold(&self, slot: ViewSlot, generation: Generation, layers: Vec<Generation>, threads: &Threads) {
+        let store = Arc::clone(&self.store);
+        let fold = move || {
+            let mut layers = layers.into_iter();
+            layers.try_for_each(|layer| store.fold(slot, generation, layer))?;
+            Ok::<_, MaterializeError>(())
+        };
+        if let Err(error) = threads.write(fold).await {
+            tracing::warn!(%error, "the rows of a run could not be made their generation's own; it will be tried again");
+        }
     }
 
     fn pushed_to(&self, bound: &BoundView) -> SourceAddress {
@@ -331,6 +353,7 @@ struct Begin<S> {
     pushed: u64,
     as_of: Timestamp,
     full: bool,
+    redo: bool,
 }
 
 impl<S: OnlineStore> Begin<S> {
@@ -344,8 +367,18 @@ impl<S: OnlineStore> Begin<S> {
             pushed,
             as_of,
             full,
+            redo,
         } = self;
-        let mut work = Work::plan(&*store, &project, &bound, &snapshot, pushed, as_of, full)?;
+        let task = Task {
+            project: &project,
+            bound: &bound,
+            snapshot: &snapshot,
+            pushed,
+            as_of,
+            full,
+            redo,
+        };
+        let mut work = Work::plan(&*store, task)?;
         let is_done = work.is_done(&snapshot, as_of);
         if !is_done {
             work.begin(&*store, &snapshot, as_of)?;
@@ -367,13 +400,13 @@ struct Written<'a> {
 }
 
 /// Marks a view as being materialized, until dropped.
-struct Busy<'a> {
+pub(super) struct Busy<'a> {
     views: &'a Mutex<HashSet<String>>,
     view: String,
 }
 
 impl<'a> Busy<'a> {
-    fn enter(views: &'a Mutex<HashSet<String>>, view: &str) -> Result<Self, MaterializeError> {
+    pub(super) fn enter(views: &'a Mutex<HashSet<String>>, view: &str) -> Result<Self, MaterializeError> {
         let mut busy = views.lock().unwrap_or_else(PoisonError::into_inner);
         if busy.insert(view.to_owned()) {
             return Ok(Self {

@@ -3,7 +3,9 @@
 use asof_core::definition::{BoundView, StoredShape};
 use asof_core::duration::Duration;
 use asof_core::name::ProjectName;
-use asof_core::online::{GenerationState, OnlineStore, ViewAddress, ViewSlot, ViewState, row_schema};
+use asof_core::online::{
+    Generation, GenerationState, Layer, OnlineStore, Survey, ViewAddress, ViewSlot, ViewState, row_schema,
+};
 use asof_core::row::RowSchema;
 use asof_core::status::{reclaimable_before, tiles_needed_from};
 use asof_core::time::Timestamp;
@@ -14,66 +16,97 @@ use super::chunk::version;
 use super::progress::Mark;
 use super::resume::Loading;
 use super::tally::{Expected, Tally};
+use super::undo::{HeldBack, Undo, Way, held_back};
 use crate::intake::Folded;
 
 /// What a run has to read, and where it goes.
 pub(super) struct Work {
     pub(super) slot: ViewSlot,
     pub(super) state: GenerationState,
-    /// What the generation that serves has, and as of when, where the rows go into it.
-    pub(super) before: Option<(Mark, Timestamp)>,
-    pub(super) building: bool,
+    /// Where the rows go: a layer of the generation that serves, or one that is being built.
+    pub(super) target: Generation,
+    /// What the generation that serves has, and as of when, where the rows go to a layer of it.
+    pub(super) before: Option<(Mark, Option<Timestamp>)>,
     pub(super) ttl: Option<Duration>,
     /// How many rows had been pushed to the source when what the generation held was last known.
     pub(super) pushed: u64,
     /// Which pushed rows it has, where it has tiles.
     pub(super) folded: Folded,
+    /// What was brought back before.
+    redone: Redone,
     /// What was written.
     pub(super) tally: Tally,
 }
 
+/// What a run works on.
+#[derive(Clone, Copy)]
+pub(super) struct Task<'a> {
+    pub(super) project: &'a ProjectName,
+    pub(super) bound: &'a BoundView,
+    pub(super) snapshot: &'a Snapshot,
+    /// How many rows were pushed to the source; they are in the snapshot.
+    pub(super) pushed: u64,
+    pub(super) as_of: Timestamp,
+    pub(super) full: bool,
+    pub(super) redo: bool,
+}
+
 impl Work {
-    /// Decides into which generation the rows go; `pushed` rows were pushed to the source, and are in the snapshot.
-    pub(super) fn plan<S: OnlineStore>(
-        store: &S,
-        project: &ProjectName,
-        bound: &BoundView,
-        snapshot: &Snapshot,
-        pushed: u64,
-        as_of: Timestamp,
-        full: bool,
-    ) -> Result<Self, MaterializeError> {
+    /// Decides into which generation or layer the rows go.
+    pub(super) fn plan<S: OnlineStore>(store: &S, task: Task<'_>) -> Result<Self, MaterializeError> {
+        let Task {
+            project,
+            bound,
+            snapshot,
+            pushed,
+            as_of,
+            full,
+            redo,
+        } = task;
         let slot = store.open_view(&ViewAddress::of(project, bound))?;
         let (shape, schema) = (bound.stored_shape(), row_schema(bound));
-        let ViewState { serving, building } = store.view_state(slot)?;
+        let redone = match redo && !full {
+            true => Redone::of(store, slot, bound)?,
+            false => Redone::default(),
+        };
+        let state = store.view_state(slot)?;
+        let held_back = held_back(&state);
+        let ViewState {
+            serving, building, ..
+        } = state;
         if let Some(serving) = serving.filter(|_| !full) {
-            let (mark, last) = reached(&serving, bound, as_of)?;
+            let mark = Mark::parse(&serving.progress)?;
+            reached(&serving, &mark, bound, as_of)?;
             let whole = serving.has_fresh(bound.view.ttl, as_of);
-            let whole = whole && !is_lost(store, slot, &serving, Some(&mark), snapshot)?;
+            let whole = whole && !was_cut_short(store, slot, &serving, &mark)?;
             if whole && serving.shape.takes(&shape) && mark.grew_into(snapshot) {
-                let before = (mark, last);
                 // Of a run that was cut short, and that nobody goes on with.
                 if building.is_some() {
                     store.give_up(slot)?;
                 }
-                return Ok(Self::onward(slot, bound, serving, before, shape, schema));
+                return Ok(Self {
+                    redone,
+                    ..Self::onward(slot, bound, serving, mark, shape, schema)
+                });
             }
+        }
+        if let (Some(run), false) = (held_back.first(), full) {
+            return Err(MaterializeError::HeldBack {
+                view: bound.view.name.to_string(),
+                run: *run,
+            });
         }
         if let Some(building) = building
             && resumes(&building, &shape, &schema, snapshot, as_of)
-            && !is_lost(store, slot, &building, None, snapshot)?
+            && !is_lost(store, slot, &building, snapshot)?
         {
             let pushed = Mark::parse(&building.progress)?.pushed();
             return Ok(Self::anew(slot, bound, building, pushed));
         }
         let generation = store.begin_generation(slot, shape.clone(), schema.clone())?;
         let state = GenerationState {
-            generation,
-            shape,
-            schemas: vec![schema],
-            as_of: None,
             progress: Mark::of(snapshot, as_of, pushed).to_bytes(),
-            reclaimed: None,
+            ..GenerationState::begun(generation, shape, schema)
         };
         Ok(Self::anew(slot, bound, state, pushed))
     }
@@ -83,7 +116,7 @@ impl Work {
         slot: ViewSlot,
         bound: &BoundView,
         serving: GenerationState,
-        before: (Mark, Timestamp),
+        mark: Mark,
         shape: StoredShape,
         schema: RowSchema,
     ) -> Self {
@@ -93,26 +126,78 @@ impl Work {
         }
         Self {
             slot,
+            target: state.generation,
+            pushed: mark.pushed(),
+            before: Some((mark, state.as_of)),
             state,
-            pushed: before.0.pushed(),
-            before: Some(before),
-            building: false,
             ttl: bound.view.ttl,
             folded: Folded::default(),
+            redone: Redone::default(),
             tally: Tally::default(),
         }
+    }
+
+    /// Lets the rows go to the layer of a run that was cut short, where this one goes on with it, or to a new one.
+    fn take_layer<S: OnlineStore>(&mut self, store: &S, snapshot: &Snapshot) -> Result<(), MaterializeError> {
+        let unfinished = self.unfinished();
+        let mut known = None;
+        for layer in &unfinished {
+            let record = store.loaded(self.slot, *layer)?;
+            let start = self.before.as_ref().map(|(mark, _)| mark);
+            if Loading::goes_on(record.as_deref(), start, version(&self.state), snapshot) {
+                known = Some(*layer);
+            }
+        }
+        self.target = match known {
+            Some(layer) => layer,
+            None => {
+                let layer = store.begin_layer(self.slot, self.state.generation)?;
+                self.state.layers.push(Layer {
+                    generation: layer,
+                    is_shown: false,
+                });
+                layer
+            }
+        };
+        let given_up = unfinished.into_iter().filter(|layer| *layer != self.target);
+        let given_up: Vec<Generation> = given_up.collect();
+        self.state
+            .layers
+            .retain(|layer| !given_up.contains(&layer.generation));
+        Ok(())
+    }
+
+    /// The layers of runs that did not end.
+    fn unfinished(&self) -> Vec<Generation> {
+        let held_back = self.before.iter().flat_map(|(mark, _)| mark.held_back());
+        let held_back: Vec<u32> = held_back.flat_map(|held| held.layers.clone()).collect();
+        let layers = self.state.layers.iter().filter(|layer| !layer.is_shown);
+        let layers = layers.map(|layer| layer.generation);
+        layers.filter(|layer| !held_back.contains(&layer.0)).collect()
     }
 
     fn anew(slot: ViewSlot, bound: &BoundView, state: GenerationState, pushed: u64) -> Self {
         Self {
             slot,
+            target: state.generation,
             state,
             pushed,
             before: None,
-            building: true,
             ttl: bound.view.ttl,
             folded: Folded::default(),
+            redone: Redone::default(),
             tally: Tally::default(),
+        }
+    }
+
+    /// What is to be counted: the generation with what was written.
+    pub(super) fn survey(&self) -> Survey {
+        let Self {
+            slot, state, target, ..
+        } = self;
+        Survey {
+            layer: (*target != state.generation).then_some(*target),
+            ..Survey::as_stored(*slot, state.generation)
         }
     }
 
@@ -140,9 +225,11 @@ impl Work {
 
     /// Whether the generation that serves has all of the snapshot as of that very instant.
     pub(super) fn is_done(&self, snapshot: &Snapshot, as_of: Timestamp) -> bool {
-        self.before
-            .as_ref()
-            .is_some_and(|(mark, last)| *last == as_of && mark.reached() == as_of && mark.is_of(snapshot))
+        let nothing_redone = self.redone == Redone::default();
+        nothing_redone
+            && self.before.as_ref().is_some_and(|(mark, last)| {
+                *last == Some(as_of) && mark.reached() == as_of && mark.is_of(snapshot)
+            })
     }
 
     /// Looks up what was pushed to the generation, and writes down what is coming, before any row: the schema that the rows have, the files that they may
@@ -158,77 +245,188 @@ impl Work {
             let bug = || MaterializeError::Bug("what a generation was noted to have cannot be read".into());
             self.folded = Folded::parse(note.as_deref()).ok_or_else(bug)?;
         }
+        if self.before.is_some() {
+            self.take_layer(store, snapshot)?;
+        }
         let mark = Mark::parse(&self.state.progress)?.beginning(snapshot, as_of);
         self.state.progress = mark.to_bytes();
         store.write(self.slot, self.state.generation, as_of, &[], Some(&self.state))?;
         Ok(())
     }
 
-    /// Moves the mark and the instant, in one write, and lets a new generation take over; no row is pushed to the
-    /// source meanwhile. What has expired for long at `known` may be reclaimed from now on.
+    /// Moves the mark and the instant, in one write, and shows the layer or lets a new generation take over, for a run of
+    /// that number; no row is pushed to the source meanwhile. What has expired for long at `known` may be reclaimed from
+    /// now on. Returns the layers that are to be folded, as the runs that they are of cannot be undone any more.
     pub(super) fn end<S: OnlineStore>(
         self,
         store: &S,
-        mark: &Mark,
+        run: u64,
+        mark: Mark,
         as_of: Timestamp,
         known: Timestamp,
-    ) -> Result<(), MaterializeError> {
-        let Self { slot, mut state, .. } = self;
-        state.as_of = Some(as_of);
+    ) -> Result<Vec<Generation>, MaterializeError> {
+        let Self {
+            slot,
+            mut state,
+            target,
+            before,
+            redone,
+            ..
+        } = self;
         let reclaimed = match &state.shape.tiles {
             Some(_) => Some(tiles_needed_from(known)),
             None => self.ttl.map(|ttl| reclaimable_before(ttl, known)),
         };
         state.reclaimed = state.reclaimed.max(reclaimed);
-        state.progress = mark.to_bytes();
+        let now = store.view_state(slot)?;
         // Rows may have been pushed since it began under a schema that came later.
-        if let Some(now) = store.view_state(slot)?.generation(state.generation) {
+        if let Some(now) = now.generation(state.generation) {
             state.schemas.clone_from(&now.schemas);
         }
-        store.write(slot, state.generation, as_of, &[], Some(&state))?;
-        if self.building {
+        let Some((before, last)) = before else {
+            state.as_of = Some(as_of);
+            let way = match now.serving {
+                Some(_) => Way::Kept,
+                None => Way::Nothing,
+            };
+            state.progress = mark.with_runs(Some(Undo { run, way }), Vec::new()).to_bytes();
+            store.write(slot, state.generation, as_of, &[], Some(&state))?;
             store.serve(slot, state.generation)?;
+            return Ok(Vec::new());
+        };
+        let held_back = before.held_back().to_vec();
+        // As long as something is held back, the view is not complete later than without it.
+        state.as_of = match held_back.is_empty() {
+            true => Some(as_of),
+            false => last,
+        };
+        for layer in &mut state.layers {
+            layer.is_shown |= layer.generation == target;
         }
-        Ok(())
+        let way = match (redone.kept, &now.kept) {
+            (true, Some(_)) => Way::Kept,
+            (true, None) => Way::Nothing,
+            (false, _) => Way::Layers {
+                layers: redone.layers.iter().copied().chain([target.0]).collect(),
+                as_of: last.map(Timestamp::micros),
+                held: before.held().map(|held| (held.keys, held.pending)),
+                pushed: before.pushed(),
+            },
+        };
+        let stays_kept = redone.kept || held_back.iter().any(HeldBack::is_kept);
+        let undone: Vec<u32> = match &way {
+            Way::Layers { layers, .. } => layers.clone(),
+            Way::Kept | Way::Nothing => vec![target.0],
+        };
+        state.progress = mark.with_runs(Some(Undo { run, way }), held_back).to_bytes();
+        store.write(slot, state.generation, as_of, &[], Some(&state))?;
+        if !stays_kept {
+            store.forget_kept(slot)?;
+        }
+        let folded = state.shown().filter(|layer| !undone.contains(&layer.0));
+        Ok(folded.collect())
     }
 }
 
-/// What the generation that serves has, and as of when: nothing later than what is asked for.
+/// What a run brought back of what was held back, before anything else.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Redone {
+    /// Whether the generation that was kept serves again.
+    kept: bool,
+    layers: Vec<u32>,
+}
+
+impl Redone {
+    fn of<S: OnlineStore>(store: &S, slot: ViewSlot, bound: &BoundView) -> Result<Self, MaterializeError> {
+        let state = store.view_state(slot)?;
+        let kept = Self {
+            kept: true,
+            layers: Vec::new(),
+        };
+        let Some(mut serving) = state.serving else {
+            if state.kept.is_none() {
+                return Ok(Self::default());
+            }
+            store.exchange(slot, &[])?;
+            return Ok(kept);
+        };
+        let mark = Mark::parse(&serving.progress)?;
+        if let Some(held) = mark.held_back().iter().find(|held| held.is_kept()) {
+            if state.kept.is_none() {
+                return Err(MaterializeError::Gone {
+                    view: bound.view.name.to_string(),
+                    run: held.run,
+                });
+            }
+            store.exchange(slot, &[])?;
+            return Ok(kept);
+        }
+        let layers: Vec<u32> = mark
+            .held_back()
+            .iter()
+            .flat_map(|held| held.layers.clone())
+            .collect();
+        if layers.is_empty() {
+            return Ok(Self::default());
+        }
+        for layer in &mut serving.layers {
+            layer.is_shown |= layers.contains(&layer.generation.0);
+        }
+        // What was counted is not known with them: at least as much as without.
+        serving.progress = mark.with_runs(None, Vec::new()).holding(None, 0).to_bytes();
+        store.write(slot, serving.generation, Timestamp::MIN, &[], Some(&serving))?;
+        Ok(Self { kept: false, layers })
+    }
+}
+
+/// Refuses an instant before that of what a generation has.
 fn reached(
     serving: &GenerationState,
+    mark: &Mark,
     bound: &BoundView,
     asked: Timestamp,
-) -> Result<(Mark, Timestamp), MaterializeError> {
-    let mark = Mark::parse(&serving.progress)?;
-    let as_of = serving.as_of.unwrap_or(Timestamp::MIN);
+) -> Result<(), MaterializeError> {
     let view = bound.view.name.to_string();
-    if asked < as_of {
-        let last = as_of;
+    if let Some(last) = serving.as_of.filter(|last| asked < *last) {
         return Err(MaterializeError::Earlier { view, asked, last });
     }
     if asked < mark.reached() {
         let begun = mark.reached();
         return Err(MaterializeError::Begun { view, asked, begun });
     }
-    Ok((mark, as_of))
+    Ok(())
 }
 
-/// Whether what a run before loaded into a generation with tiles cannot be told from what it did not load.
+/// Whether a run of an earlier version, which knew no layers, was cut short after it had added to the tiles of a generation.
+fn was_cut_short<S: OnlineStore>(
+    store: &S,
+    slot: ViewSlot,
+    serving: &GenerationState,
+    mark: &Mark,
+) -> Result<bool, MaterializeError> {
+    if serving.shape.tiles.is_none() {
+        return Ok(false);
+    }
+    let record = store.loaded(slot, serving.generation)?;
+    Ok(record.is_some_and(|record| Loading::is_from(&record, Some(mark), version(serving))))
+}
+
+/// Whether what a run before loaded into a generation with tiles that is being built cannot be told from what it did not
+/// load.
 fn is_lost<S: OnlineStore>(
     store: &S,
     slot: ViewSlot,
-    state: &GenerationState,
-    start: Option<&Mark>,
+    building: &GenerationState,
     snapshot: &Snapshot,
 ) -> Result<bool, MaterializeError> {
-    if state.shape.tiles.is_none() {
+    if building.shape.tiles.is_none() {
         return Ok(false);
     }
-    let record = store.loaded(slot, state.generation)?;
-    Ok(Loading::is_lost(
+    let record = store.loaded(slot, building.generation)?;
+    Ok(!Loading::goes_on(
         record.as_deref(),
-        start,
-        version(state),
+        None,
+        version(building),
         snapshot,
     ))
 }

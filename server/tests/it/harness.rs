@@ -22,6 +22,7 @@ use asof_registry::{MemoryRegistry, ProjectConfig};
 use asof_server::error::JobError;
 use asof_server::intake::{Intake, IntakeLimits};
 use asof_server::jobs::{Jobs, Materialization, ViewRun};
+use asof_server::materialize::RolledBack;
 use asof_server::{Drained, Limits, Listening, ServeParts, serve};
 use tokio::sync::oneshot;
 use tonic::transport::Channel;
@@ -133,6 +134,10 @@ pub(crate) struct Starter;
 
 #[tonic::async_trait]
 impl Jobs for Starter {
+    async fn roll_back(&self, run: u64) -> Result<RolledBack, JobError> {
+        Err(JobError::Unknown(format!("there is no run {run}")))
+    }
+
     async fn materialize(&self, what: Materialization) -> Result<Vec<ViewRun>, JobError> {
         if what.views.iter().any(|view| view == "busy") {
             return Err(JobError::Busy(
@@ -302,12 +307,8 @@ impl Server {
             .begin_generation(slot, bound.stored_shape(), schema.clone())
             .unwrap();
         let state = GenerationState {
-            generation,
-            shape: bound.stored_shape(),
-            schemas: vec![schema.clone()],
             as_of: Some(Timestamp::from_micros(as_of)),
-            progress: Vec::new(),
-            reclaimed: None,
+            ..GenerationState::begun(generation, bound.stored_shape(), schema.clone())
         };
         let rows = stored(&schema, rows);
         let now = Timestamp::from_micros(as_of);

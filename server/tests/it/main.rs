@@ -28,6 +28,7 @@ mod on_demand;
 mod push_streams;
 mod pushes;
 mod registry;
+mod rollback;
 mod statuses;
 mod streams;
 mod surfaces;

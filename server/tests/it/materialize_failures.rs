@@ -104,6 +104,7 @@ async fn a_run_that_nobody_waited_for_is_listed_with_its_code() {
         views: vec![VIEWS[0].into()],
         as_of: Some(Timestamp::from_micros(100)),
         full: false,
+        redo: false,
         wait: false,
     };
     let begun = project.materializer.materialize(what).await.unwrap();
@@ -413,6 +414,7 @@ async fn views_are_counted_together_and_one_that_fails_is_in_the_way_of_none() {
         views: &names,
         as_of: Timestamp::from_micros(20),
         full: false,
+        redo: false,
     };
     let ended = project.materializer.run(request, None).await.unwrap();
 

@@ -273,7 +273,12 @@ impl<S: OnlineStore + 'static> Project<S> {
 
     /// What the contract says of a view, by the reference.
     pub(crate) fn expected(&self, view: &str, key: &Key, at: i64) -> Told {
-        let (history, ttl) = if view == VIEWS[0] {
+        self.expected_of(view, key, at, |_| true)
+    }
+
+    /// The same of some of the rows, by their seqs.
+    pub(crate) fn expected_of(&self, view: &str, key: &Key, at: i64, is_there: impl Fn(u64) -> bool) -> Told {
+        let (mut history, ttl) = if view == VIEWS[0] {
             let files = self.files.values().enumerate();
             let rows = files.flat_map(|(file, rows)| {
                 let numbered = rows.iter().enumerate();
@@ -284,6 +289,7 @@ impl<S: OnlineStore + 'static> Project<S> {
             let rows = self.table.iter().zip(1..);
             (rows.map(|(row, seq)| history(row, seq)).collect(), self.ttls[1])
         };
+        history.retain(|row| is_there(row.seq));
         let rules = Rules {
             ttl: ttl.map(|ttl| asof_core::duration::Duration::parse(&format!("{ttl}us")).unwrap()),
             as_corrected: false,
@@ -364,9 +370,19 @@ pub(crate) async fn run<S: OnlineStore + 'static>(
         views: &[view.to_owned()],
         as_of: Timestamp::from_micros(at),
         full,
+        redo: false,
     };
-    let mut ended = materializer.run(request, None).await?;
-    ended.pop().unwrap().result
+    run_one(materializer, request).await.1
+}
+
+/// Materializes the one view of a request; gives the number of its run, too.
+pub(crate) async fn run_one<S: OnlineStore + 'static>(
+    materializer: &Materializer<S, MemoryRegistry>,
+    request: Request<'_>,
+) -> (u64, Result<Materialized, MaterializeError>) {
+    let ended = materializer.run(request, None).await;
+    let ended = ended.unwrap().pop().unwrap();
+    (ended.run, ended.result)
 }
 
 /// Pushes rows to the managed table.

@@ -159,6 +159,7 @@ async fn one_run_at_a_time_for_each_view() {
         views: &["of_files".to_owned()],
         as_of: Timestamp::from_micros(20),
         full: false,
+        redo: false,
     };
     let (inside, wait) = (mpsc::sync_channel::<()>(1), std::sync::Mutex::new(None));
     // The first run calls this amid its rows, and the second starts there.
@@ -216,6 +217,7 @@ async fn jobs_run_what_was_asked_for_and_say_how_it_ended() {
         views: views.iter().map(ToString::to_string).collect(),
         as_of: Some(Timestamp::from_micros(as_of)),
         full: false,
+        redo: false,
         wait: true,
     };
     let runs = project.materializer.materialize(what(&[], 20)).await.unwrap();
@@ -270,6 +272,7 @@ async fn the_rows_of_views_that_are_defined_no_more_go() {
         views: &[VIEWS[0].to_owned()],
         as_of: Timestamp::from_micros(21),
         full: false,
+        redo: false,
     };
     project.materializer.run(request, None).await.unwrap();
     assert_eq!(names(&project), VIEWS[..1]);

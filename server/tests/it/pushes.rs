@@ -217,6 +217,7 @@ impl<S: OnlineStore + 'static> World<S> {
             views: &[view.to_owned()],
             as_of: NOW,
             full: false,
+            redo: false,
         };
         let mut ended = self.materializer.run(request, None).await.unwrap();
         ended.pop().unwrap().result.unwrap().counts.keys

@@ -182,6 +182,7 @@ async fn jobs_are_started_and_views_say_how_they_stand() {
         views: vec![view.into()],
         as_of_micros: Some(5),
         full: false,
+        redo: false,
         wait: false,
     };
     let runs = client

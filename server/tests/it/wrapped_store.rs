@@ -65,6 +65,32 @@ impl<S: OnlineStore, A: Around> OnlineStore for Wrapped<S, A> {
             .change(|| self.inner.begin_generation(slot, shape, schema))
     }
 
+    fn begin_layer(&self, slot: ViewSlot, generation: Generation) -> Result<Generation, StoreError> {
+        self.around.change(|| self.inner.begin_layer(slot, generation))
+    }
+
+    fn fold(&self, slot: ViewSlot, generation: Generation, layer: Generation) -> Result<(), StoreError> {
+        self.around.change(|| self.inner.fold(slot, generation, layer))
+    }
+
+    fn add_schema(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        schema: &RowSchema,
+    ) -> Result<u32, StoreError> {
+        self.around
+            .change(|| self.inner.add_schema(slot, generation, schema))
+    }
+
+    fn exchange(&self, slot: ViewSlot, states: &[GenerationState]) -> Result<(), StoreError> {
+        self.around.change(|| self.inner.exchange(slot, states))
+    }
+
+    fn forget_kept(&self, slot: ViewSlot) -> Result<(), StoreError> {
+        self.around.change(|| self.inner.forget_kept(slot))
+    }
+
     fn write(
         &self,
         slot: ViewSlot,

@@ -58,7 +58,7 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
     told.show(|| extract::print(&train));
 
     told.step(&format!("3. The online store: what was known at {moment}"));
-    let done = materialize::locally(&project, &[], moment, false).await?;
+    let done = materialize::locally(&project, &[], moment, materialize::Rows::default()).await?;
     told.show(|| materialize::print(&done));
 
     told.step(&format!(

@@ -63,7 +63,11 @@ pub(super) async fn run(global: &Global, args: &MaterializeArgs) -> Result<(), F
         None => {
             let project = project::open(&global.project)?;
             let as_of = as_of.unwrap_or_else(|| SystemClock.now());
-            (as_of, locally(&project, &args.views, as_of, args.full).await?)
+            let rows = Rows {
+                full: args.full,
+                redo: args.redo,
+            };
+            (as_of, locally(&project, &args.views, as_of, rows).await?)
         }
     };
     if global.json {
@@ -76,12 +80,21 @@ pub(super) async fn run(global: &Global, args: &MaterializeArgs) -> Result<(), F
     Ok(())
 }
 
+/// Which rows are materialized, apart from those that are new.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rows {
+    /// All.
+    pub(super) full: bool,
+    /// Those that were rolled back.
+    pub(super) redo: bool,
+}
+
 /// Materializes views in this process, one after the other.
 pub(super) async fn locally(
     project: &Project,
     named: &[String],
     as_of: Timestamp,
-    full: bool,
+    Rows { full, redo }: Rows,
 ) -> Result<Vec<Done>, Failure> {
     let registry = Arc::new(project.registry().await?);
     let version = project.head(&registry).await?;
@@ -94,6 +107,7 @@ pub(super) async fn locally(
         views: &views,
         as_of,
         full,
+        redo,
     };
     let shown = Arc::clone(&line);
     let on_rows = move |view: &str, rows: u64, total: Option<u64>| {
@@ -176,6 +190,7 @@ async fn remotely(
         views: args.views.clone(),
         as_of_micros: request_as_of,
         full: args.full,
+        redo: args.redo,
         wait: true,
     };
     let client = remote.client();

@@ -133,6 +133,7 @@ fn kind(run: &v1::Run) -> &'static str {
         v1::RunKind::Materialize => "materialize",
         v1::RunKind::Extract => "extract",
         v1::RunKind::Compact => "compact",
+        v1::RunKind::Rollback => "rollback",
         v1::RunKind::Unspecified => "unknown",
     }
 }

@@ -137,6 +137,13 @@ fn reading(stream: &v1::StreamStatus) -> String {
 /// How a view stands, and what to type next where something is to be done.
 fn advice(view: &v1::ViewStatus) -> String {
     let name = &view.view;
+    if let Some(run) = view.held_back_runs.first() {
+        let more = match view.held_back_runs.len() {
+            1 => String::new(),
+            runs => format!(" and {} more", runs - 1),
+        };
+        return format!("without run {run}{more}, rolled back: asof materialize {name} --redo");
+    }
     match (view.serving_generation, view.building_generation, view.current) {
         (0, 0, _) => format!("never materialized: asof materialize {name}"),
         (0, _, _) => format!("first build not complete: asof materialize {name}"),
@@ -182,7 +189,7 @@ fn to_json(status: &v1::GetStatusResponse) -> Value {
                 "building_generation": view.building_generation, "current": view.current,
                 "materialized_to": view.materialized_to_micros.map(time), "lag_micros": view.lag_micros,
                 "rows": view.rows, "expired_rows": view.expired_rows, "pending_rows": view.pending_rows,
-                "bytes": view.bytes,
+                "bytes": view.bytes, "held_back_runs": view.held_back_runs,
             })
         })
         .collect();

@@ -91,10 +91,19 @@ class Calls:
     def ingest(self, source: str, rows: Any, id: str | None) -> Any:
         return self.native.ingest(source, table(rows), id)
 
-    def materialize(self, views: Sequence[str], as_of: str | dt.datetime | None, full: bool) -> Any:
+    def materialize(
+        self, views: Sequence[str], as_of: str | dt.datetime | None, full: bool, redo: bool
+    ) -> Any:
         micros = None if as_of is None else _time.instant_micros(as_of, "as_of")
         names = [_named(view, "views") for view in views]
-        return self.native.materialize(names, micros, _flag(full, "full"))
+        if full and redo:
+            raise argument("redo: goes with full=False only: a view that is built anew has everything")
+        return self.native.materialize(names, micros, _flag(full, "full"), _flag(redo, "redo"))
+
+    def rollback(self, run: int) -> Any:
+        if isinstance(run, bool) or not isinstance(run, int) or run < 1:
+            raise argument(f"run: is {run!r}, expected the number of a run, as runs() gives it")
+        return self.native.rollback(run)
 
 
 def selected(service: str | None, features: Sequence[str] | None) -> dict[str, Any]:

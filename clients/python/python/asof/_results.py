@@ -293,6 +293,22 @@ class Ingested:
 
 
 @dataclass(frozen=True)
+class RolledBack:
+    """A run that was undone."""
+
+    #: The run that undid it.
+    run: int
+    view: str
+    #: The instant up to which the view is complete again; None where nothing of it is served any more.
+    as_of: dt.datetime | None
+
+    @classmethod
+    def of_native(cls, told: str) -> RolledBack:
+        values = json.loads(told)
+        return cls(values["run"], values["view"], _instant(values["as_of_micros"]))
+
+
+@dataclass(frozen=True)
 class Status:
     """What is served, as of the store's clock."""
 

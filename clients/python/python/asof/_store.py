@@ -22,6 +22,7 @@ from ._results import (
     Ingested,
     Plan,
     Pushed,
+    RolledBack,
     RunRecord,
     RunState,
     Status,
@@ -325,15 +326,36 @@ class Store:
 
     # Jobs.
 
-    def materialize(self, *views: str, as_of: str | dt.datetime | None = None, full: bool = False) -> Run:
+    def materialize(
+        self,
+        *views: str,
+        as_of: str | dt.datetime | None = None,
+        full: bool = False,
+        redo: bool = False,
+    ) -> Run:
         """Begins to bring what is new of views to the online store: of these, or of all. :meth:`Run.wait` waits for it.
 
         Args:
             views: The views.
             as_of: The instant as of which; now without one.
             full: Whether to build the views anew.
+            redo: Whether to bring back first what was rolled back.
         """
-        return Run(self._native, RunRecord.all_of_native(self._calls.materialize(views, as_of, full)))
+        return Run(self._native, RunRecord.all_of_native(self._calls.materialize(views, as_of, full, redo)))
+
+    def rollback(self, run: int) -> RolledBack:
+        """Undoes the last run of a view, in seconds: what it brought is held back until ``materialize(view, redo=True)``.
+
+        What was pushed stays.
+
+        Args:
+            run: Its number, as :meth:`runs` gives it.
+
+        Raises:
+            NotFoundError: There is no such run.
+            InvalidArgumentError: It is not the last completed run of a view.
+        """
+        return RolledBack.of_native(self._calls.rollback(run))
 
     def runs(self, subject: str = "", *, limit: int = 0) -> list[RunRecord]:
         """The runs of a view, a source or a service, or all runs, the newest first: up to ``limit``, or 100."""

@@ -25,6 +25,7 @@ from ._results import (
     Ingested,
     Plan,
     Pushed,
+    RolledBack,
     RunRecord,
     RunState,
     Status,
@@ -218,10 +219,15 @@ class Store:
         return Ingested.of_native(await self._calls.ingest(source, rows, id))
 
     async def materialize(
-        self, *views: str, as_of: str | dt.datetime | None = None, full: bool = False
+        self, *views: str, as_of: str | dt.datetime | None = None, full: bool = False, redo: bool = False
     ) -> Run:
         """Begins to bring what is new of views to the online store; see :meth:`asof.Store.materialize`."""
-        return Run(self._native, RunRecord.all_of_native(await self._calls.materialize(views, as_of, full)))
+        told = await self._calls.materialize(views, as_of, full, redo)
+        return Run(self._native, RunRecord.all_of_native(told))
+
+    async def rollback(self, run: int) -> RolledBack:
+        """Undoes the last run of a view; see :meth:`asof.Store.rollback`."""
+        return RolledBack.of_native(await self._calls.rollback(run))
 
     async def runs(self, subject: str = "", *, limit: int = 0) -> list[RunRecord]:
         """The runs of a view, a source or a service, or all runs, the newest first."""
