@@ -201,14 +201,14 @@ async fn schedule<S: OnlineStore + 'static>(seed: u64, store: Arc<S>) {
 
 #[tokio::test]
 async fn what_is_served_is_what_was_taken_and_not_rolled_back() {
-    for seed in seeds(100) {
+    for seed in seeds(40) {
         schedule(seed, Arc::new(MemoryStore::new())).await;
     }
 }
 
 #[tokio::test]
 async fn the_same_on_disk() {
-    for seed in seeds(12) {
+    for seed in seeds(8) {
         let (_directory, store) = rocks();
         schedule(seed, store).await;
     }

@@ -28,6 +28,7 @@ mod power;
 mod project;
 mod pushing;
 mod replaying;
+mod rolling_back;
 mod server;
 mod serving;
 mod starter;
