@@ -5,7 +5,7 @@
 #   scripts/setup.sh deny      also cargo-deny
 #   scripts/setup.sh python    also python3 with venv
 #   scripts/setup.sh redis     also that, and redis-server
-#   scripts/setup.sh test      also nats-server, which the tests start by themselves
+#   scripts/setup.sh test      also nats-server and redis-server, which the tests start by themselves
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -59,7 +59,9 @@ missing_packages() {
         command -v python3 >/dev/null || echo python3
         python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
     fi
-    [ "${1:-}" != redis ] || command -v redis-server >/dev/null || echo redis-server
+    if [ "${1:-}" = test ] || [ "${1:-}" = redis ]; then
+        command -v redis-server >/dev/null || echo redis-server
+    fi
     [ "${1:-}" != test ] || command -v nats-server >/dev/null || [ -x /usr/sbin/nats-server ] || echo nats-server
 }
 

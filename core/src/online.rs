@@ -538,6 +538,16 @@ pub type Visit<'v> = &'v mut dyn FnMut(usize, Found<'_>) -> Result<(), StoreErro
 
 /// Reads keys of one entity, one after the other.
 pub trait OnlineReader {
+    /// Tells of keys that are read next: a store behind a network fetches them together.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read).
+    fn prefetch(&mut self, keys: &[Vec<u8>]) -> Result<(), StoreError> {
+        let _ = keys;
+        Ok(())
+    }
+
     /// Reads one key, given by its bytes: calls `visit` once for each view of the set, in any order.
     ///
     /// # Errors
@@ -711,6 +721,11 @@ pub trait OnlineStore: IntakeLog {
 
     /// The place where damage to what a caller was given is to be reported, such as a path.
     fn place(&self) -> String;
+
+    /// Whether calls may wait for a network: a server makes them on threads for blocking work.
+    fn is_remote(&self) -> bool {
+        false
+    }
 
     /// A number that is another one after every change of what [`OnlineStore::views`] gives, made
     /// before the change is acknowledged; `None` from a store that does not count. Readers that see

@@ -1,0 +1,227 @@
+//! What a caller decides about a store, and where its servers are.
+
+use std::fmt;
+use std::time::Duration;
+
+use asof_core::online::StoreError;
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+
+/// What a write that was acknowledged survives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The death of the server's process, not that of its machine: the server must have `appendonly yes`.
+    #[default]
+    Process,
+    /// A power cut of the server's machine: the server must have `appendfsync always`, too.
+    Sync,
+}
+
+/// What a caller decides about a store.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisOptions {
+    /// `redis://[user:password@]host[:port][/database]`, or `redis+cluster://[user:password@]host[:port],…` with some
+    /// of the servers of a cluster; also with `valkey` in the place of `redis`.
+    pub url: String,
+    /// Under which name the store lies on the servers, so that several can share them.
+    pub namespace: String,
+    /// What a write that was acknowledged survives.
+    pub durability: Durability,
+    /// How long a call waits for the servers; what is done in many steps, such as a load, waits as long for each.
+    pub deadline: Duration,
+    /// How long the store stays held by a process that died. A process holds it for as long as it reaches the server
+    /// more often than that.
+    pub lease: Duration,
+}
+
+impl RedisOptions {
+    /// The usual ones for a URL: everything under the name `asof`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            namespace: "asof".into(),
+            durability: Durability::default(),
+            deadline: Duration::from_secs(2),
+            lease: Duration::from_secs(6),
+        }
+    }
+}
+
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            url,
+            namespace,
+            durability,
+            deadline,
+            lease,
+        } = self;
+        f.debug_struct("RedisOptions")
+            .field("url", &shown(url))
+            .field("namespace", namespace)
+            .field("durability", durability)
+            .field("deadline", deadline)
+            .field("lease", lease)
+            .finish()
+    }
+}
+
+/// A URL without what stands before the hosts, which is a secret.
+fn shown(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, hosts))) => format!("{scheme}://{hosts}"),
+        (Some(_), None) => url.to_owned(),
+        (None, _) => "not a URL".to_owned(),
+    }
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Address {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// What a URL says.
+pub(crate) struct Place {
+    /// Servers to ask first; the only one, where it is no cluster.
+    pub(crate) seeds: Vec<Address>,
+    pub(crate) is_cluster: bool,
+    /// Who we are to the servers. Its passwords are shown to nobody.
+    pub(crate) login: RedisConnectionInfo,
+    /// The URL without secrets.
+    pub(crate) shown: String,
+}
+
+/// The kinds of URLs, with whether they are of clusters.
+const SCHEMES: [(&str, bool); 4] = [
+    ("redis", false),
+    ("valkey", false),
+    ("redis+cluster", true),
+    ("valkey+cluster", true),
+];
+
+impl Place {
+    pub(crate) fn parse(url: &str) -> Result<Self, StoreError> {
+        let shown = shown(url);
+        let refuse = |reason: &str| StoreError::Failed {
+            place: shown.clone(),
+            reason: reason.into(),
+        };
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| refuse(EXPECTED))?;
+        let known = SCHEMES.iter().find(|(known, _)| *known == scheme);
+        let (_, is_cluster) = *known.ok_or_else(|| match scheme {
+            "rediss" | "valkeys" => refuse("this build has no TLS for Redis: use redis:// through a tunnel"),
+            _ => refuse(EXPECTED),
+        })?;
+        let (user, hosts) = rest
+            .rsplit_once('@')
+            .map_or(("", rest), |(user, hosts)| (user, hosts));
+        let (hosts, database) = hosts.split_once('/').unwrap_or((hosts, ""));
+        if !database.is_empty() && (is_cluster || database.parse::<u16>().is_err()) {
+            return Err(refuse(match is_cluster {
+                true => "a cluster has no databases: leave out what is behind the hosts",
+                false => "what is behind the host is not the number of a database",
+            }));
+        }
+        let hosts: Vec<&str> = hosts.split(',').collect();
+        if hosts.len() > 1 && !is_cluster {
+            return Err(refuse("several servers are a cluster: write redis+cluster://"));
+        }
+        let mut seeds = Vec::new();
+        let mut login = RedisConnectionInfo::default();
+        for host in hosts {
+            let at = if user.is_empty() { "" } else { "@" };
+            // What the library says of a URL may have the password in it.
+            let one = format!("redis://{user}{at}{host}/{database}").into_connection_info();
+            let one: ConnectionInfo = one.map_err(|_| refuse(EXPECTED))?;
+            let ConnectionAddr::Tcp(host, port) = one.addr() else {
+                return Err(refuse(EXPECTED));
+            };
+            seeds.push(Address {
+                host: host.clone(),
+                port: *port,
+            });
+            login = one.redis_settings().clone();
+        }
+        Ok(Self {
+            seeds,
+            is_cluster,
+            login,
+            shown,
+        })
+    }
+}
+
+const EXPECTED: &str = "expected redis://[user:password@]host[:port][/database] or redis+cluster://[user:password@]host[:port],…";
+
+/// Refuses a name under which keys of others could be taken for the store's.
+pub(crate) fn check_namespace(place: &str, namespace: &str) -> Result<(), StoreError> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-.".contains(&byte);
+    match !namespace.is_empty() && namespace.len() <= 63 && namespace.bytes().all(is_plain) {
+        true => Ok(()),
+        false => Err(StoreError::Failed {
+            place: place.into(),
+            reason: format!(
+                "the namespace {namespace:?} is not one: up to 63 of a-z, 0-9, \"_\", \"-\" and \".\""
+            ),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart_without_their_secrets() {
+        let place = Place::parse("redis://me:s%40cret@db.example:7000/3").unwrap();
+        assert_eq!(place.seeds.len(), 1);
+        assert_eq!(place.seeds[0].to_string(), "db.example:7000");
+        assert_eq!(place.login.password(), Some("s@cret"));
+        assert_eq!((place.login.username(), place.login.db()), (Some("me"), 3));
+        assert_eq!(
+            (place.shown.as_str(), place.is_cluster),
+            ("redis://db.example:7000/3", false)
+        );
+
+        let place = Place::parse("redis+cluster://:secret@a:1,b:2,[::1]:3").unwrap();
+        let seeds: Vec<String> = place.seeds.iter().map(Address::to_string).collect();
+        assert_eq!(seeds, ["a:1", "b:2", "[::1]:3"]);
+        assert_eq!((place.login.password(), place.is_cluster), (Some("secret"), true));
+        let options = RedisOptions::new("redis://me:secret@host");
+        assert!(!format!("{options:?}").contains("secret"), "{options:?}");
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused_without_its_secrets() {
+        for url in [
+            "secret",
+            "rediss://:secret@host",
+            "redis://:secret@",
+            "redis://:secret@a,b",
+            "redis://:secret@host/x",
+            "redis+cluster://:secret@host/1",
+            "redis://:secret@host:port",
+            "http://:secret@host",
+        ] {
+            let refused = Place::parse(url)
+                .err()
+                .unwrap_or_else(|| panic!("{url}"))
+                .to_string();
+            assert!(!refused.contains("secret"), "{refused}");
+        }
+        for namespace in ["", "A", "a:b", "a{b", "a*", "a/b"] {
+            assert!(check_namespace("", namespace).is_err(), "{namespace}");
+        }
+        assert!(check_namespace("", "a_b-1.c").is_ok());
+    }
+}

@@ -1,0 +1,274 @@
+//! Changes of the catalogue: views are opened and dropped, generations begin and take over.
+//!
+//! Each is decided and written by one call at a time, then published. What is given up is noted with it, and its rows are
+//! removed afterwards: a kill in between leaves rows that nobody reads and that the next one removes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use asof_core::definition::StoredShape;
+use asof_core::online::{Generation, GenerationState, StoreError, ViewAddress, ViewSlot};
+use asof_core::row::RowSchema;
+use asof_core::time::Timestamp;
+
+use super::{RedisStore, State};
+use crate::catalogue::{Catalogue, Removal};
+use crate::commit::Commit;
+use crate::deadline::Deadline;
+use crate::names::{Meta, generation_field};
+use crate::work::Work;
+
+impl RedisStore {
+    pub(super) fn open_slot(&self, address: &ViewAddress) -> Result<ViewSlot, StoreError> {
+        let (state, _) = self.begin()?;
+        match state.catalogue.find(address) {
+            Some(view) => Ok(view.slot),
+            None => self.change(|catalogue| Ok(catalogue.open(address))),
+        }
+    }
+
+    pub(super) fn begin_building(
+        &self,
+        slot: ViewSlot,
+        shape: StoredShape,
+        schema: RowSchema,
+    ) -> Result<Generation, StoreError> {
+        self.change(|catalogue| {
+            let view = catalogue.view_mut(slot)?;
+            view.begun += 1;
+            let generation = Generation(view.begun);
+            let given_up = view.state.building.replace(GenerationState {
+                generation,
+                shape: shape.clone(),
+                schemas: vec![schema.clone()],
+                as_of: None,
+                progress: Vec::new(),
+                reclaimed: None,
+            });
+            remove_later(catalogue, slot, given_up.map(|state| state.generation));
+            Ok(generation)
+        })
+    }
+
+    pub(super) fn switch(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
+        self.change(|catalogue| {
+            catalogue.live(slot, generation)?;
+            let before = catalogue.view_mut(slot)?.state.serve(generation);
+            remove_later(catalogue, slot, before);
+            Ok(())
+        })
+    }
+
+    pub(super) fn give_up_building(&self, slot: ViewSlot) -> Result<(), StoreError> {
+        self.change(|catalogue| {
+            let given_up = catalogue.view_mut(slot)?.state.building.take();
+            remove_later(catalogue, slot, given_up.map(|state| state.generation));
+            Ok(())
+        })
+    }
+
+    pub(super) fn drop_slot(&self, slot: ViewSlot) -> Result<u64, StoreError> {
+        let serving = self.change(|catalogue| {
+            let state = catalogue.view(slot)?.state.clone();
+            catalogue.views.remove(&slot.view);
+            let serving = state.serving.map(|state| state.generation);
+            let building = state.building.map(|state| state.generation);
+            remove_later(catalogue, slot, serving);
+            remove_later(catalogue, slot, building);
+            Ok(serving)
+        })?;
+        let removed = self.remove(|removal| removal.slot() == slot)?;
+        let serving = serving.map(|generation| Removal::of(slot, generation));
+        Ok(serving
+            .and_then(|serving| removed.get(&serving).copied())
+            .unwrap_or_default())
+    }
+
+    /// Changes the catalogue.
+    fn change<T>(&self, edit: impl FnOnce(&mut Catalogue) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let work = Work {
+            at: Timestamp::MIN,
+            groups: Vec::new(),
+            events: None,
+        };
+        self.change_with(|_, _| Ok(()), &work, edit)
+    }
+
+    /// Changes the catalogue, in one step with what is added to its commit and what that means for buckets; `before` is
+    /// done first.
+    pub(super) fn change_with<T>(
+        &self,
+        before: impl FnOnce(&State, &mut Commit) -> Result<(), StoreError>,
+        work: &Work<'_>,
+        edit: impl FnOnce(&mut Catalogue) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let deadline = self.servers.deadline();
+        self.ready(deadline)?;
+        let _turn = self.turn(&self.changing, deadline)?;
+        // By who had the turn before.
+        self.finish(deadline)?;
+        self.reload(deadline)?;
+        let state = self.state();
+        let mut next = state.catalogue.clone();
+        let edited = edit(&mut next)?;
+        let mut commit = Commit::new(&self.names);
+        before(&state, &mut commit)?;
+        for (field, value) in next.fields_since(&state.catalogue)? {
+            match value {
+                Some(value) => commit.set(Meta::Catalogue, &field, &value),
+                None => commit.unset(Meta::Catalogue, &field),
+            }
+        }
+        if commit.is_empty() && work.is_empty() {
+            return Ok(edited);
+        }
+        commit.of_version(state.catalogue.version);
+        next.version += 1;
+        let deadline = self.servers.deadline();
+        let carried_out = self.carry_out(&state, commit, work, deadline);
+        if carried_out.is_ok() {
+            drop(state);
+            self.publish(next);
+        } else {
+            // It may be made, though not all that it means is applied.
+            self.is_stale.store(true, std::sync::atomic::Ordering::Release);
+        }
+        carried_out.map(|_| edited)
+    }
+
+    /// Removes the rows of all that was given up.
+    pub(super) fn sweep(&self) -> Result<(), StoreError> {
+        self.remove(|_| true).map(drop)
+    }
+
+    /// Removes the rows of generations that were given up; returns how many keys each had.
+    fn remove(&self, wanted: impl Fn(&Removal) -> bool) -> Result<BTreeMap<Removal, u64>, StoreError> {
+        let (state, deadline) = self.begin()?;
+        let is_wanted = |state: &State| -> BTreeSet<Removal> {
+            state.catalogue.removals.iter().copied().filter(&wanted).collect()
+        };
+        if is_wanted(&state).is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        drop(state);
+        let _turn = self.turn(&self.sweeping, deadline)?;
+        let given_up = is_wanted(&self.state());
+        if given_up.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        self.wait_for_writers(deadline)?;
+        let removed = self.remove_rows(&given_up)?;
+        let work = Work {
+            at: Timestamp::MIN,
+            groups: Vec::new(),
+            events: None,
+        };
+        let forget = |_: &State, commit: &mut Commit| {
+            for removal in &given_up {
+                let field = generation_field(removal.slot(), removal.generation);
+                commit.unset(Meta::Loads, &field);
+                commit.unset(Meta::Notes, &field);
+            }
+            Ok(())
+        };
+        self.change_with(forget, &work, |catalogue| {
+            catalogue.removals.retain(|removal| !given_up.contains(removal));
+            Ok(())
+        })?;
+        Ok(removed)
+    }
+
+    /// Waits until nobody writes rows by what was published before: of what was given up since, no row comes any more.
+    fn wait_for_writers(&self, deadline: Deadline) -> Result<(), StoreError> {
+        loop {
+            {
+                let mut previous = self.previous.lock().unwrap_or_else(PoisonError::into_inner);
+                previous.retain(|known| known.strong_count() > 0);
+                if previous.is_empty() {
+                    return Ok(());
+                }
+            }
+            if deadline.has_passed() {
+                return Err(self.failed("rows of a generation that was given up are still being written"));
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Writes rows, with the state of their generation where one is given.
+    pub(super) fn write_rows(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        now: Timestamp,
+        rows: &[asof_core::online::OnlineRow],
+        new: Option<&GenerationState>,
+    ) -> Result<(), StoreError> {
+        let (state, deadline) = self.begin()?;
+        state.catalogue.live(slot, generation)?;
+        let group = crate::work::Group {
+            slot,
+            generation,
+            pushed: false,
+            rows,
+        };
+        let work = Work {
+            at: now,
+            groups: vec![group],
+            events: None,
+        };
+        let nothing = Work {
+            groups: Vec::new(),
+            ..work.clone()
+        };
+        let is_tiled = state.layout(slot.view, generation).is_some();
+        let Some(new) = new else {
+            if rows.is_empty() {
+                return Ok(());
+            }
+            return match is_tiled {
+                // Folded twice, an event would count twice: it takes a commit to know that it was.
+                true => self
+                    .carry_out(&state, Commit::new(&self.names), &work, deadline)
+                    .map(drop),
+                false => self.write_competing(&state, &work, deadline),
+            };
+        };
+        let edit = |catalogue: &mut Catalogue| {
+            catalogue.live(slot, generation)?;
+            catalogue.view_mut(slot)?.state.update(generation, new)
+        };
+        // Refused before a row is written.
+        edit(&mut state.catalogue.clone())?;
+        if is_tiled {
+            drop(state);
+            return self.change_with(|_, _| Ok(()), &work, edit);
+        }
+        // Rows first: without the progress that follows them they are written again, which changes nothing.
+        self.write_competing(&state, &work, deadline)?;
+        drop(state);
+        self.change_with(|_, _| Ok(()), &nothing, edit)
+    }
+
+    /// Writes rows that change nothing when they are written twice.
+    fn write_competing(
+        &self,
+        state: &Arc<State>,
+        work: &Work<'_>,
+        deadline: Deadline,
+    ) -> Result<(), StoreError> {
+        let plan = self.plan(state, work)?;
+        let rows: usize = work.groups.iter().map(|group| group.rows.len()).sum();
+        self.apply_rows(plan, (rows <= MANY).then_some(deadline))
+    }
+}
+
+/// How many rows are written within the deadline of one call; of more, each step has its own.
+const MANY: usize = 2_000;
+
+fn remove_later(catalogue: &mut Catalogue, slot: ViewSlot, generation: Option<Generation>) {
+    let removal = generation.map(|generation| Removal::of(slot, generation));
+    catalogue.removals.extend(removal);
+}

@@ -1,0 +1,321 @@
+//! Servers that tests start on free ports of this machine, and a proxy that can stop forwarding.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A server of its own, which ends with its value.
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    directory: Arc<TempDir>,
+    settings: Vec<String>,
+    process: Option<Child>,
+}
+
+/// A port that is free now.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+impl Server {
+    /// One that keeps what it acknowledges.
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// One with settings beside the usual ones.
+    pub(crate) fn with(settings: &[&str]) -> Self {
+        let mut all: Vec<&str> = vec!["--appendonly", "yes", "--appendfsync", "everysec"];
+        all.extend(settings);
+        let mut server = Self {
+            port: free_port(),
+            directory: Arc::new(tempfile::tempdir().unwrap()),
+            settings: all.iter().map(ToString::to_string).collect(),
+            process: None,
+        };
+        server.restart();
+        server
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts it again over what it left, and waits until it answers.
+    pub(crate) fn restart(&mut self) {
+        self.spawn();
+        self.wait();
+    }
+
+    pub(crate) fn spawn(&mut self) {
+        assert!(self.process.is_none());
+        let process = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .arg("--dir")
+            .arg(self.directory.path())
+            .args(["--save", "", "--daemonize", "no", "--loglevel", "warning"])
+            .args(&self.settings)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed: scripts/setup.sh test");
+        self.process = Some(process);
+    }
+
+    pub(crate) fn wait(&self) {
+        let until = Instant::now() + Duration::from_secs(10);
+        while !matches!(self.try_ask("PING\r\n").as_deref(), Some(answer) if answer.starts_with("+PONG") || answer.starts_with("-NOAUTH"))
+        {
+            assert!(Instant::now() < until, "the server does not come up");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends it as a crash does.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Removes what it left.
+    pub(crate) fn wipe(&self) {
+        assert!(self.process.is_none());
+        for entry in std::fs::read_dir(self.directory.path()).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() {
+                std::fs::remove_dir_all(path).unwrap();
+            } else if path.file_name().unwrap() != "nodes.conf" {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+    }
+
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.process.as_ref().unwrap().id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([signal, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// What it answers to a command in one line.
+    pub(crate) fn ask(&self, command: &str) -> String {
+        self.try_ask(&format!("{command}\r\n")).unwrap()
+    }
+
+    fn try_ask(&self, command: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        stream.write_all(command.as_bytes()).ok()?;
+        let mut bytes = [0; 4_096];
+        let read = stream.read(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes[..read]).into_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A cluster of three masters.
+pub(crate) struct Cluster {
+    pub(crate) servers: Vec<Server>,
+}
+
+impl Cluster {
+    pub(crate) fn start() -> Self {
+        let servers: Vec<Server> = (0..3)
+            .map(|_| {
+                let bus = free_port().to_string();
+                Server::with(&[
+                    "--cluster-enabled",
+                    "yes",
+                    "--cluster-port",
+                    &bus,
+                    "--cluster-node-timeout",
+                    "1000",
+                ])
+            })
+            .collect();
+        let bus = |server: &Server| {
+            let at = server
+                .settings
+                .iter()
+                .position(|word| word == "--cluster-port")
+                .unwrap();
+            server.settings[at + 1].clone()
+        };
+        for (server, slots) in servers.iter().zip(["0 5460", "5461 10922", "10923 16383"]) {
+            assert!(
+                server
+                    .ask(&format!("CLUSTER ADDSLOTSRANGE {slots}"))
+                    .starts_with("+OK")
+            );
+        }
+        for server in &servers[1..] {
+            let meet = format!("CLUSTER MEET 127.0.0.1 {} {}", server.port, bus(server));
+            assert!(servers[0].ask(&meet).starts_with("+OK"));
+        }
+        let cluster = Self { servers };
+        cluster.wait();
+        cluster
+    }
+
+    /// Waits until every server knows every slot.
+    pub(crate) fn wait(&self) {
+        let until = Instant::now() + Duration::from_secs(20);
+        let is_up = |server: &Server| {
+            let info = server.ask("CLUSTER INFO");
+            info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384")
+        };
+        while !self.servers.iter().all(is_up) {
+            assert!(Instant::now() < until, "the cluster does not come up");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let hosts: Vec<String> = self
+            .servers
+            .iter()
+            .map(|server| format!("127.0.0.1:{}", server.port))
+            .collect();
+        format!("redis+cluster://{}", hosts.join(","))
+    }
+}
+
+/// Forwards to a server, until it is told not to.
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Whether anything is forwarded at all.
+    is_cut: AtomicBool,
+    /// After how many more pieces from clients it is cut.
+    left: AtomicUsize,
+    streams: Mutex<Vec<TcpStream>>,
+}
+
+impl Proxy {
+    pub(crate) fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let shared = Arc::new(Shared {
+            is_cut: AtomicBool::new(false),
+            left: AtomicUsize::new(usize::MAX),
+            streams: Mutex::default(),
+        });
+        let proxy = Self {
+            port: listener.local_addr().unwrap().port(),
+            shared: Arc::clone(&shared),
+        };
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let Ok(client) = client else { return };
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else {
+                    continue;
+                };
+                shared.forward(client, server);
+            }
+        });
+        proxy
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Forwards nothing any more: what comes is swallowed, and connections stay open.
+    pub(crate) fn cut(&self) {
+        self.shared.is_cut.store(true, Ordering::SeqCst);
+    }
+
+    /// Cuts after so many more pieces from clients.
+    pub(crate) fn cut_after(&self, pieces: usize) {
+        self.shared.left.store(pieces, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.shared.is_cut.load(Ordering::SeqCst)
+    }
+
+    /// Forwards again what comes over new connections; those there were are closed.
+    pub(crate) fn mend(&self) {
+        self.shared.left.store(usize::MAX, Ordering::SeqCst);
+        self.shared.is_cut.store(false, Ordering::SeqCst);
+        for stream in self.shared.streams.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Shared {
+    fn forward(self: &Arc<Self>, client: TcpStream, server: TcpStream) {
+        for stream in [&client, &server] {
+            stream.set_nodelay(true).unwrap();
+            self.streams.lock().unwrap().push(stream.try_clone().unwrap());
+        }
+        for (mut from, mut to, counts) in [
+            (client.try_clone().unwrap(), server.try_clone().unwrap(), true),
+            (server, client, false),
+        ] {
+            let shared = Arc::clone(self);
+            thread::spawn(move || {
+                let mut bytes = [0; 65_536];
+                while let Ok(read) = from.read(&mut bytes) {
+                    if read == 0 {
+                        break;
+                    }
+                    if counts && !shared.is_cut.load(Ordering::SeqCst) {
+                        let left = shared.left.load(Ordering::SeqCst);
+                        match left {
+                            usize::MAX => {}
+                            0 => shared.is_cut.store(true, Ordering::SeqCst),
+                            _ => shared.left.store(left - 1, Ordering::SeqCst),
+                        }
+                    }
+                    if shared.is_cut.load(Ordering::SeqCst) {
+                        continue;
+                    }
+                    if to.write_all(&bytes[..read]).is_err() {
+                        break;
+                    }
+                }
+                let _ = to.shutdown(Shutdown::Both);
+                let _ = from.shutdown(Shutdown::Both);
+            });
+        }
+    }
+}
