@@ -9,10 +9,11 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionI
 /// What a write that was acknowledged survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// The death of the server's process, not that of its machine: the server must have `appendonly yes`.
+    /// The death of this process, and a restart of the server, which must have `appendonly yes`. A server that is killed
+    /// may lose what it acknowledged in its last seconds: with `appendfsync everysec` it does not wait for a slow disk.
     #[default]
     Process,
-    /// A power cut of the server's machine: the server must have `appendfsync always`, too.
+    /// The death of the server's process and a power cut of its machine: it must have `appendfsync always`, too.
     Sync,
 }
 

@@ -56,9 +56,16 @@ fn check_server(servers: &Servers, master: &Address, durability: Durability) -> 
                 .into(),
         );
     }
+    if durability == Durability::Process && sync != "always" {
+        tracing::warn!(
+            %place,
+            "the server's appendfsync is {sync}: when it is killed while its disk is behind, it loses what it acknowledged in \
+             its last seconds; set appendfsync always where that must not be"
+        );
+    }
     if durability == Durability::Sync && sync != "always" {
         return refuse(format!(
-            "its appendfsync is {sync}, but durability \"sync\" needs appendfsync always"
+            "its appendfsync is {sync}, which loses what durability \"sync\" promises: set appendfsync always"
         ));
     }
     Ok(())

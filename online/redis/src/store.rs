@@ -194,7 +194,7 @@ impl RedisStore {
     }
 
     fn turn<'a>(&self, turn: &'a Turn, deadline: Deadline) -> Result<crate::turn::Taken<'a>, StoreError> {
-        let taken = turn.take(deadline);
+        let taken = turn.take(deadline).filter(|_| !deadline.has_passed());
         taken.ok_or_else(|| self.failed("another call of this process waits for the servers"))
     }
 

@@ -93,18 +93,18 @@ impl RedisStore {
             groups: Vec::new(),
             events: None,
         };
-        self.change_with(|_, _| Ok(()), &work, edit)
+        self.change_with(self.servers.deadline(), |_, _| Ok(()), &work, edit)
     }
 
     /// Changes the catalogue, in one step with what is added to its commit and what that means for buckets; `before` is
     /// done first.
     pub(super) fn change_with<T>(
         &self,
+        deadline: Deadline,
         before: impl FnOnce(&State, &mut Commit) -> Result<(), StoreError>,
         work: &Work<'_>,
         edit: impl FnOnce(&mut Catalogue) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let deadline = self.servers.deadline();
         self.ready(deadline)?;
         let _turn = self.turn(&self.changing, deadline)?;
         // By who had the turn before.
@@ -126,7 +126,6 @@ impl RedisStore {
         }
         commit.of_version(state.catalogue.version);
         next.version += 1;
-        let deadline = self.servers.deadline();
         let carried_out = self.carry_out(&state, commit, work, deadline);
         if carried_out.is_ok() {
             drop(state);
@@ -173,7 +172,7 @@ impl RedisStore {
             }
             Ok(())
         };
-        self.change_with(forget, &work, |catalogue| {
+        self.change_with(self.servers.deadline(), forget, &work, |catalogue| {
             catalogue.removals.retain(|removal| !given_up.contains(removal));
             Ok(())
         })?;
@@ -244,12 +243,16 @@ impl RedisStore {
         edit(&mut state.catalogue.clone())?;
         if is_tiled {
             drop(state);
-            return self.change_with(|_, _| Ok(()), &work, edit);
+            return self.change_with(deadline, |_, _| Ok(()), &work, edit);
         }
         // Rows first: without the progress that follows them they are written again, which changes nothing.
         self.write_competing(&state, &work, deadline)?;
         drop(state);
-        self.change_with(|_, _| Ok(()), &nothing, edit)
+        let deadline = match rows.len() <= MANY {
+            true => deadline,
+            false => self.servers.deadline(),
+        };
+        self.change_with(deadline, |_, _| Ok(()), &nothing, edit)
     }
 
     /// Writes rows that change nothing when they are written twice.

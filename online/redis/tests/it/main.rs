@@ -11,4 +11,7 @@
 
 mod conformance;
 mod harness;
+mod kills;
+mod outages;
+mod refusals;
 mod servers;

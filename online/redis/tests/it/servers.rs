@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 /// A server of its own, which ends with its value.
 pub(crate) struct Server {
     pub(crate) port: u16,
-    directory: Arc<TempDir>,
+    directory: TempDir,
     settings: Vec<String>,
     process: Option<Child>,
 }
@@ -28,19 +28,28 @@ pub(crate) fn free_port() -> u16 {
         .port()
 }
 
+/// A directory in memory, where there is such: what is killed here is a process, and a disk that is busy with other
+/// things takes longer than a call may.
+fn directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 impl Server {
-    /// One that keeps what it acknowledges.
+    /// One that keeps what it acknowledges when it is killed: with `everysec` it does not write before it answers where
+    /// its disk is behind.
     pub(crate) fn start() -> Self {
         Self::with(&[])
     }
 
     /// One with settings beside the usual ones.
     pub(crate) fn with(settings: &[&str]) -> Self {
-        let mut all: Vec<&str> = vec!["--appendonly", "yes", "--appendfsync", "everysec"];
+        let mut all: Vec<&str> = vec!["--appendonly", "yes", "--appendfsync", "always"];
         all.extend(settings);
         let mut server = Self {
             port: free_port(),
-            directory: Arc::new(tempfile::tempdir().unwrap()),
+            directory: directory(),
             settings: all.iter().map(ToString::to_string).collect(),
             process: None,
         };
@@ -50,10 +59,6 @@ impl Server {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.directory.path()
     }
 
     /// Starts it again over what it left, and waits until it answers.
