@@ -11,7 +11,9 @@
 
 mod conformance;
 mod harness;
+mod histories;
 mod kills;
+mod newest_wins;
 mod outages;
 mod refusals;
 mod servers;
