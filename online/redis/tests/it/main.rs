@@ -17,3 +17,4 @@ mod newest_wins;
 mod outages;
 mod refusals;
 mod servers;
+mod tiles;

@@ -370,3 +370,31 @@ fn servers_of_a_cluster_may_be_killed() {
         }
     });
 }
+
+/// A commit whose answer was not heard is certain before the next one: it was made, or it never will be, even if the
+/// server gets to see it later.
+#[test]
+fn a_commit_that_comes_late_is_not_made() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port);
+    let store = open(&proxy.url());
+    let (slot, generation) = harness::serving(&store, "v");
+    let of = source("s");
+    let accept = |n| accept(&store, &of, slot, generation, 0, n);
+    let all = || {
+        let entries = store.entries(&of, usize::MAX).unwrap();
+        let entries: Vec<u64> = entries.into_iter().map(|(n, _)| n).collect();
+        let read = read_one(&store, slot, generation, &key("left 0"), NOW.micros());
+        (entries, store.accepted(&of).unwrap(), read.unwrap().0)
+    };
+    accept(1).unwrap();
+    proxy.hold();
+    let lost = accept(2);
+    assert!(matches!(lost, Err(StoreError::Failed { .. })), "{lost:?}");
+    let opened = store.open_view(&asof_core::online::conformance::address("a", "string", "w"));
+    assert!(opened.is_ok(), "{opened:?}");
+    assert_eq!(all(), (vec![1], 1, Some(1)));
+    accept(3).unwrap();
+    proxy.release();
+    assert_eq!(all(), (vec![1, 3], 3, Some(3)));
+}

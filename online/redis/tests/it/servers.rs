@@ -231,6 +231,10 @@ struct Shared {
     is_cut: AtomicBool,
     /// After how many more pieces from clients it is cut.
     left: AtomicUsize,
+    /// How many connections there were, and of how many what clients send is held back.
+    connections: AtomicUsize,
+    held_of: AtomicUsize,
+    held: Mutex<Vec<(TcpStream, Vec<u8>)>>,
     streams: Mutex<Vec<TcpStream>>,
 }
 
@@ -240,6 +244,9 @@ impl Proxy {
         let shared = Arc::new(Shared {
             is_cut: AtomicBool::new(false),
             left: AtomicUsize::new(usize::MAX),
+            connections: AtomicUsize::new(0),
+            held_of: AtomicUsize::new(0),
+            held: Mutex::default(),
             streams: Mutex::default(),
         });
         let proxy = Self {
@@ -276,6 +283,22 @@ impl Proxy {
         self.shared.is_cut.load(Ordering::SeqCst)
     }
 
+    /// Holds back what comes over the connections that there are.
+    pub(crate) fn hold(&self) {
+        let connections = self.shared.connections.load(Ordering::SeqCst);
+        self.shared.held_of.store(connections, Ordering::SeqCst);
+    }
+
+    /// Lets the server have what was held back, whoever waits for its answers.
+    pub(crate) fn release(&self) {
+        for (mut server, bytes) in self.shared.held.lock().unwrap().drain(..) {
+            server.write_all(&bytes).unwrap();
+            // Read to the end, it was done.
+            server.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            let _ = server.read(&mut [0; 4_096]);
+        }
+    }
+
     /// Forwards again what comes over new connections; those there were are closed.
     pub(crate) fn mend(&self) {
         self.shared.left.store(usize::MAX, Ordering::SeqCst);
@@ -288,6 +311,7 @@ impl Proxy {
 
 impl Shared {
     fn forward(self: &Arc<Self>, client: TcpStream, server: TcpStream) {
+        let number = self.connections.fetch_add(1, Ordering::SeqCst);
         for stream in [&client, &server] {
             stream.set_nodelay(true).unwrap();
             self.streams.lock().unwrap().push(stream.try_clone().unwrap());
@@ -300,8 +324,17 @@ impl Shared {
             thread::spawn(move || {
                 let mut bytes = [0; 65_536];
                 while let Ok(read) = from.read(&mut bytes) {
+                    let is_held = || counts && number < shared.held_of.load(Ordering::SeqCst);
+                    if read == 0 && is_held() {
+                        return;
+                    }
                     if read == 0 {
                         break;
+                    }
+                    if is_held() {
+                        let held = (to.try_clone().unwrap(), bytes[..read].to_vec());
+                        shared.held.lock().unwrap().push(held);
+                        continue;
                     }
                     if counts && !shared.is_cut.load(Ordering::SeqCst) {
                         let left = shared.left.load(Ordering::SeqCst);
