@@ -24,10 +24,14 @@ pub(crate) enum Script {
     Due,
     /// Changes the tiles of a key.
     Put,
+    /// Removes rows that expired.
+    Expire,
+    /// Removes chunks that no window needs.
+    Past,
 }
 
 impl Script {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Open,
         Self::Renew,
         Self::Release,
@@ -36,6 +40,8 @@ impl Script {
         Self::Rows,
         Self::Due,
         Self::Put,
+        Self::Expire,
+        Self::Past,
     ];
 
     pub(crate) const fn source(self) -> &'static str {
@@ -54,6 +60,8 @@ impl Script {
                 include_str!("scripts/due.lua")
             ),
             Self::Put => include_str!("scripts/put.lua"),
+            Self::Expire => include_str!("scripts/expire.lua"),
+            Self::Past => include_str!("scripts/past.lua"),
         }
     }
 

@@ -10,6 +10,7 @@ mod load;
 mod pending;
 mod plan;
 mod read;
+mod reclaim;
 mod scan;
 mod tiles;
 

@@ -1,4 +1,5 @@
-//! Passes over all that lies on the servers: counting, and removing what was given up.
+//! Passes over all that lies on the servers: counting, with which what expired long ago is removed, and removing what was
+//! given up.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -8,7 +9,7 @@ use asof_core::online::{Counts, StoreError, Survey, ViewSlot, newer_row};
 use asof_core::row::StoredRow;
 use redis::Value;
 
-use super::{Cell, RedisStore, State};
+use super::{Cell, RedisStore, State, reclaim};
 use crate::catalogue::Removal;
 use crate::names::{Bucket, Due, Name, RowField, Stored, TileField};
 use crate::options::Address;
@@ -64,7 +65,7 @@ impl RedisStore {
                             .map(|field| field.of(survey.slot.view, survey.generation))
                     });
                     requests.push(Request::new("HMGET", name).args(fields));
-                    asked.push((key, wanted));
+                    asked.push((name, key, wanted));
                 }
                 Some(Stored::Tiles {
                     slot,
@@ -77,14 +78,15 @@ impl RedisStore {
                     let wanted: Vec<(usize, &Survey)> = wanted.collect();
                     if !wanted.is_empty() {
                         requests.push(Request::new("HGETALL", name));
-                        asked.push((key, wanted));
+                        asked.push((name, key, wanted));
                     }
                 }
                 None => {}
             }
         }
         let replies = self.servers.ask_all(requests, None)?;
-        for ((key, wanted), reply) in asked.into_iter().zip(replies) {
+        let mut expired = Vec::new();
+        for ((name, key, wanted), reply) in asked.into_iter().zip(replies) {
             let is_tiled = wanted
                 .iter()
                 .any(|(_, survey)| state.layout(survey.slot.view, survey.generation).is_some());
@@ -92,6 +94,7 @@ impl RedisStore {
                 let fields = reply::pairs(reply).map_err(|odd| self.odd(odd))?;
                 for (at, survey) in wanted {
                     let counted = self.count_tiles(state, key, survey, &fields)?;
+                    expired.extend(reclaim::past(state, survey, name, &fields));
                     add(counts, at, counted);
                 }
                 continue;
@@ -104,10 +107,11 @@ impl RedisStore {
                     return Err(self.odd(reply::Odd));
                 };
                 let counted = self.count_key(state, key, survey, row.as_deref(), waiting.as_deref())?;
+                expired.extend(reclaim::expired(state, survey, name, row.as_deref()));
                 add(counts, at, counted);
             }
         }
-        Ok(())
+        self.servers.ask_all(expired, None).map(drop)
     }
 
     fn count_key(

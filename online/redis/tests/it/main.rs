@@ -10,6 +10,7 @@
 )]
 
 mod conformance;
+mod expiry;
 mod harness;
 mod histories;
 mod kills;
