@@ -84,8 +84,8 @@ impl Commit {
         self.version.is_some()
     }
 
-    /// What to ask of the server, under a number.
-    pub(crate) fn request(&self, epoch: u64, number: u64) -> Request {
+    /// What to ask of the server, under a number, where it still has the last one that was acknowledged.
+    pub(crate) fn request(&self, epoch: u64, number: u64, acknowledged: u64) -> Request {
         let mut commit = self.clone();
         if let Some(redo) = self.redo.clone() {
             commit.set(Meta::Redo, number.to_string().as_bytes(), &redo);
@@ -96,6 +96,7 @@ impl Commit {
             .arg(epoch.to_string().as_bytes())
             .arg(number.to_string().as_bytes())
             .arg(version.unwrap_or_default().as_bytes())
+            .arg(acknowledged.to_string().as_bytes())
             .args(&commit.changes)
     }
 }
@@ -109,6 +110,8 @@ pub(crate) struct Commits {
 
 struct State {
     last: u64,
+    /// The greatest one that a server has said it made.
+    acknowledged: u64,
     /// Those that are under way or unfinished.
     open: BTreeSet<u64>,
     unfinished: BTreeMap<u64, Unfinished>,
@@ -131,6 +134,7 @@ impl Commits {
         Self {
             state: Mutex::new(State {
                 last: last + (1 << 20),
+                acknowledged: 0,
                 open: BTreeSet::new(),
                 unfinished: BTreeMap::new(),
             }),
@@ -162,6 +166,21 @@ impl Commits {
 
     pub(crate) fn last(&self) -> u64 {
         self.state().last
+    }
+
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.state().acknowledged
+    }
+
+    /// Notes that a commit was made.
+    pub(crate) fn acknowledge(&self, number: u64) {
+        let mut state = self.state();
+        state.acknowledged = state.acknowledged.max(number);
+    }
+
+    /// Notes that those that were made are gone.
+    pub(crate) fn forget_acknowledged(&self) {
+        self.state().acknowledged = 0;
     }
 
     /// Leaves a commit for [`Commits::unfinished`].

@@ -1,10 +1,14 @@
 -- Changes what lies in the slot of meta, all at once or not at all.
 -- KEYS: the catalogue, then what the changes name by their places. ARGV: the epoch, the number of the commit, the
--- version of the catalogue that it changes or nothing, then the changes: a letter with its arguments.
--- Returns OK, MORE where there is more to trim, or why nothing was changed: LOST, FENCED, VERSION.
+-- version of the catalogue that it changes or nothing, the last number that was acknowledged, then the changes: a
+-- letter with its arguments.
+-- Returns OK, MORE where there is more to trim, or why nothing was changed: LOST, GONE, FENCED, VERSION.
 local catalogue = KEYS[1]
 if redis.call('HGET', catalogue, 'epoch') ~= ARGV[1] then
   return 'LOST'
+end
+if tonumber(redis.call('HGET', catalogue, 'last') or '0') < tonumber(ARGV[4]) then
+  return 'GONE'
 end
 if tonumber(ARGV[2]) <= tonumber(redis.call('HGET', catalogue, 'fence') or '0') then
   return 'FENCED'
@@ -24,7 +28,7 @@ if tonumber(ARGV[2]) > tonumber(redis.call('HGET', catalogue, 'last') or '0') th
   redis.call('HSET', catalogue, 'last', ARGV[2])
 end
 
-local at = 4
+local at = 5
 local function take()
   at = at + 1
   return ARGV[at - 1]

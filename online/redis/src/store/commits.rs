@@ -10,6 +10,7 @@ use super::{RedisStore, State};
 use crate::commit::{Commit, Unfinished};
 use crate::deadline::Deadline;
 use crate::names::Meta;
+use crate::options::Durability;
 use crate::reply;
 use crate::scripts::Script;
 use crate::servers::Request;
@@ -68,7 +69,7 @@ impl RedisStore {
 
     /// Makes a commit under a number; `None` where it was sealed away.
     fn commit(&self, commit: &Commit, number: u64, deadline: Deadline) -> Result<Option<Made>, StoreError> {
-        let request = commit.request(self.lease.epoch(), number);
+        let request = commit.request(self.lease.epoch(), number, self.commits.acknowledged());
         let reply = match self.servers.ask_one(request, deadline) {
             Ok(reply) => reply,
             // A server that is full says so before it begins.
@@ -88,8 +89,15 @@ impl RedisStore {
         };
         let said = reply::bytes(reply).map_err(|odd| self.odd(odd))?;
         match said.as_deref() {
-            Some(b"OK") => Ok(Some(Made::All)),
-            Some(b"MORE") => Ok(Some(Made::More)),
+            Some(b"OK") => {
+                self.commits.acknowledge(number);
+                Ok(Some(Made::All))
+            }
+            Some(b"MORE") => {
+                self.commits.acknowledge(number);
+                Ok(Some(Made::More))
+            }
+            Some(b"GONE") => self.gone().map(|()| None),
             Some(b"FENCED") => Ok(None),
             Some(b"LOST") => Err(self.lease.lost()),
             Some(b"VERSION") => {
@@ -97,6 +105,24 @@ impl RedisStore {
                 Err(self.failed("the catalogue was changed by somebody else"))
             }
             _ => Err(self.odd(reply::Odd)),
+        }
+    }
+
+    /// What becomes of a store of which the server has lost changes that it acknowledged.
+    fn gone(&self) -> Result<(), StoreError> {
+        let place = self.servers.place();
+        let reason = "changes that it acknowledged are gone from it: materialize again";
+        match self.options.durability {
+            Durability::Sync => Err(StoreError::Damaged {
+                place: place.into(),
+                reason: reason.into(),
+            }),
+            Durability::Process => {
+                tracing::warn!(%place, %reason, "the online store has lost writes");
+                self.commits.forget_acknowledged();
+                self.is_stale.store(true, Ordering::Release);
+                Ok(())
+            }
         }
     }
 

@@ -271,3 +271,42 @@ fn scripts_are_given_again() {
         Ok((Some(1), true))
     );
 }
+
+/// A server that came up with less than it acknowledged, as one does whose disk was behind, or a replica that took over:
+/// an error where the durability says that this cannot be, else a warning and what there is.
+#[test]
+fn acknowledged_changes_that_are_gone_are_told() {
+    for durability in [Durability::Sync, Durability::Process] {
+        let mut server = Server::start();
+        let options = RedisOptions {
+            durability,
+            ..harness::options(&server.url())
+        };
+        let store = RedisStore::open(&options).unwrap();
+        let (slot, generation) = harness::serving(&store, "v");
+        let copy = server.copy();
+        let next = store
+            .begin_generation(
+                slot,
+                asof_core::online::conformance::shape("v"),
+                asof_core::online::conformance::schema(),
+            )
+            .unwrap();
+        server.kill();
+        server.put_back(&copy);
+        server.restart();
+        let mut begun = store.open_view(&address("a", "string", "new"));
+        if durability == Durability::Sync {
+            assert!(matches!(begun, Err(StoreError::Damaged { .. })), "{begun:?}");
+            continue;
+        }
+        // Once it is seen that the catalogue is another one, it is read anew.
+        for _ in 0..2 {
+            begun = begun.or_else(|_| store.open_view(&address("a", "string", "new")));
+        }
+        begun.unwrap();
+        let state = store.view_state(slot).unwrap();
+        assert_eq!(state.serving.unwrap().generation, generation);
+        assert_eq!(state.building, None, "{next:?} is gone");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -113,6 +113,19 @@ impl Server {
         }
     }
 
+    /// What it has on its disk now.
+    pub(crate) fn copy(&self) -> TempDir {
+        let copy = directory();
+        copy_files(self.directory.path(), copy.path());
+        copy
+    }
+
+    /// Puts back what it had, in the place of what it has.
+    pub(crate) fn put_back(&self, copy: &TempDir) {
+        self.wipe();
+        copy_files(copy.path(), self.directory.path());
+    }
+
     pub(crate) fn pause(&self) {
         self.signal("-STOP");
     }
@@ -150,6 +163,19 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir_all(&to).unwrap();
+            copy_files(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), &to).unwrap();
+        }
     }
 }
 
