@@ -366,7 +366,9 @@ impl Servers {
                     no_script = true;
                     trouble = Some(met(false, true));
                 }
-                (Refusal::Later | Refusal::Ask(_), _) => trouble = Some(met(true, false)),
+                // A mark that has moved on lies beside what is asked for there.
+                (Refusal::Ask(_), None) => {}
+                (Refusal::Later, _) => trouble = Some(met(true, false)),
                 (Refusal::Final, _) => refused = refused.and(Err(met(false, false).error)),
             }
         }
@@ -396,14 +398,18 @@ impl Servers {
             host: host.trim_matches(['[', ']']).to_owned(),
             port: port.parse().map_err(|_| odd())?,
         };
-        let mut link = Link::connect(&address, &self.place.login, deadline)?;
+        let node = self.node(&address);
+        let mut link = match node.take() {
+            Some(link) => link,
+            None => Link::connect(&address, &self.place.login, deadline)?,
+        };
         let mut bytes = Vec::new();
         Cmd::new().arg("ASKING").write_packed_command(&mut bytes);
         request.command.write_packed_command(&mut bytes);
         link.send(&bytes, deadline)?;
         link.receive(0, deadline)?.extract_error()?;
         let reply = link.receive(1, deadline)?.extract_error()?;
-        self.node(&address).give_back(link);
+        node.give_back(link);
         Ok(reply)
     }
 

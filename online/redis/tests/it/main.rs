@@ -19,3 +19,4 @@ mod outages;
 mod refusals;
 mod servers;
 mod tiles;
+mod topology;

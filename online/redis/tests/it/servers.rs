@@ -150,13 +150,43 @@ impl Server {
         self.try_ask(&format!("{command}\r\n")).unwrap()
     }
 
+    /// Some key in a slot of a cluster, whatever its bytes.
+    pub(crate) fn key_in_slot(&self, slot: u16) -> Option<Vec<u8>> {
+        let answer = self
+            .try_ask_bytes(format!("CLUSTER GETKEYSINSLOT {slot} 1\r\n").as_bytes())
+            .unwrap();
+        let rest = answer.strip_prefix(b"*1\r\n$")?;
+        let end = rest.iter().position(|byte| *byte == b'\r').unwrap();
+        let length: usize = std::str::from_utf8(&rest[..end]).unwrap().parse().unwrap();
+        Some(rest[end + 2..][..length].to_vec())
+    }
+
+    /// Moves a key to another server.
+    pub(crate) fn migrate(&self, port: u16, key: &[u8]) {
+        let port = port.to_string();
+        let words: [&[u8]; 6] = [b"MIGRATE", b"127.0.0.1", port.as_bytes(), key, b"0", b"1000"];
+        let mut command = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            command.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            command.extend_from_slice(word);
+            command.extend_from_slice(b"\r\n");
+        }
+        let answer = self.try_ask_bytes(&command).unwrap();
+        assert!(answer.starts_with(b"+OK"), "{}", answer.escape_ascii());
+    }
+
     fn try_ask(&self, command: &str) -> Option<String> {
+        let answer = self.try_ask_bytes(command.as_bytes())?;
+        Some(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    fn try_ask_bytes(&self, command: &[u8]) -> Option<Vec<u8>> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-        stream.write_all(command.as_bytes()).ok()?;
+        stream.write_all(command).ok()?;
         let mut bytes = [0; 4_096];
         let read = stream.read(&mut bytes).ok()?;
-        Some(String::from_utf8_lossy(&bytes[..read]).into_owned())
+        Some(bytes[..read].to_vec())
     }
 }
 
@@ -186,7 +216,12 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
-        let servers: Vec<Server> = (0..3)
+        Self::of(3)
+    }
+
+    /// One with so many servers, of which those behind the third have no slots.
+    pub(crate) fn of(count: usize) -> Self {
+        let servers: Vec<Server> = (0..count)
             .map(|_| {
                 let bus = free_port().to_string();
                 Server::with(&[
