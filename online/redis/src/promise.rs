@@ -56,6 +56,12 @@ fn check_server(servers: &Servers, master: &Address, durability: Durability) -> 
                 .into(),
         );
     }
+    if sync == "no" {
+        return refuse(
+            "its appendfsync is no, so nobody knows when its data is on the disk: set everysec or always"
+                .into(),
+        );
+    }
     if durability == Durability::Process && sync != "always" {
         tracing::warn!(
             %place,

@@ -30,6 +30,8 @@ enum Rows {
     Folded(Vec<TileChange>),
 }
 
+/// How many rows are written before it is looked whether the store is still held.
+const STEP: usize = 10_000;
 /// What is told of a load that was cut short.
 const CUT_SHORT: &[u8] = b"a load was cut short";
 /// The first byte of what is noted of loads.
@@ -109,9 +111,13 @@ impl RedisStore {
         state.catalogue.live(slot, generation)?;
         match ready.rows {
             Rows::Sorted(rows) => {
-                let requests = rows.iter();
-                let requests = requests.map(|(key, row)| self.row_request(slot, generation, key, row));
-                self.servers.ask_all(requests, None)?;
+                for rows in rows.chunks(STEP) {
+                    // Many of them may take longer than the store stays held.
+                    self.lease.check(self.servers.deadline())?;
+                    let rows = rows.iter();
+                    let requests = rows.map(|(key, row)| self.row_request(slot, generation, key, row));
+                    self.servers.ask_all(requests, None)?;
+                }
             }
             Rows::Folded(changes) if changes.is_empty() => {}
             Rows::Folded(changes) => self.take_folded(&state, slot, generation, changes)?,
@@ -138,10 +144,12 @@ impl RedisStore {
             let pending = change.pending.iter();
             pending.map(|(order, _)| (*order, change.key.as_slice()))
         });
-        self.servers
-            .ask_all(self.note_due(slot, generation, false, pending), None)?;
+        let due = self.note_due(slot, generation, false, pending);
+        self.servers.ask_all(due.iter().cloned(), None)?;
         let number = self.commits.begin();
-        self.change_tiles(state, changes, number.number, None).map(drop)
+        self.change_tiles(state, changes, number.number, None)?;
+        // Who merges what is due may have cleared it before the rows were there.
+        self.servers.ask_all(due, None).map(drop)
     }
 
     fn note_load(

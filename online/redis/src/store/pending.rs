@@ -1,7 +1,7 @@
 //! Pending rows that fall due.
 //!
-//! Which ones do is told by sorted sets, written before the rows and cleared after them: what they tell of may be gone,
-//! and is passed over.
+//! Which ones do is told by sorted sets, written before and behind the rows, and cleared after them: what they tell of
+//! may be gone, and is passed over.
 
 use std::collections::BTreeMap;
 
@@ -103,6 +103,26 @@ impl RedisStore {
         layout: &TileLayout,
         orders: &Orders,
     ) -> Result<u64, StoreError> {
+        let mut merged = 0;
+        loop {
+            let changes = self.due_changes(state, (slot, generation), layout, orders)?;
+            // Again, until none waits: of a key of which others folded some meanwhile, the rest is left.
+            if changes.is_empty() {
+                return Ok(merged);
+            }
+            let number = self.commits.begin();
+            merged += self.change_tiles(state, changes, number.number, None)?;
+        }
+    }
+
+    /// What folds those of some pending rows that are there.
+    fn due_changes(
+        &self,
+        state: &State,
+        (slot, generation): (ViewSlot, Generation),
+        layout: &TileLayout,
+        orders: &Orders,
+    ) -> Result<Vec<TileChange>, StoreError> {
         let names = orders.keys().map(|key| self.names.tiles(slot, generation, key));
         let lists = names.map(|name| Request::new("HGET", &name).arg(TileField::PENDING));
         let lists = self.servers.ask_all(lists, None)?;
@@ -139,7 +159,6 @@ impl RedisStore {
                 due,
             });
         }
-        let number = self.commits.begin();
-        self.change_tiles(state, changes, number.number, None)
+        Ok(changes)
     }
 }

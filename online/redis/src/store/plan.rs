@@ -20,6 +20,9 @@ use crate::work::Work;
 pub(super) struct Plan {
     /// Before everything else: what leads nowhere does no harm.
     first: Vec<Request>,
+    /// Before the rows and once more behind them: who merges what is due may have looked for a row before it was there,
+    /// and have cleared what told of it.
+    due: Vec<Request>,
     rows: Vec<Request>,
     tiles: Vec<TileChange>,
 }
@@ -40,7 +43,7 @@ pub(super) struct TileChange {
 
 impl Plan {
     pub(super) fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.rows.is_empty() && self.tiles.is_empty()
+        self.first.is_empty() && self.due.is_empty() && self.rows.is_empty() && self.tiles.is_empty()
     }
 }
 
@@ -64,7 +67,7 @@ impl RedisStore {
             }
             let pending = group.rows.iter().filter(|row| row.order.due() > work.at);
             let pending = pending.map(|row| (row.order, row.key.as_bytes()));
-            plan.first
+            plan.due
                 .extend(self.note_due(slot, generation, group.pushed, pending));
             if state.layout(slot.view, generation).is_some() {
                 // All of a generation together: a key is changed once under one number.
@@ -236,15 +239,24 @@ impl RedisStore {
         number: u64,
         deadline: Option<Deadline>,
     ) -> Result<(), StoreError> {
-        let Plan { first, rows, tiles } = plan;
+        let Plan {
+            first,
+            due,
+            rows,
+            tiles,
+        } = plan;
+        let first = first.into_iter().chain(due.iter().cloned());
         self.servers.ask_all(first, deadline)?;
         self.servers.ask_all(rows, deadline)?;
-        self.change_tiles(state, tiles, number, deadline).map(drop)
+        self.change_tiles(state, tiles, number, deadline)?;
+        self.servers.ask_all(due, deadline).map(drop)
     }
 
     /// Writes the rows of a plan that has no tiles.
     pub(super) fn apply_rows(&self, plan: Plan, deadline: Option<Deadline>) -> Result<(), StoreError> {
-        self.servers.ask_all(plan.first, deadline)?;
-        self.servers.ask_all(plan.rows, deadline).map(drop)
+        let first = plan.first.into_iter().chain(plan.due.iter().cloned());
+        self.servers.ask_all(first, deadline)?;
+        self.servers.ask_all(plan.rows, deadline)?;
+        self.servers.ask_all(plan.due, deadline).map(drop)
     }
 }

@@ -33,6 +33,9 @@ impl RedisStore {
     ) -> Result<u64, StoreError> {
         let mut merged = 0;
         for changes in changes.chunks(AT_ONCE) {
+            // Many of them may take longer than the store stays held.
+            self.lease
+                .check(deadline.unwrap_or_else(|| self.servers.deadline()))?;
             let mut left: Vec<&TileChange> = changes.iter().collect();
             for attempt in 0.. {
                 if attempt == TRIES || deadline.is_some_and(Deadline::has_passed) {

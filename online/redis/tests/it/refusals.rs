@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use asof_core::online::conformance::{address, key, order, read_one, row};
-use asof_core::online::{Generation, OnlineStore, StoreError, ViewSlot};
+use asof_core::online::{Generation, IntakeLog, OnlineStore, StoreError, ViewSlot};
 use asof_core::time::Timestamp;
 use asof_redis::{Durability, RedisOptions, RedisStore};
 
@@ -27,6 +27,8 @@ fn servers_that_do_not_keep_what_they_acknowledge_are_refused() {
         durability: Durability::Sync,
         ..options.clone()
     };
+    server.ask("CONFIG SET appendfsync no");
+    refused(&options, "set everysec or always");
     server.ask("CONFIG SET appendfsync everysec");
     refused(&sync, "set appendfsync always");
     drop(RedisStore::open(&options).unwrap());
@@ -255,6 +257,28 @@ fn a_newer_store_is_refused() {
         ),
         "{newer:?}"
     );
+}
+
+/// A server that writes to its disk by and by is waited for.
+#[test]
+fn what_was_accepted_is_settled() {
+    let server = Server::with(&["--appendfsync", "everysec"]);
+    let store = harness::open(&server.url());
+    let began = Instant::now();
+    store.settle().unwrap();
+    assert!(
+        began.elapsed() > Duration::from_secs(1),
+        "a server does so once a second"
+    );
+    server.ask("CONFIG SET appendfsync always");
+    let began = Instant::now();
+    store.settle().unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "it was there before it was acknowledged"
+    );
+    server.ask("CONFIG SET appendfsync no");
+    assert!(store.settle().is_err());
 }
 
 /// Scripts that a server forgot are given to it again.

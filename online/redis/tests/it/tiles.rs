@@ -101,7 +101,7 @@ fn windows(store: &dyn OnlineStore, at: i64) -> Vec<Vec<u8>> {
 #[test]
 fn events_of_many_writers_count_once() {
     let seed = harness::seed();
-    for case in 0..harness::cases(3) {
+    for case in 0..harness::cases(6) {
         let seed = seed.wrapping_add(case as u64);
         let server = Server::start();
         let store = harness::open(&server.url());
@@ -120,13 +120,15 @@ fn events_of_many_writers_count_once() {
                 write(twin, writer, seed);
             }
             // What is due is folded meanwhile.
-            scope.spawn(|| {
-                for later in 0..40 {
-                    let now = Timestamp::from_micros(NOW + later * SECOND / 4);
-                    store.apply_due(slot, generation, now).unwrap();
-                    store.apply_pushed(slot, generation, now).unwrap();
-                }
-            });
+            for merge in [OnlineStore::apply_due, IntakeLog::apply_pushed] {
+                let store = &store;
+                scope.spawn(move || {
+                    for later in 0..40 {
+                        let now = Timestamp::from_micros(NOW + later * SECOND / 4);
+                        merge(store, slot, generation, now).unwrap();
+                    }
+                });
+            }
         });
         for at in [NOW + 10 * SECOND, NOW + 30 * SECOND] {
             assert_eq!(windows(&store, at), windows(&twin, at), "seed {seed}");
