@@ -24,6 +24,7 @@ mod servers;
 mod store;
 mod turn;
 mod work;
+mod writers;
 
 pub use options::{Durability, RedisOptions};
 pub use store::RedisStore;

@@ -1,7 +1,6 @@
 //! The store.
 //!
-//! What the store knows of its views is published as a whole: a call takes it as it is, and holds on to it for as long as
-//! it writes rows, so that rows of a generation that was given up are removed only when nobody writes any of them.
+//! What the store knows of its views is published as a whole: a call takes it as it is.
 
 mod commits;
 mod generations;
@@ -17,7 +16,7 @@ mod tiles;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use asof_core::aggregate::tiles::{FoldedEvents, TileLayout};
 use asof_core::definition::StoredShape;
@@ -40,6 +39,7 @@ use crate::promise;
 use crate::reply::{self, Odd};
 use crate::servers::{Request, Servers};
 use crate::turn::Turn;
+use crate::writers::{Writers, Writing};
 
 /// An online store on Redis or Valkey: one server, or a cluster.
 pub struct RedisStore {
@@ -49,8 +49,7 @@ pub struct RedisStore {
     lease: Lease,
     commits: Commits,
     state: RwLock<Arc<State>>,
-    /// What was published before and may still be held on to.
-    previous: Mutex<Vec<Weak<State>>>,
+    writers: Writers,
     /// Whether the catalogue may have been changed without being published.
     is_stale: AtomicBool,
     /// Who changes the catalogue.
@@ -122,7 +121,7 @@ impl RedisStore {
             lease,
             commits: Commits::after(last),
             state: RwLock::default(),
-            previous: Mutex::default(),
+            writers: Writers::default(),
             is_stale: AtomicBool::new(true),
             changing: Turn::default(),
             finishing: Turn::default(),
@@ -149,10 +148,7 @@ impl RedisStore {
     fn publish(&self, catalogue: Catalogue) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let next = Arc::new(State::new(catalogue, state.changes + 1));
-        let before = std::mem::replace(&mut *state, next);
-        let mut previous = self.previous.lock().unwrap_or_else(PoisonError::into_inner);
-        previous.retain(|known| known.strong_count() > 0);
-        previous.push(Arc::downgrade(&before));
+        *state = next;
     }
 
     /// Sees to it that what follows builds on what is certain: the store is held, every commit was made and applied or
@@ -171,6 +167,23 @@ impl RedisStore {
     fn begin(&self) -> Result<(Arc<State>, Deadline), StoreError> {
         let deadline = self.servers.deadline();
         Ok((self.ready(deadline)?, deadline))
+    }
+
+    /// The same for a call that writes rows of generations, all of which must be there.
+    fn begin_writing(
+        &self,
+        generations: &[(ViewSlot, Generation)],
+    ) -> Result<(Arc<State>, Writing<'_>, Deadline), StoreError> {
+        let (_, deadline) = self.begin()?;
+        let of = generations
+            .iter()
+            .map(|(slot, generation)| (slot.view, *generation));
+        let writing = self.writers.enter(of);
+        let state = self.state();
+        for (slot, generation) in generations {
+            state.catalogue.live(*slot, *generation)?;
+        }
+        Ok((state, writing, deadline))
     }
 
     /// Reads the catalogue anew.

@@ -136,14 +136,13 @@ impl RedisStore {
         let doubtful = unfinished.iter().filter(|(_, left)| !left.is_made);
         let doubtful: Vec<u64> = doubtful.map(|(number, _)| *number).collect();
         let made = self.seal(&doubtful, deadline)?;
-        let state = self.state();
         for (number, left) in unfinished {
             let Some(redo) = left.redo.filter(|_| left.is_made || made.contains(&number)) else {
                 self.commits.finish(number);
                 continue;
             };
             if !left.is_applied {
-                self.redo(&state, number, &redo, Some(deadline))?;
+                self.redo(number, &redo, Some(deadline))?;
             }
             self.forget_record(number, deadline)?;
             self.commits.finish(number);
@@ -195,9 +194,8 @@ impl RedisStore {
             found.push((number, left));
         }
         found.sort_by_key(|(number, _)| *number);
-        let state = self.state();
         for (number, left) in found {
-            self.redo(&state, number, left.redo.as_deref().unwrap_or_default(), None)?;
+            self.redo(number, left.redo.as_deref().unwrap_or_default(), None)?;
             self.forget_record(number, self.servers.deadline())?;
             self.commits.finish(number);
         }
@@ -205,15 +203,15 @@ impl RedisStore {
     }
 
     /// Applies a record.
-    fn redo(
-        &self,
-        state: &State,
-        number: u64,
-        record: &[u8],
-        deadline: Option<Deadline>,
-    ) -> Result<(), StoreError> {
+    fn redo(&self, number: u64, record: &[u8], deadline: Option<Deadline>) -> Result<(), StoreError> {
         let record = Record::parse(record).ok_or_else(|| self.damaged_record())?;
-        let plan = self.plan(state, &record.work())?;
+        let work = record.work();
+        let groups = work.groups.iter();
+        let _writing = self
+            .writers
+            .enter(groups.map(|group| (group.slot.view, group.generation)));
+        let state = &*self.state();
+        let plan = self.plan(state, &work)?;
         self.apply(state, plan, number, deadline)
     }
 

@@ -4,9 +4,7 @@
 //! removed afterwards: a kill in between leaves rows that nobody reads and that the next one removes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::sync::Arc;
 
 use asof_core::definition::StoredShape;
 use asof_core::online::{Generation, GenerationState, StoreError, ViewAddress, ViewSlot};
@@ -128,7 +126,6 @@ impl RedisStore {
         next.version += 1;
         let carried_out = self.carry_out(&state, commit, work, deadline);
         if carried_out.is_ok() {
-            drop(state);
             self.publish(next);
         } else {
             // It may be made, though not all that it means is applied.
@@ -151,13 +148,18 @@ impl RedisStore {
         if is_wanted(&state).is_empty() {
             return Ok(BTreeMap::new());
         }
-        drop(state);
         let _turn = self.turn(&self.sweeping, deadline)?;
         let given_up = is_wanted(&self.state());
         if given_up.is_empty() {
             return Ok(BTreeMap::new());
         }
-        self.wait_for_writers(deadline)?;
+        let of: Vec<_> = given_up
+            .iter()
+            .map(|removal| (removal.view, removal.generation))
+            .collect();
+        if !self.writers.wait(&of, deadline) {
+            return Err(self.failed("rows of a generation that was given up are still being written"));
+        }
         let removed = self.remove_rows(&given_up)?;
         let work = Work {
             at: Timestamp::MIN,
@@ -179,23 +181,6 @@ impl RedisStore {
         Ok(removed)
     }
 
-    /// Waits until nobody writes rows by what was published before: of what was given up since, no row comes any more.
-    fn wait_for_writers(&self, deadline: Deadline) -> Result<(), StoreError> {
-        loop {
-            {
-                let mut previous = self.previous.lock().unwrap_or_else(PoisonError::into_inner);
-                previous.retain(|known| known.strong_count() > 0);
-                if previous.is_empty() {
-                    return Ok(());
-                }
-            }
-            if deadline.has_passed() {
-                return Err(self.failed("rows of a generation that was given up are still being written"));
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
-    }
-
     /// Writes rows, with the state of their generation where one is given.
     pub(super) fn write_rows(
         &self,
@@ -205,8 +190,7 @@ impl RedisStore {
         rows: &[asof_core::online::OnlineRow],
         new: Option<&GenerationState>,
     ) -> Result<(), StoreError> {
-        let (state, deadline) = self.begin()?;
-        state.catalogue.live(slot, generation)?;
+        let (state, _writing, deadline) = self.begin_writing(&[(slot, generation)])?;
         let group = crate::work::Group {
             slot,
             generation,
@@ -242,12 +226,10 @@ impl RedisStore {
         // Refused before a row is written.
         edit(&mut state.catalogue.clone())?;
         if is_tiled {
-            drop(state);
             return self.change_with(deadline, |_, _| Ok(()), &work, edit);
         }
         // Rows first: without the progress that follows them they are written again, which changes nothing.
         self.write_competing(&state, &work, deadline)?;
-        drop(state);
         let deadline = match rows.len() <= MANY {
             true => deadline,
             false => self.servers.deadline(),

@@ -29,10 +29,12 @@ const SECOND: Duration = Duration::from_millis(1_200);
 
 impl IntakeLog for RedisStore {
     fn accept(&self, source: &SourceAddress, intake: Intake<'_>) -> Result<(), StoreError> {
-        let (state, deadline) = self.begin()?;
-        for rows in intake.rows {
-            state.catalogue.live(rows.slot, rows.generation)?;
-        }
+        let generations: Vec<_> = intake
+            .rows
+            .iter()
+            .map(|rows| (rows.slot, rows.generation))
+            .collect();
+        let (state, _writing, deadline) = self.begin_writing(&generations)?;
         let mut commit = Commit::new(&self.names);
         if let Some(entry) = intake.entry {
             put_entry(&mut commit, source, entry);

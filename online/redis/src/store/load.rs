@@ -106,9 +106,8 @@ impl RedisStore {
     }
 
     pub(super) fn take_staged(&self, ready: Ready) -> Result<(), StoreError> {
-        let (state, _) = self.begin()?;
         let (slot, generation) = (ready.slot, ready.generation);
-        state.catalogue.live(slot, generation)?;
+        let (state, _writing, _) = self.begin_writing(&[(slot, generation)])?;
         match ready.rows {
             Rows::Sorted(rows) => {
                 for rows in rows.chunks(STEP) {

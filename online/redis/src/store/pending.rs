@@ -33,8 +33,7 @@ impl RedisStore {
         due: Due,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let (state, _) = self.begin()?;
-        state.catalogue.live(slot, generation)?;
+        let (state, _writing, _) = self.begin_writing(&[(slot, generation)])?;
         let layout = state.layout(slot.view, generation);
         let mut merged = 0;
         loop {

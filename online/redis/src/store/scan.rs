@@ -32,7 +32,6 @@ impl RedisStore {
         live(&state)?;
         let mut counts = vec![Counts::default(); surveys.len()];
         self.scan(|names| self.count_names(&state, surveys, names, &mut counts))?;
-        drop(state);
         // What was given up meanwhile was not counted to the end.
         live(&self.begin()?.0)?;
         Ok(counts)
