@@ -14,6 +14,7 @@ mod expiry;
 mod harness;
 mod histories;
 mod kills;
+mod leftovers;
 mod newest_wins;
 mod outages;
 mod refusals;
