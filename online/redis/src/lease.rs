@@ -20,8 +20,9 @@ use crate::servers::{Request, Servers};
 
 /// The newest shape of a store that is known here.
 pub(crate) const FORMAT: u64 = 1;
-/// How often it is looked whether the holder is gone.
+/// How often it is looked whether the holder is gone, and for how long.
 const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// What is held, for as long as it is not dropped.
 pub(crate) struct Lease {
@@ -66,6 +67,7 @@ impl Lease {
         let id = format!("{:032x}", rand::random::<u128>());
         let (lease, catalogue) = (names.meta(Meta::Lease), names.meta(Meta::Catalogue));
         let mut least_left = i64::MAX;
+        let longest = Deadline::after(LONGEST);
         loop {
             let asked = Instant::now();
             let request = Request::script(Script::Open, &[&lease, &catalogue])
@@ -119,7 +121,7 @@ impl Lease {
                 (Some(Value::Int(0)), [holder, left]) => {
                     let left: i64 = left.parse().unwrap_or(0);
                     // More than was left: somebody renewed it.
-                    if left > least_left {
+                    if left > least_left || left < 0 || longest.has_passed() {
                         return Err(held(servers.place(), holder));
                     }
                     least_left = left;
