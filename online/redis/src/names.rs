@@ -11,6 +11,7 @@
 //! | `r`, entity (4 bytes), entity key | hash | the rows of a key in all views; fields: [`RowField`] |
 //! | `t`, entity, view, generation (4 bytes each), entity key | hash | the tiles of a key in one generation; fields: [`TileField`] |
 //! | `d` or `q`, view, generation (4 bytes each) | sorted set | the pending rows of a generation, all or those that were pushed: [`DueEntry`] |
+//! | `l`, view, layer (4 bytes each) | set | the entity keys of a layer that lie in a bucket |
 //! | `e`, source | set | the ids of events of a source |
 //!
 //! Numbers are big-endian; times have their sign flipped, so that they sort as they do. The layouts are stable.
@@ -31,6 +32,11 @@ pub(crate) struct Bucket(u16);
 impl Bucket {
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         (0..BUCKETS).map(Self)
+    }
+
+    /// The one in which what there is of an entity key lies.
+    pub(crate) fn of_key(entity: u32, key: &[u8]) -> Self {
+        Self::of(&[&entity.to_be_bytes(), key])
     }
 
     /// The one of some bytes.
@@ -173,6 +179,12 @@ impl Names {
         self.in_bucket(Bucket::of(&[&view, &generation]), kind, &[&view, &generation])
     }
 
+    /// The entity keys of a layer that lie in a bucket.
+    pub(crate) fn layer_keys(&self, view: u32, layer: Generation, bucket: Bucket) -> Name {
+        let (view, layer) = (view.to_be_bytes(), layer.0.to_be_bytes());
+        self.in_bucket(bucket, LAYER, &[&view, &layer])
+    }
+
     /// The ids of events of a source that lie in a bucket.
     pub(crate) fn events(&self, source: &SourceAddress, bucket: Bucket) -> Name {
         self.in_bucket(bucket, EVENTS, &[&source_bytes(source)])
@@ -226,6 +238,7 @@ const TILES: u8 = b't';
 const DUE: u8 = b'd';
 const PUSHED: u8 = b'q';
 const EVENTS: u8 = b'e';
+const LAYER: u8 = b'l';
 
 /// What is stored of one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,6 +24,12 @@ pub(crate) enum Script {
     Due,
     /// Changes the tiles of a key.
     Put,
+    /// Makes the rows of a layer the generation's own.
+    Fold,
+    /// Makes the tiles of a layer the generation's own.
+    Move,
+    /// Reads tiles of several generations at one moment.
+    Together,
     /// Removes rows that expired.
     Expire,
     /// Removes chunks that no window needs.
@@ -31,7 +37,7 @@ pub(crate) enum Script {
 }
 
 impl Script {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Open,
         Self::Renew,
         Self::Release,
@@ -40,6 +46,9 @@ impl Script {
         Self::Rows,
         Self::Due,
         Self::Put,
+        Self::Fold,
+        Self::Move,
+        Self::Together,
         Self::Expire,
         Self::Past,
     ];
@@ -53,8 +62,16 @@ impl Script {
             Self::Seal => include_str!("scripts/seal.lua"),
             Self::Rows => concat!(
                 include_str!("scripts/newest.lua"),
+                include_str!("scripts/wait.lua"),
                 include_str!("scripts/rows.lua")
             ),
+            Self::Fold => concat!(
+                include_str!("scripts/newest.lua"),
+                include_str!("scripts/wait.lua"),
+                include_str!("scripts/fold.lua")
+            ),
+            Self::Move => include_str!("scripts/move.lua"),
+            Self::Together => include_str!("scripts/together.lua"),
             Self::Due => concat!(
                 include_str!("scripts/newest.lua"),
                 include_str!("scripts/due.lua")

@@ -5,6 +5,7 @@
 mod commits;
 mod generations;
 mod intake;
+mod layers;
 mod load;
 mod pending;
 mod plan;
@@ -13,8 +14,9 @@ mod reclaim;
 mod scan;
 mod tiles;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::iter;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -64,31 +66,49 @@ pub struct RedisStore {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) catalogue: Catalogue,
-    /// The tiles of the generations that have some.
+    /// The tiles of the generations that have some, by their numbers and those of their layers.
     layouts: HashMap<(u32, Generation), Arc<TileLayout>>,
+    /// The generations that have layers which reads find, each with those.
+    shown: HashMap<(u32, Generation), Vec<Generation>>,
+    /// The layers.
+    layers: HashSet<(u32, Generation)>,
     /// How often it was published.
     changes: u64,
 }
 
 impl State {
     fn new(catalogue: Catalogue, changes: u64) -> Self {
-        let mut layouts = HashMap::new();
+        let (mut layouts, mut shown, mut layers) = (HashMap::new(), HashMap::new(), HashSet::new());
         for (number, view) in &catalogue.views {
-            for state in [&view.state.serving, &view.state.building].into_iter().flatten() {
+            for state in view.state.generations() {
                 if let Some(tiles) = &state.shape.tiles {
-                    layouts.insert((*number, state.generation), Arc::clone(tiles));
+                    layouts.extend(state.numbers().map(|of| ((*number, of), Arc::clone(tiles))));
                 }
+                shown.insert((*number, state.generation), state.shown().collect());
+                layers.extend(state.layers.iter().map(|layer| (*number, layer.generation)));
             }
         }
         Self {
             catalogue,
             layouts,
+            shown,
+            layers,
             changes,
         }
     }
 
     fn layout(&self, view: u32, generation: Generation) -> Option<&Arc<TileLayout>> {
         self.layouts.get(&(view, generation))
+    }
+
+    /// A number and those of its layers that reads find; of a layer it is that alone.
+    fn together(&self, view: u32, number: Generation) -> Vec<Generation> {
+        let shown = self.shown.get(&(view, number)).into_iter().flatten();
+        iter::once(number).chain(shown.copied()).collect()
+    }
+
+    fn is_layer(&self, view: u32, number: Generation) -> bool {
+        self.layers.contains(&(view, number))
     }
 }
 
@@ -329,6 +349,23 @@ impl OnlineStore for RedisStore {
         self.begin_building(slot, shape, schema)
     }
 
+    fn begin_layer(&self, slot: ViewSlot, generation: Generation) -> Result<Generation, StoreError> {
+        self.begin_layer_of(slot, generation)
+    }
+
+    fn fold(&self, slot: ViewSlot, generation: Generation, layer: Generation) -> Result<(), StoreError> {
+        self.fold_layer(slot, generation, layer)
+    }
+
+    fn add_schema(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        schema: &RowSchema,
+    ) -> Result<u32, StoreError> {
+        self.add_schema_to(slot, generation, schema)
+    }
+
     fn write(
         &self,
         slot: ViewSlot,
@@ -371,6 +408,14 @@ impl OnlineStore for RedisStore {
 
     fn serve(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
         self.switch(slot, generation)
+    }
+
+    fn exchange(&self, slot: ViewSlot, states: &[GenerationState]) -> Result<(), StoreError> {
+        self.exchange_kept(slot, states)
+    }
+
+    fn forget_kept(&self, slot: ViewSlot) -> Result<(), StoreError> {
+        self.give_up_kept(slot)
     }
 
     fn give_up(&self, slot: ViewSlot) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use asof_core::data_type::{DataType, KeyType};
 use asof_core::definition::StoredShape;
 use asof_core::name::{EntityName, ProjectName, ViewName};
-use asof_core::online::{Generation, GenerationState, StoreError, ViewAddress, ViewSlot, ViewState};
+use asof_core::online::{Generation, GenerationState, Layer, StoreError, ViewAddress, ViewSlot, ViewState};
 use asof_core::row::{RowField, RowSchema};
 use asof_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,8 @@ struct DiskView {
     begun: u32,
     serving: Option<DiskGeneration>,
     building: Option<DiskGeneration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept: Option<DiskGeneration>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,12 +55,19 @@ struct DiskGeneration {
     schemas: Vec<Vec<DiskField>>,
     as_of_micros: Option<i64>,
     progress: Vec<u8>,
-    /// Since format 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reclaimed_micros: Option<i64>,
-    /// Since format 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tiles: Option<DiskTiles>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    layers: Vec<DiskLayer>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DiskLayer {
+    generation: u32,
+    is_shown: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -107,6 +116,7 @@ pub(super) fn view_bytes(view: &View) -> Result<Vec<u8>, StoreError> {
         begun: view.begun,
         serving: view.state.serving.as_ref().map(to_disk_generation),
         building: view.state.building.as_ref().map(to_disk_generation),
+        kept: view.state.kept.as_ref().map(to_disk_generation),
     })
 }
 
@@ -128,6 +138,7 @@ pub(super) fn view(number: u32, bytes: &[u8]) -> Result<View, String> {
         state: ViewState {
             serving: disk.serving.map(from_disk_generation).transpose()?,
             building: disk.building.map(from_disk_generation).transpose()?,
+            kept: disk.kept.map(from_disk_generation).transpose()?,
         },
     })
 }
@@ -166,6 +177,7 @@ fn to_disk_generation(state: &GenerationState) -> DiskGeneration {
         progress: state.progress.clone(),
         reclaimed_micros: state.reclaimed.map(Timestamp::micros),
         tiles: state.shape.tiles.as_deref().map(DiskTiles::of),
+        layers: state.layers.iter().map(to_disk_layer).collect(),
     }
 }
 
@@ -185,7 +197,22 @@ fn from_disk_generation(disk: DiskGeneration) -> Result<GenerationState, String>
         as_of: disk.as_of_micros.map(Timestamp::from_micros),
         progress: disk.progress,
         reclaimed: disk.reclaimed_micros.map(Timestamp::from_micros),
+        layers: disk.layers.into_iter().map(from_disk_layer).collect(),
     })
+}
+
+fn to_disk_layer(layer: &Layer) -> DiskLayer {
+    DiskLayer {
+        generation: layer.generation.0,
+        is_shown: layer.is_shown,
+    }
+}
+
+fn from_disk_layer(disk: DiskLayer) -> Layer {
+    Layer {
+        generation: Generation(disk.generation),
+        is_shown: disk.is_shown,
+    }
 }
 
 fn to_disk_schema(schema: &RowSchema) -> Vec<DiskField> {

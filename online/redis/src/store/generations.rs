@@ -37,32 +37,94 @@ impl RedisStore {
             let view = catalogue.view_mut(slot)?;
             view.begun += 1;
             let generation = Generation(view.begun);
-            let given_up = view.state.building.replace(GenerationState {
-                generation,
-                shape: shape.clone(),
-                schemas: vec![schema.clone()],
-                as_of: None,
-                progress: Vec::new(),
-                reclaimed: None,
-            });
-            remove_later(catalogue, slot, given_up.map(|state| state.generation));
+            let given_up = view.state.give_up();
+            view.state.building = Some(GenerationState::begun(generation, shape, schema));
+            remove_later(catalogue, slot, given_up);
             Ok(generation)
+        })
+    }
+
+    pub(super) fn begin_layer_of(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+    ) -> Result<Generation, StoreError> {
+        self.change(|catalogue| {
+            catalogue.live(slot, generation)?;
+            let view = catalogue.view_mut(slot)?;
+            view.begun += 1;
+            let layer = Generation(view.begun);
+            view.state.begin_layer(generation, layer)?;
+            Ok(layer)
+        })
+    }
+
+    pub(super) fn add_schema_to(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        schema: &RowSchema,
+    ) -> Result<u32, StoreError> {
+        self.change(|catalogue| {
+            catalogue.live(slot, generation)?;
+            catalogue.view_mut(slot)?.state.add_schema(generation, schema)
         })
     }
 
     pub(super) fn switch(&self, slot: ViewSlot, generation: Generation) -> Result<(), StoreError> {
         self.change(|catalogue| {
             catalogue.live(slot, generation)?;
-            let before = catalogue.view_mut(slot)?.state.serve(generation);
-            remove_later(catalogue, slot, before);
+            let given_up = catalogue.view_mut(slot)?.state.serve(generation);
+            remove_later(catalogue, slot, given_up);
+            Ok(())
+        })
+    }
+
+    pub(super) fn exchange_kept(&self, slot: ViewSlot, states: &[GenerationState]) -> Result<(), StoreError> {
+        self.change(|catalogue| {
+            let view = catalogue.view_mut(slot)?;
+            let mut given_up = Vec::new();
+            for state in states {
+                given_up.extend(view.state.update(state.generation, state)?);
+            }
+            view.state.exchange();
+            remove_later(catalogue, slot, given_up);
+            Ok(())
+        })
+    }
+
+    pub(super) fn give_up_kept(&self, slot: ViewSlot) -> Result<(), StoreError> {
+        self.change(|catalogue| {
+            let given_up = catalogue.view_mut(slot)?.state.forget_kept();
+            remove_later(catalogue, slot, given_up);
             Ok(())
         })
     }
 
     pub(super) fn give_up_building(&self, slot: ViewSlot) -> Result<(), StoreError> {
         self.change(|catalogue| {
-            let given_up = catalogue.view_mut(slot)?.state.building.take();
-            remove_later(catalogue, slot, given_up.map(|state| state.generation));
+            let given_up = catalogue.view_mut(slot)?.state.give_up();
+            remove_later(catalogue, slot, given_up);
+            Ok(())
+        })
+    }
+
+    /// Takes a layer without rows out of its generation.
+    pub(super) fn end_layer(
+        &self,
+        slot: ViewSlot,
+        generation: Generation,
+        layer: Generation,
+    ) -> Result<(), StoreError> {
+        let forget = |_: &State, commit: &mut Commit| {
+            let field = generation_field(slot, layer);
+            commit.unset(Meta::Loads, &field);
+            commit.unset(Meta::Notes, &field);
+            Ok(())
+        };
+        self.change_with(self.servers.deadline(), forget, &nothing(), |catalogue| {
+            catalogue.live(slot, generation)?;
+            catalogue.view_mut(slot)?.state.end_layer(generation, layer);
             Ok(())
         })
     }
@@ -71,11 +133,9 @@ impl RedisStore {
         let serving = self.change(|catalogue| {
             let state = catalogue.view(slot)?.state.clone();
             catalogue.views.remove(&slot.view);
-            let serving = state.serving.map(|state| state.generation);
-            let building = state.building.map(|state| state.generation);
-            remove_later(catalogue, slot, serving);
-            remove_later(catalogue, slot, building);
-            Ok(serving)
+            let numbers = state.generations().flat_map(GenerationState::numbers).collect();
+            remove_later(catalogue, slot, numbers);
+            Ok(state.serving.map(|state| state.generation))
         })?;
         let removed = self.remove(|removal| removal.slot() == slot)?;
         let serving = serving.map(|generation| Removal::of(slot, generation));
@@ -86,12 +146,7 @@ impl RedisStore {
 
     /// Changes the catalogue.
     fn change<T>(&self, edit: impl FnOnce(&mut Catalogue) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let work = Work {
-            at: Timestamp::MIN,
-            groups: Vec::new(),
-            events: None,
-        };
-        self.change_with(self.servers.deadline(), |_, _| Ok(()), &work, edit)
+        self.change_with(self.servers.deadline(), |_, _| Ok(()), &nothing(), edit)
     }
 
     /// Changes the catalogue, in one step with what is added to its commit and what that means for buckets; `before` is
@@ -161,11 +216,6 @@ impl RedisStore {
             return Err(self.failed("rows of a generation that was given up are still being written"));
         }
         let removed = self.remove_rows(&given_up)?;
-        let work = Work {
-            at: Timestamp::MIN,
-            groups: Vec::new(),
-            events: None,
-        };
         let forget = |_: &State, commit: &mut Commit| {
             for removal in &given_up {
                 let field = generation_field(removal.slot(), removal.generation);
@@ -174,7 +224,7 @@ impl RedisStore {
             }
             Ok(())
         };
-        self.change_with(self.servers.deadline(), forget, &work, |catalogue| {
+        self.change_with(self.servers.deadline(), forget, &nothing(), |catalogue| {
             catalogue.removals.retain(|removal| !given_up.contains(removal));
             Ok(())
         })?;
@@ -202,10 +252,6 @@ impl RedisStore {
             groups: vec![group],
             events: None,
         };
-        let nothing = Work {
-            groups: Vec::new(),
-            ..work.clone()
-        };
         let is_tiled = state.layout(slot.view, generation).is_some();
         let Some(new) = new else {
             if rows.is_empty() {
@@ -221,7 +267,9 @@ impl RedisStore {
         };
         let edit = |catalogue: &mut Catalogue| {
             catalogue.live(slot, generation)?;
-            catalogue.view_mut(slot)?.state.update(generation, new)
+            let given_up = catalogue.view_mut(slot)?.state.update(generation, new)?;
+            remove_later(catalogue, slot, given_up);
+            Ok(())
         };
         // Refused before a row is written.
         edit(&mut state.catalogue.clone())?;
@@ -234,7 +282,7 @@ impl RedisStore {
             true => deadline,
             false => self.servers.deadline(),
         };
-        self.change_with(deadline, |_, _| Ok(()), &nothing, edit)
+        self.change_with(deadline, |_, _| Ok(()), &nothing(), edit)
     }
 
     /// Writes rows that change nothing when they are written twice.
@@ -253,7 +301,18 @@ impl RedisStore {
 /// How many rows are written within the deadline of one call; of more, each step has its own.
 const MANY: usize = 2_000;
 
-fn remove_later(catalogue: &mut Catalogue, slot: ViewSlot, generation: Option<Generation>) {
-    let removal = generation.map(|generation| Removal::of(slot, generation));
-    catalogue.removals.extend(removal);
+fn remove_later(catalogue: &mut Catalogue, slot: ViewSlot, given_up: Vec<Generation>) {
+    let removals = given_up
+        .into_iter()
+        .map(|generation| Removal::of(slot, generation));
+    catalogue.removals.extend(removals);
+}
+
+/// No work.
+pub(super) fn nothing() -> Work<'static> {
+    Work {
+        at: Timestamp::MIN,
+        groups: Vec::new(),
+        events: None,
+    }
 }

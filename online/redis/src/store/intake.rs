@@ -12,6 +12,7 @@ use redis::Value;
 
 use super::RedisStore;
 use super::commits::Made;
+use super::generations::nothing;
 use crate::commit::Commit;
 use crate::deadline::Deadline;
 use crate::names::{Bucket, Due, Meta, generation_field, source_bytes, time_bytes};
@@ -316,14 +317,6 @@ impl RedisStore {
             }
             thread::sleep(Duration::from_millis(100));
         }
-    }
-}
-
-fn nothing() -> Work<'static> {
-    Work {
-        at: Timestamp::MIN,
-        groups: Vec::new(),
-        events: None,
     }
 }
 

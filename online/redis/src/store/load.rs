@@ -7,13 +7,12 @@
 use asof_core::aggregate::tiles::FoldedEvents;
 use asof_core::online::{Generation, OnlineRow, SortedRows, Staged, StoreError, ViewSlot};
 use asof_core::order::RowOrder;
-use asof_core::time::Timestamp;
 
+use super::generations::nothing;
 use super::plan::TileChange;
 use super::{RedisStore, State};
 use crate::commit::Commit;
 use crate::names::{Meta, generation_field};
-use crate::work::Work;
 
 /// Rows that are ready to be taken in.
 pub(super) struct Ready {
@@ -113,6 +112,9 @@ impl RedisStore {
                 for rows in rows.chunks(STEP) {
                     // Many of them may take longer than the store stays held.
                     self.lease.check(self.servers.deadline())?;
+                    let keys = rows.iter().map(|(key, _)| key.as_slice());
+                    self.servers
+                        .ask_all(self.note_layer(&state, slot, generation, keys), None)?;
                     let rows = rows.iter();
                     let requests = rows.map(|(key, row)| self.row_request(slot, generation, key, row));
                     self.servers.ask_all(requests, None)?;
@@ -144,6 +146,9 @@ impl RedisStore {
             pending.map(|(order, _)| (*order, change.key.as_slice()))
         });
         let due = self.note_due(slot, generation, false, pending);
+        let keys = changes.iter().map(|change| change.key.as_slice());
+        self.servers
+            .ask_all(self.note_layer(state, slot, generation, keys), None)?;
         self.servers.ask_all(due.iter().cloned(), None)?;
         let number = self.commits.begin();
         self.change_tiles(state, changes, number.number, None)?;
@@ -160,12 +165,7 @@ impl RedisStore {
     ) -> Result<(), StoreError> {
         let mut commit = Commit::new(&self.names);
         commit.set(Meta::Loads, &generation_field(slot, generation), noted);
-        let nothing = Work {
-            at: Timestamp::MIN,
-            groups: Vec::new(),
-            events: None,
-        };
-        self.carry_out(state, commit, &nothing, self.servers.deadline())
+        self.carry_out(state, commit, &nothing(), self.servers.deadline())
             .map(drop)
     }
 

@@ -25,7 +25,7 @@ const AT_ONCE: usize = 1_000;
 type Orders = BTreeMap<Vec<u8>, Vec<RowOrder>>;
 
 impl RedisStore {
-    /// Merges pending rows that are due; returns how many.
+    /// Merges pending rows that are due, of a generation and its layers; returns how many.
     pub(super) fn merge_due(
         &self,
         slot: ViewSlot,
@@ -34,6 +34,21 @@ impl RedisStore {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let (state, _writing, _) = self.begin_writing(&[(slot, generation)])?;
+        let mut merged = 0;
+        for number in state.together(slot.view, generation) {
+            merged += self.merge_due_of(&state, (slot, number), due, now)?;
+        }
+        Ok(merged)
+    }
+
+    /// The same of a generation or a layer alone.
+    fn merge_due_of(
+        &self,
+        state: &State,
+        (slot, generation): (ViewSlot, Generation),
+        due: Due,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
         let layout = state.layout(slot.view, generation);
         let mut merged = 0;
         loop {
@@ -51,7 +66,7 @@ impl RedisStore {
             }
             merged += match layout {
                 None => self.merge_rows(slot, generation, &orders)?,
-                Some(layout) => self.merge_events(&state, (slot, generation), layout, &orders)?,
+                Some(layout) => self.merge_events(state, (slot, generation), layout, &orders)?,
             };
             let forget = [Due::All, Due::Pushed].map(|due| {
                 let name = self.names.due(due, slot.view, generation);

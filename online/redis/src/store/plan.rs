@@ -69,6 +69,8 @@ impl RedisStore {
             let pending = pending.map(|row| (row.order, row.key.as_bytes()));
             plan.due
                 .extend(self.note_due(slot, generation, group.pushed, pending));
+            let keys = group.rows.iter().map(|row| row.key.as_bytes());
+            plan.first.extend(self.note_layer(state, slot, generation, keys));
             if state.layout(slot.view, generation).is_some() {
                 // All of a generation together: a key is changed once under one number.
                 tiled.entry((slot, generation)).or_default().extend(group.rows);
@@ -136,6 +138,29 @@ impl RedisStore {
             .arg(b"r")
             .arg(&RowField::Row.of(slot.view, generation))
             .arg(row)
+    }
+
+    /// Notes of which keys a layer has rows, where it is one.
+    pub(super) fn note_layer<'a>(
+        &self,
+        state: &State,
+        slot: ViewSlot,
+        generation: Generation,
+        keys: impl Iterator<Item = &'a [u8]>,
+    ) -> Vec<Request> {
+        if !state.is_layer(slot.view, generation) {
+            return Vec::new();
+        }
+        let mut buckets: BTreeMap<Bucket, Vec<&[u8]>> = BTreeMap::new();
+        for key in keys {
+            let bucket = Bucket::of_key(slot.entity, key);
+            buckets.entry(bucket).or_default().push(key);
+        }
+        let buckets = buckets.into_iter().map(|(bucket, keys)| {
+            let name = self.names.layer_keys(slot.view, generation, bucket);
+            Request::new("SADD", &name).args(keys)
+        });
+        buckets.collect()
     }
 
     /// Notes when pending rows are due.

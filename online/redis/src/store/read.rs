@@ -1,6 +1,6 @@
 //! Reads of keys: all that there is of each in the views of a set, fetched in one go for as many keys as are told of.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use asof_core::aggregate::tiles::{ChunkId, TilesAt};
@@ -11,9 +11,10 @@ use asof_core::time::Timestamp;
 
 use super::{Cell, RedisStore, State};
 use crate::deadline::Deadline;
-use crate::names::{RowField, TileField};
+use crate::names::{Name, RowField, TileField};
 use crate::pending;
 use crate::reply;
+use crate::scripts::Script;
 use crate::servers::Request;
 
 /// From so many chunks on that windows may need, all that there are of a key are fetched.
@@ -37,6 +38,7 @@ impl RedisStore {
             let part = Part {
                 view: *view,
                 generation: *generation,
+                numbers: state.together(*view, *generation),
                 places: same.iter().map(|(_, _, place)| *place).collect(),
             };
             match state.layout(*view, *generation) {
@@ -82,6 +84,8 @@ fn live(state: &State, set: &ReadSet) -> Result<(), StoreError> {
 struct Part {
     view: u32,
     generation: Generation,
+    /// Its own number and those of layers that are read with it.
+    numbers: Vec<Generation>,
     places: Vec<usize>,
 }
 
@@ -109,17 +113,51 @@ impl Tiled {
     }
 }
 
-/// What was fetched of a key: its rows and pending rows, place by place, and its tiles.
+/// What was fetched of a key: for each part its row and pending rows, number by number; and its tiles.
 #[derive(Default)]
 struct Fetched {
-    rows: Vec<Option<Vec<u8>>>,
+    rows: Vec<Vec<Option<Vec<u8>>>>,
     tiles: Vec<FetchedTiles>,
 }
 
+/// All that there is in a generation and its layers.
 #[derive(Default)]
 struct FetchedTiles {
-    pending: Option<Vec<u8>>,
+    pending: Vec<Vec<u8>>,
     chunks: Vec<(ChunkId, Vec<u8>)>,
+}
+
+impl FetchedTiles {
+    /// Adds what a server answered of one generation or layer.
+    fn add(&mut self, tiled: &Tiled, reply: redis::Value) -> Result<(), reply::Odd> {
+        let Some(ids) = &tiled.chunks else {
+            for (field, value) in reply::pairs(reply)? {
+                match TileField::parse(&field) {
+                    Some(id) => self.chunks.push((id, value)),
+                    None if field == TileField::PENDING => self.pending.push(value),
+                    None => {}
+                }
+            }
+            return Ok(());
+        };
+        let mut fields = reply::list(reply)?.into_iter();
+        self.pending
+            .extend(reply::bytes(fields.next().ok_or(reply::Odd)?)?);
+        if fields.len() != ids.len() {
+            return Err(reply::Odd);
+        }
+        for (id, chunk) in ids.iter().zip(fields) {
+            self.chunks.extend(reply::bytes(chunk)?.map(|chunk| (*id, chunk)));
+        }
+        Ok(())
+    }
+}
+
+/// Asks for the pending rows and some chunks.
+fn tile_fields(request: Request, chunks: &[ChunkId]) -> Request {
+    request
+        .arg(TileField::PENDING)
+        .args(chunks.iter().map(|id| TileField::chunk(*id)))
 }
 
 /// See [`OnlineStore::reader`](asof_core::online::OnlineStore::reader).
@@ -156,9 +194,8 @@ impl OnlineReader for Reader<'_> {
         let Some(fetched) = self.fetched.get(key) else {
             return Err(self.store.odd(reply::Odd));
         };
-        let mut rows = fetched.rows.chunks(2);
-        for part in &self.rows {
-            let found = self.find(key, part, rows.next().unwrap_or_default())?;
+        for (part, fields) in self.rows.iter().zip(&fetched.rows) {
+            let found = self.find(key, part, fields)?;
             for place in &part.places {
                 visit(*place, found)?;
             }
@@ -205,7 +242,10 @@ impl Reader<'_> {
         let mut requests = Vec::with_capacity(1 + self.tiles.len());
         if !self.rows.is_empty() {
             let fields = self.rows.iter().flat_map(|part| {
-                [RowField::Row, RowField::Pending].map(|field| field.of(part.view, part.generation))
+                let fields = |number: &Generation| {
+                    [RowField::Row, RowField::Pending].map(|field| field.of(part.view, *number))
+                };
+                part.numbers.iter().flat_map(fields)
             });
             requests.push(Request::new("HMGET", &names.rows(entity, key)).args(fields));
         }
@@ -214,12 +254,16 @@ impl Reader<'_> {
                 entity,
                 view: tiled.part.view,
             };
-            let name = names.tiles(slot, tiled.part.generation, key);
-            requests.push(match &tiled.chunks {
-                Some(chunks) => Request::new("HMGET", &name)
-                    .arg(TileField::PENDING)
-                    .args(chunks.iter().map(|id| TileField::chunk(*id))),
-                None => Request::new("HGETALL", &name),
+            let numbers = tiled.part.numbers.iter();
+            let tiles: Vec<Name> = numbers.map(|number| names.tiles(slot, *number, key)).collect();
+            let tiles: Vec<&Name> = tiles.iter().collect();
+            // What is folded meanwhile is found in one place, and not in two or none.
+            let request = Request::script(Script::Together, &tiles);
+            requests.push(match (&tiled.chunks, tiles.as_slice()) {
+                (Some(chunks), [name]) => tile_fields(Request::new("HMGET", name), chunks),
+                (Some(chunks), _) => tile_fields(request, chunks),
+                (None, [name]) => Request::new("HGETALL", name),
+                (None, _) => request,
             });
         }
         requests
@@ -230,36 +274,27 @@ impl Reader<'_> {
         let mut fetched = Fetched::default();
         if !self.rows.is_empty() {
             let rows = reply::list(replies.next().ok_or(reply::Odd)?)?;
-            fetched.rows = rows.into_iter().map(reply::bytes).collect::<Result<_, _>>()?;
-            if fetched.rows.len() != 2 * self.rows.len() {
-                return Err(reply::Odd);
+            let mut rows = rows.into_iter().map(reply::bytes);
+            for part in &self.rows {
+                let fields = rows.by_ref().take(2 * part.numbers.len());
+                let fields = fields.collect::<Result<Vec<_>, _>>()?;
+                if fields.len() != 2 * part.numbers.len() {
+                    return Err(reply::Odd);
+                }
+                fetched.rows.push(fields);
             }
         }
         for tiled in &self.tiles {
             let reply = replies.next().ok_or(reply::Odd)?;
+            let of_numbers = match tiled.part.numbers.len() {
+                1 => vec![reply],
+                numbers => Some(reply::list(reply)?)
+                    .filter(|list| list.len() == numbers)
+                    .ok_or(reply::Odd)?,
+            };
             let mut tiles = FetchedTiles::default();
-            match &tiled.chunks {
-                Some(ids) => {
-                    let mut fields = reply::list(reply)?.into_iter();
-                    tiles.pending = reply::bytes(fields.next().ok_or(reply::Odd)?)?;
-                    if fields.len() != ids.len() {
-                        return Err(reply::Odd);
-                    }
-                    for (id, chunk) in ids.iter().zip(fields) {
-                        tiles
-                            .chunks
-                            .extend(reply::bytes(chunk)?.map(|chunk| (*id, chunk)));
-                    }
-                }
-                None => {
-                    for (field, value) in reply::pairs(reply)? {
-                        match TileField::parse(&field) {
-                            Some(id) => tiles.chunks.push((id, value)),
-                            None if field == TileField::PENDING => tiles.pending = Some(value),
-                            None => {}
-                        }
-                    }
-                }
+            for reply in of_numbers {
+                tiles.add(tiled, reply)?;
             }
             fetched.tiles.push(tiles);
         }
@@ -273,20 +308,18 @@ impl Reader<'_> {
         part: &Part,
         fields: &'f [Option<Vec<u8>>],
     ) -> Result<Found<'f>, StoreError> {
-        let [row, waiting] = fields else {
-            return Err(self.store.odd(reply::Odd));
-        };
-        let (mut winner, mut held_back) = (row.as_deref(), false);
-        if let Some(row) = winner {
-            self.parse(key, part, row)?;
-        }
-        for (order, row) in self.pending(key, part, waiting.as_deref())? {
-            if order.due() > self.at {
-                held_back |= order.event_time <= self.at;
-                continue;
+        let (mut winner, mut held_back) = (None, false);
+        for fields in fields.chunks(2) {
+            let [row, waiting] = fields else {
+                return Err(self.store.odd(reply::Odd));
+            };
+            let waiting = self.pending(key, part, waiting.as_deref().unwrap_or_default())?;
+            let due = waiting.iter().filter(|(order, _)| order.due() <= self.at);
+            for row in row.as_deref().into_iter().chain(due.map(|(_, row)| *row)) {
+                self.parse(key, part, row)?;
+                winner = Some(winner.map_or(row, |winner| newer_row(winner, row)));
             }
-            self.parse(key, part, row)?;
-            winner = Some(winner.map_or(row, |winner| newer_row(winner, row)));
+            held_back |= waiting.iter().any(|(order, _)| order.event_time <= self.at);
         }
         let winner = winner.map(|row| self.parse(key, part, row)).transpose()?;
         Ok(Found {
@@ -310,10 +343,14 @@ impl Reader<'_> {
         for (id, chunk) in &fetched.chunks {
             tiles.add_chunk(&mut sums, *id, chunk).map_err(damaged)?;
         }
-        for (order, row) in self.pending(key, &tiled.part, fetched.pending.as_deref())? {
-            if order.due() <= self.at {
-                let row = self.parse(key, &tiled.part, row)?;
-                tiles.add_event(&mut sums, &row).map_err(damaged)?;
+        let mut added = HashSet::new();
+        for list in &fetched.pending {
+            for (order, row) in self.pending(key, &tiled.part, list)? {
+                // One that waits in two layers is one.
+                if order.due() <= self.at && added.insert(order) {
+                    let row = self.parse(key, &tiled.part, row)?;
+                    tiles.add_event(&mut sums, &row).map_err(damaged)?;
+                }
             }
         }
         body.clear();
@@ -325,9 +362,9 @@ impl Reader<'_> {
         &self,
         key: &[u8],
         part: &Part,
-        list: Option<&'f [u8]>,
+        list: &'f [u8],
     ) -> Result<Vec<(asof_core::order::RowOrder, &'f [u8])>, StoreError> {
-        let rows = pending::parse(list.unwrap_or_default());
+        let rows = pending::parse(list);
         rows.ok_or_else(|| self.damaged(key, part, "its list of pending rows is cut short"))
     }
 

@@ -1,6 +1,6 @@
 //! The room of rows that expired long ago, given back as they are counted.
 
-use asof_core::online::Survey;
+use asof_core::online::{Generation, Survey};
 use asof_core::row::StoredRow;
 use asof_core::time::Timestamp;
 
@@ -10,7 +10,7 @@ use crate::reply::Pair;
 use crate::scripts::Script;
 use crate::servers::Request;
 
-/// The instant before which rows of a generation that serves may go.
+/// The instant before which rows of a generation that serves, and of its layers, may go.
 fn reclaimed(state: &State, survey: &Survey) -> Option<Timestamp> {
     let view = state.catalogue.view(survey.slot).ok()?;
     let serving = view.state.serving.as_ref();
@@ -21,13 +21,19 @@ fn reclaimed(state: &State, survey: &Survey) -> Option<Timestamp> {
 
 /// What removes a row that may go: never one that says "deleted", without which an older row that comes late would be
 /// seen.
-pub(super) fn expired(state: &State, survey: &Survey, name: &Name, row: Option<&[u8]>) -> Option<Request> {
+pub(super) fn expired(
+    state: &State,
+    survey: &Survey,
+    number: Generation,
+    name: &Name,
+    row: Option<&[u8]>,
+) -> Option<Request> {
     let (before, row) = (reclaimed(state, survey)?, row?);
     let parsed = StoredRow::parse(row).ok()?;
     let may_go = parsed.order.event_time < before && !parsed.deleted;
     may_go.then(|| {
         Request::script(Script::Expire, &[name])
-            .arg(&RowField::Row.of(survey.slot.view, survey.generation))
+            .arg(&RowField::Row.of(survey.slot.view, number))
             .arg(row)
     })
 }

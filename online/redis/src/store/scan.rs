@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
 use asof_core::aggregate::tiles::check_chunk;
-use asof_core::online::{Counts, StoreError, Survey, ViewSlot, newer_row};
+use asof_core::online::{Counts, Generation, StoreError, Survey, ViewSlot, newer_row};
 use asof_core::row::StoredRow;
 use redis::Value;
 
@@ -15,54 +15,47 @@ use crate::names::{Bucket, Due, Name, RowField, Stored, TileField};
 use crate::options::Address;
 use crate::pending;
 use crate::reply;
+use crate::scripts::Script;
 use crate::servers::Request;
 
 /// How many names a server is asked for at once, about.
 const AT_ONCE: &[u8] = b"1000";
 
 impl RedisStore {
-    /// Counts the rows of generations.
+    /// Counts the rows of generations, with those of their layers.
     pub(super) fn count_rows(&self, surveys: &[Survey]) -> Result<Vec<Counts>, StoreError> {
         let (state, _) = self.begin()?;
         let live = |state: &State| {
-            surveys
-                .iter()
-                .try_for_each(|survey| state.catalogue.live(survey.slot, survey.generation).map(drop))
+            surveys.iter().try_for_each(|survey| {
+                let numbers = std::iter::once(survey.generation).chain(survey.layer);
+                numbers
+                    .into_iter()
+                    .try_for_each(|number| state.catalogue.live(survey.slot, number).map(drop))
+            })
         };
         live(&state)?;
-        let mut counts = vec![Counts::default(); surveys.len()];
-        self.scan(|names| self.count_names(&state, surveys, names, &mut counts))?;
+        let mut counted: Vec<Counted> = surveys.iter().map(|survey| Counted::of(&state, survey)).collect();
+        self.scan(|names| self.count_names(&state, names, &mut counted))?;
         // What was given up meanwhile was not counted to the end.
         live(&self.begin()?.0)?;
-        Ok(counts)
+        Ok(counted.into_iter().map(|counted| counted.counts).collect())
     }
 
     /// Counts what lies under some names.
-    fn count_names(
-        &self,
-        state: &State,
-        surveys: &[Survey],
-        names: &[Name],
-        counts: &mut [Counts],
-    ) -> Result<(), StoreError> {
+    fn count_names(&self, state: &State, names: &[Name], counted: &mut [Counted]) -> Result<(), StoreError> {
         let mut requests = Vec::new();
         let mut asked = Vec::new();
         for name in names {
             match self.names.parse(&name.bytes) {
                 Some(Stored::Rows { entity, key }) => {
-                    let wanted = surveys.iter().enumerate();
-                    let wanted = wanted.filter(|(_, survey)| {
-                        survey.slot.entity == entity
-                            && state.layout(survey.slot.view, survey.generation).is_none()
-                    });
-                    let wanted: Vec<(usize, &Survey)> = wanted.collect();
+                    let wanted = counted.iter().enumerate();
+                    let wanted = wanted.filter(|(_, of)| of.survey.slot.entity == entity && !of.is_tiled);
+                    let wanted: Vec<usize> = wanted.map(|(at, _)| at).collect();
                     if wanted.is_empty() {
                         continue;
                     }
-                    let fields = wanted.iter().flat_map(|(_, survey)| {
-                        [RowField::Row, RowField::Pending]
-                            .map(|field| field.of(survey.slot.view, survey.generation))
-                    });
+                    let of = wanted.iter().filter_map(|at| counted.get(*at));
+                    let fields = of.flat_map(Counted::fields);
                     requests.push(Request::new("HMGET", name).args(fields));
                     asked.push((name, key, wanted));
                 }
@@ -71,13 +64,20 @@ impl RedisStore {
                     generation,
                     key,
                 }) => {
-                    let wanted = surveys.iter().enumerate();
-                    let wanted =
-                        wanted.filter(|(_, survey)| survey.slot == slot && survey.generation == generation);
-                    let wanted: Vec<(usize, &Survey)> = wanted.collect();
-                    if !wanted.is_empty() {
-                        requests.push(Request::new("HGETALL", name));
-                        asked.push((name, key, wanted));
+                    for (at, of) in counted.iter_mut().enumerate() {
+                        // The tiles of a key in a generation and its layers are counted together, once.
+                        let is_of = of.survey.slot == slot && of.is_tiled && of.numbers.contains(&generation);
+                        if !is_of || !of.is_new(key) {
+                            continue;
+                        }
+                        let tiles = of
+                            .numbers
+                            .iter()
+                            .map(|number| self.names.tiles(slot, *number, key));
+                        let tiles: Vec<Name> = tiles.collect();
+                        let tiles: Vec<&Name> = tiles.iter().collect();
+                        requests.push(Request::script(Script::Together, &tiles));
+                        asked.push((name, key, vec![at]));
                     }
                 }
                 None => {}
@@ -86,60 +86,64 @@ impl RedisStore {
         let replies = self.servers.ask_all(requests, None)?;
         let mut expired = Vec::new();
         for ((name, key, wanted), reply) in asked.into_iter().zip(replies) {
-            let is_tiled = wanted
-                .iter()
-                .any(|(_, survey)| state.layout(survey.slot.view, survey.generation).is_some());
-            if is_tiled {
-                let fields = reply::pairs(reply).map_err(|odd| self.odd(odd))?;
-                for (at, survey) in wanted {
-                    let counted = self.count_tiles(state, key, survey, &fields)?;
-                    expired.extend(reclaim::past(state, survey, name, &fields));
-                    add(counts, at, counted);
-                }
-                continue;
-            }
-            let fields = reply::list(reply).map_err(|odd| self.odd(odd))?;
-            let fields: Result<Vec<_>, _> = fields.into_iter().map(reply::bytes).collect();
-            let fields = fields.map_err(|odd| self.odd(odd))?;
-            for ((at, survey), fields) in wanted.into_iter().zip(fields.chunks(2)) {
-                let [row, waiting] = fields else {
-                    return Err(self.odd(reply::Odd));
+            let mut replies = reply::list(reply).map_err(|odd| self.odd(odd))?.into_iter();
+            for at in wanted {
+                let Some(of) = counted.get_mut(at) else { continue };
+                let counts = match of.is_tiled {
+                    true => self.count_tiles(state, key, of, replies.by_ref(), &mut expired)?,
+                    false => {
+                        let fields = replies.by_ref().take(2 * of.numbers.len()).map(reply::bytes);
+                        let fields = fields.collect::<Result<Vec<_>, _>>();
+                        let fields = fields.map_err(|odd| self.odd(odd))?;
+                        for (number, fields) in of.numbers.iter().zip(fields.chunks(2)) {
+                            let row = fields.first().and_then(Option::as_deref);
+                            expired.extend(reclaim::expired(state, &of.survey, *number, name, row));
+                        }
+                        self.count_key(state, key, &of.survey, &fields)?
+                    }
                 };
-                let counted = self.count_key(state, key, survey, row.as_deref(), waiting.as_deref())?;
-                expired.extend(reclaim::expired(state, survey, name, row.as_deref()));
-                add(counts, at, counted);
+                of.add(counts);
             }
         }
         self.servers.ask_all(expired, None).map(drop)
     }
 
+    /// Counts a key by its rows and pending rows, number by number.
     fn count_key(
         &self,
         state: &State,
         key: &[u8],
         survey: &Survey,
-        row: Option<&[u8]>,
-        waiting: Option<&[u8]>,
+        fields: &[Option<Vec<u8>>],
     ) -> Result<Counts, StoreError> {
         let cell = cell(key, survey);
         let mut counts = Counts::default();
-        let mut winner = row;
-        if let Some(row) = row {
-            self.parse(state, &cell, row)?;
-            counts.bytes += (key.len() + row.len()) as u64;
-        }
-        let waiting = pending::parse(waiting.unwrap_or_default());
-        let waiting =
-            waiting.ok_or_else(|| self.damaged(state, &cell, "its list of pending rows is cut short"))?;
-        for (order, row) in waiting {
-            self.parse(state, &cell, row)?;
-            counts.bytes += (key.len() + row.len()) as u64;
-            if order.due() > survey.at {
-                counts.pending += 1;
-            } else {
+        let mut winner: Option<&[u8]> = None;
+        let mut pending = BTreeSet::new();
+        for fields in fields.chunks(2) {
+            let [row, waiting] = fields else {
+                return Err(self.odd(reply::Odd));
+            };
+            if let Some(row) = row {
+                self.parse(state, &cell, row)?;
+                counts.bytes += (key.len() + row.len()) as u64;
                 winner = Some(winner.map_or(row, |winner| newer_row(winner, row)));
             }
+            let waiting = pending::parse(waiting.as_deref().unwrap_or_default());
+            let waiting =
+                waiting.ok_or_else(|| self.damaged(state, &cell, "its list of pending rows is cut short"))?;
+            for (order, row) in waiting {
+                self.parse(state, &cell, row)?;
+                counts.bytes += (key.len() + row.len()) as u64;
+                // One that waits in a layer as well is one.
+                if order.due() > survey.at {
+                    pending.insert(order);
+                } else {
+                    winner = Some(winner.map_or(row, |winner| newer_row(winner, row)));
+                }
+            }
         }
+        counts.pending = pending.len() as u64;
         if let Some(winner) = winner {
             let winner: StoredRow<'_> = self.parse(state, &cell, winner)?;
             counts.keys = 1;
@@ -148,29 +152,34 @@ impl RedisStore {
         Ok(counts)
     }
 
+    /// Counts a key by its tiles, number by number; adds what removes those that no window needs.
     fn count_tiles(
         &self,
         state: &State,
         key: &[u8],
-        survey: &Survey,
-        fields: &[reply::Pair],
+        of: &Counted,
+        replies: impl Iterator<Item = Value>,
+        past: &mut Vec<Request>,
     ) -> Result<Counts, StoreError> {
-        let cell = cell(key, survey);
-        let mut counts = Counts::default();
-        for (field, value) in fields {
-            if TileField::parse(field).is_some() {
-                check_chunk(value).map_err(|error| self.damaged(state, &cell, &error.to_string()))?;
-                counts.bytes += (key.len() + value.len()) as u64;
-                counts.keys = 1;
-            } else if field == TileField::PENDING {
-                // Tiles are what a key has, whatever is to be added to them.
-                let waiting = self.count_key(state, key, survey, None, Some(value))?;
-                counts.bytes += waiting.bytes;
-                counts.pending += waiting.pending;
-                counts.keys = counts.keys.max(waiting.keys);
-                counts.earlier += waiting.earlier;
+        let cell = cell(key, &of.survey);
+        let (mut chunks, mut waiting) = (Counts::default(), Vec::new());
+        for (number, reply) in of.numbers.iter().zip(replies) {
+            let fields = reply::pairs(reply).map_err(|odd| self.odd(odd))?;
+            let name = self.names.tiles(of.survey.slot, *number, key);
+            past.extend(reclaim::past(state, &of.survey, &name, &fields));
+            for (field, value) in fields {
+                if TileField::parse(&field).is_some() {
+                    check_chunk(&value).map_err(|error| self.damaged(state, &cell, &error.to_string()))?;
+                    chunks.bytes += (key.len() + value.len()) as u64;
+                    chunks.keys = 1;
+                } else if field == TileField::PENDING {
+                    waiting.extend([None, Some(value)]);
+                }
             }
         }
+        let mut counts = self.count_key(state, key, &of.survey, &waiting)?;
+        counts.bytes += chunks.bytes;
+        counts.keys = counts.keys.max(chunks.keys);
         Ok(counts)
     }
 
@@ -219,6 +228,9 @@ impl RedisStore {
                 .map(|due| Request::new("UNLINK", &self.names.due(due, removal.view, removal.generation)))
         });
         self.servers.ask_all(due, None)?;
+        for removal in given_up {
+            self.forget_layer_keys(removal.view, removal.generation)?;
+        }
         Ok(removed)
     }
 
@@ -284,11 +296,50 @@ fn cell<'a>(key: &'a [u8], survey: &Survey) -> Cell<'a> {
     }
 }
 
-fn add(counts: &mut [Counts], at: usize, more: Counts) {
-    if let Some(counts) = counts.get_mut(at) {
-        counts.keys += more.keys;
-        counts.pending += more.pending;
-        counts.bytes += more.bytes;
-        counts.earlier += more.earlier;
+/// A generation that is counted.
+struct Counted {
+    survey: Survey,
+    /// Its own number, and those of the layers that are counted with it.
+    numbers: Vec<Generation>,
+    is_tiled: bool,
+    /// Of the keys with tiles, those that were counted.
+    keys: HashSet<u64>,
+    hasher: RandomState,
+    counts: Counts,
+}
+
+impl Counted {
+    fn of(state: &State, survey: &Survey) -> Self {
+        let (view, generation) = (survey.slot.view, survey.generation);
+        let mut numbers = state.together(view, generation);
+        let layer = survey.layer.filter(|layer| !numbers.contains(layer));
+        numbers.extend(layer);
+        Self {
+            survey: *survey,
+            numbers,
+            is_tiled: state.layout(view, generation).is_some(),
+            keys: HashSet::new(),
+            hasher: RandomState::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    fn is_new(&mut self, key: &[u8]) -> bool {
+        self.keys.insert(self.hasher.hash_one(key))
+    }
+
+    /// The fields of its rows and pending rows.
+    fn fields(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        let view = self.survey.slot.view;
+        self.numbers
+            .iter()
+            .flat_map(move |number| [RowField::Row, RowField::Pending].map(|field| field.of(view, *number)))
+    }
+
+    fn add(&mut self, more: Counts) {
+        self.counts.keys += more.keys;
+        self.counts.pending += more.pending;
+        self.counts.bytes += more.bytes;
+        self.counts.earlier += more.earlier;
     }
 }

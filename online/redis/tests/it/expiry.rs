@@ -38,6 +38,7 @@ fn rows_that_expired_long_ago_are_removed_as_they_are_counted() {
         generation,
         at: NOW,
         from: Timestamp::from_micros(100),
+        layer: None,
     };
     let counts = store.survey(&[survey]).unwrap()[0];
     assert_eq!(
