@@ -18,6 +18,11 @@ pub use listen::{ListenError, parse_listen};
 /// The name of the configuration file.
 pub const CONFIG_FILE: &str = "asof.toml";
 
+/// How the URL of an online store in a directory begins.
+const LOCAL_STORE: &str = "rocksdb://";
+/// How the URLs of online stores on servers begin.
+const STORE_SERVERS: [&str; 4] = ["redis://", "redis+cluster://", "valkey://", "valkey+cluster://"];
+
 /// What `asof.toml` says, with the defaults of what it does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectConfig {
@@ -31,7 +36,7 @@ pub struct ProjectConfig {
     pub offline_root: String,
     /// Directories outside the project that sources may read from, as written.
     pub offline_allow: Vec<String>,
-    /// Where the online store is: `rocksdb://` and a path.
+    /// Where the online store is: `rocksdb://` and a path, or the servers of a Redis.
     pub online_url: String,
     /// What a write to the online store survives that was acknowledged.
     pub online_durability: OnlineDurability,
@@ -95,9 +100,15 @@ impl ProjectConfig {
         self.in_project(&self.offline_root)
     }
 
-    /// The directory of the online store.
+    /// The directory of the online store, where it is in one.
     pub fn online_path(&self) -> PathBuf {
         self.in_project(&self.online_url)
+    }
+
+    /// The URL of the servers that keep the online store, where it is not in a directory. It may hold a password.
+    pub fn online_servers(&self) -> Option<&str> {
+        let is_local = self.online_url.starts_with(LOCAL_STORE);
+        (!is_local).then_some(self.online_url.as_str())
     }
 
     fn in_project(&self, url: &str) -> PathBuf {

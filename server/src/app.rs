@@ -7,7 +7,6 @@ use std::time::Instant;
 use asof_core::online::OnlineStore;
 use asof_core::registry::RegistryStore;
 use asof_core::time::Clock;
-use asof_online::RocksStore;
 use asof_registry::{ProjectConfig, SqliteRegistry};
 use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
@@ -25,7 +24,7 @@ use crate::lifecycle::{Drained, Limits, Listening};
 use crate::materialize::{Materializer, drop_undefined};
 use crate::metrics::Metrics;
 use crate::overload::Overload;
-use crate::project::{Project, ProjectError};
+use crate::project::{Project, ProjectError, ProjectStore};
 use crate::registry_watch::RegistryWatch;
 use crate::streams::{Brokers, StreamStates, keep_reading};
 use crate::{deadline, grpc, http};
@@ -219,11 +218,11 @@ where
 }
 
 /// The jobs of a project.
-type ProjectJobs = Materializer<RocksStore, SqliteRegistry>;
+type ProjectJobs = Materializer<ProjectStore, SqliteRegistry>;
 /// How they are made.
-type MakeJobs = fn(Intake<RocksStore>, Arc<SqliteRegistry>, Arc<dyn Clock>) -> ProjectJobs;
+type MakeJobs = fn(Intake<ProjectStore>, Arc<SqliteRegistry>, Arc<dyn Clock>) -> ProjectJobs;
 
-impl ServeParts<RocksStore, SqliteRegistry, ProjectJobs> {
+impl ServeParts<ProjectStore, SqliteRegistry, ProjectJobs> {
     /// Those of a project of this process, which has its online store for itself then.
     ///
     /// # Errors

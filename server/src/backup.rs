@@ -15,14 +15,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use asof_core::name::ProjectName;
-use asof_core::online::StoreError;
+use asof_core::online::{OnlineStore, StoreError};
 use asof_core::registry::{RegistryError, RegistryStore};
 use asof_core::time::Timestamp;
-use asof_online::{RocksStore, read_back};
+use asof_online::read_back;
 use asof_proto::v1;
 use asof_registry::SqliteRegistry;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+
+use crate::project::ProjectStore;
 
 pub use files::CopiedFile;
 pub use restore::{Restored, restore};
@@ -133,13 +135,13 @@ pub trait Backups: Send + Sync {
 /// The parts of a project that a backup holds, while others go on reading and writing.
 pub struct ProjectBackups {
     project: ProjectName,
-    store: Arc<RocksStore>,
+    store: Arc<ProjectStore>,
     registry: Arc<SqliteRegistry>,
 }
 
 impl ProjectBackups {
     /// Of these.
-    pub fn new(project: ProjectName, store: Arc<RocksStore>, registry: Arc<SqliteRegistry>) -> Self {
+    pub fn new(project: ProjectName, store: Arc<ProjectStore>, registry: Arc<SqliteRegistry>) -> Self {
         Self {
             project,
             store,
@@ -151,6 +153,9 @@ impl ProjectBackups {
 #[async_trait]
 impl Backups for ProjectBackups {
     async fn take(&self, directory: &Path, at: Timestamp) -> Result<Backup, BackupError> {
+        if let ProjectStore::Redis(store) = &*self.store {
+            return Err(on_servers(&store.place()));
+        }
         let parent = files::new_directory(directory)?;
         // Removed where something fails.
         let making = tempfile::Builder::new()
@@ -158,7 +163,11 @@ impl Backups for ProjectBackups {
             .tempdir_in(&parent)
             .map_err(|error| files::failed(&parent, &error))?;
         let (store, online) = (Arc::clone(&self.store), making.path().join(ONLINE));
-        let read = blocking(move || store.copy_to(&online)).await??;
+        let read = blocking(move || match &*store {
+            ProjectStore::Rocks(store) => store.copy_to(&online).map_err(BackupError::from),
+            ProjectStore::Redis(store) => Err(on_servers(&store.place())),
+        });
+        let read = read.await??;
         // After the store: what is served was applied, and what was applied may be served later.
         let registry = making.path().join(REGISTRY);
         self.registry.copy_to(&registry).await?;
@@ -259,6 +268,15 @@ fn contents(directory: &Path) -> Result<Backup, BackupError> {
             reason: format!("lists {:?}, which is no file of a backup", strange.path),
         }),
         None => Ok(backup),
+    }
+}
+
+/// Why a store that is on servers is not copied here.
+fn on_servers(place: &str) -> BackupError {
+    BackupError::Refused {
+        place: place.to_owned(),
+        reason: "keeps the online store on servers: copy it by their own means, and the registry and the tables as files"
+            .to_owned(),
     }
 }
 

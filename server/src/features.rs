@@ -256,7 +256,8 @@ impl<S: OnlineStore + 'static, R: RegistryStore> FeatureReader<S, R> {
     /// A view that cannot answer now, or a failure of the store: never a wrong answer.
     pub async fn read(&self, prepared: Arc<Prepared>, keys: Keys) -> Result<Answer, ServerError> {
         let (store, clock) = (self.store.clone(), self.clock.clone());
-        if keys.rows().saturating_mul(prepared.plan.reads.len().max(1)) <= INLINE_ROWS {
+        let is_short = keys.rows().saturating_mul(prepared.plan.reads.len().max(1)) <= INLINE_ROWS;
+        if is_short && !store.is_remote() {
             return read::read(&*store, &prepared, &keys, &*clock, &read::Interest::new());
         }
         let interest = read::Interest::new();

@@ -1,6 +1,7 @@
 //! A project opened in this process: its configuration, registry, engine and online store.
 
 mod process;
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use asof_core::registry::{RegistryError, RegistryStore, Version};
 use asof_core::time::Timestamp;
 use asof_offline::{Engine, EngineOptions, OfflineError, Origin};
 use asof_online::{Durability, Recovery, RocksOptions, RocksStore, has_intake};
+use asof_redis::{RedisOptions, RedisStore};
 use asof_registry::{AuthoredFile, LoadError, OnlineDurability, ProjectConfig, SqliteRegistry};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,7 @@ use crate::intake::{Intake, IntakeLimits};
 use crate::streams::{Brokers, brokers};
 
 pub use process::ran_since;
+pub use store::ProjectStore;
 
 /// Where a server tells others in the project how to reach it.
 const SERVER_FILE: &str = ".asof/server.json";
@@ -128,8 +131,29 @@ impl Project {
     }
 
     /// Its online store, for this process alone.
-    pub fn store(&self) -> Result<Arc<RocksStore>, ProjectError> {
+    pub fn store(&self) -> Result<Arc<ProjectStore>, ProjectError> {
         self.check_restored()?;
+        let store = match self.config.online_servers() {
+            Some(url) => ProjectStore::Redis(self.redis(url)?),
+            None => ProjectStore::Rocks(self.rocks()?),
+        };
+        Ok(Arc::new(store))
+    }
+
+    fn redis(&self, url: &str) -> Result<RedisStore, StoreError> {
+        let options = RedisOptions {
+            // Projects may share servers.
+            namespace: format!("asof.{}", self.name()),
+            durability: match self.config.online_durability {
+                OnlineDurability::Process => asof_redis::Durability::Process,
+                OnlineDurability::Sync => asof_redis::Durability::Sync,
+            },
+            ..RedisOptions::new(url)
+        };
+        RedisStore::open(&options)
+    }
+
+    fn rocks(&self) -> Result<RocksStore, StoreError> {
         let memory = usize::try_from(self.config.online_memory).unwrap_or(usize::MAX);
         let options = RocksOptions {
             durability: match self.config.online_durability {
@@ -150,7 +174,7 @@ impl Project {
                 "warning: the online store has lost its mark of what was acknowledged: it cannot tell whether a power cut took anything",
             ),
         }
-        Ok(Arc::new(store))
+        Ok(store)
     }
 
     /// Where the streams are that fill the sources of the project.
@@ -160,21 +184,21 @@ impl Project {
 
     /// Whether there is an online store.
     pub fn has_store(&self) -> bool {
-        self.config.online_path().is_dir()
+        self.config.online_servers().is_some() || self.config.online_path().is_dir()
     }
 
     /// Whether the online store may hold pushed rows that are not in their tables yet.
     pub fn has_pushed(&self) -> bool {
-        has_intake(&self.config.online_path())
+        self.config.online_servers().is_some() || has_intake(&self.config.online_path())
     }
 
     /// What takes the rows that are pushed, for this process alone.
-    pub fn intake(&self) -> Result<Intake<RocksStore>, ProjectError> {
+    pub fn intake(&self) -> Result<Intake<ProjectStore>, ProjectError> {
         self.intake_of(self.store()?)
     }
 
     /// The same with the store that this process has open.
-    pub fn intake_of(&self, store: Arc<RocksStore>) -> Result<Intake<RocksStore>, ProjectError> {
+    pub fn intake_of(&self, store: Arc<ProjectStore>) -> Result<Intake<ProjectStore>, ProjectError> {
         let engine = self.engine(EngineOptions::default())?;
         let limits = IntakeLimits::default();
         Ok(Intake::new(engine, store, self.name().clone(), limits))

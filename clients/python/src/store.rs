@@ -8,13 +8,12 @@ use asof_client::v1::{self, DefinitionFile, DefinitionKind};
 use asof_client::{Access, Client, Error, Features, Selection};
 use asof_core::online::StoreError;
 use asof_core::time::{Clock, FixedClock, Timestamp};
-use asof_online::RocksStore;
 use asof_registry::SqliteRegistry;
 use asof_server::ServeParts;
 use asof_server::clock::SystemClock;
 use asof_server::embedded::Embedded;
 use asof_server::materialize::Materializer;
-use asof_server::project::{Project, ProjectError, Surroundings};
+use asof_server::project::{Project, ProjectError, ProjectStore, Surroundings};
 use pyo3::prelude::*;
 
 use crate::dataset::NativeDataset;
@@ -24,7 +23,7 @@ use crate::features::NativeFeatures;
 use crate::input::{self, Rows, Uploads};
 use crate::run::give;
 
-type Local = Embedded<RocksStore, SqliteRegistry, Materializer<RocksStore, SqliteRegistry>>;
+type Local = Embedded<ProjectStore, SqliteRegistry, Materializer<ProjectStore, SqliteRegistry>>;
 
 /// How long the store of a project is waited for when it is closed.
 const CLOSING: Duration = Duration::from_secs(9);

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use asof_core::name::ProjectName;
 
-use super::{CONFIG_FILE, OnlineDurability, ProjectConfig, TlsFiles, below, parse_listen};
+use super::{
+    CONFIG_FILE, LOCAL_STORE, OnlineDurability, ProjectConfig, STORE_SERVERS, TlsFiles, below, parse_listen,
+};
 use crate::document::{Document, Table, Value};
 use crate::problem::{Place, Problem, Problems, shown};
 
@@ -67,10 +69,10 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
         let serve_keys = ["listen", "token", "tls_cert", "tls_key", "insecure"];
         let serve = self.section(&root, "serve", &serve_keys);
 
-        let registry_url = self.url(registry.as_ref(), "sqlite://");
+        let registry_url = self.url(registry.as_ref(), &["sqlite://"], "sqlite:// and a path");
         let offline_root = self.offline_root(offline.as_ref());
         let offline_allow = self.allow(offline.as_ref());
-        let online_url = self.url(online.as_ref(), "rocksdb://");
+        let online_url = self.online_url(online.as_ref());
         let online_durability = self.durability(online.as_ref());
         let online_memory = self.memory(online.as_ref());
         let listen = self.listen(serve.as_ref());
@@ -120,16 +122,35 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
         Some(table)
     }
 
-    /// A URL that begins with `scheme`, and goes on.
-    fn url(&mut self, section: Option<&Table<'_>>, scheme: &str) -> Option<String> {
+    /// A URL that begins with one of the schemes, and goes on.
+    fn url(&mut self, section: Option<&Table<'_>>, schemes: &[&str], expected: &str) -> Option<String> {
         let setting = self.setting(section?, "url")?;
-        if setting.value.len() > scheme.len() && setting.value.starts_with(scheme) {
+        let goes_on =
+            |scheme: &&str| setting.value.len() > scheme.len() && setting.value.starts_with(*scheme);
+        if schemes.iter().any(goes_on) {
             return Some(setting.value);
         }
         let what = format!("{} is not supported by this version of asof", setting.shown());
-        let help = format!("expected {scheme} and a path");
+        let help = format!("expected {expected}");
         self.problems.push(Problem::new(setting.place, what, help));
         None
+    }
+
+    fn online_url(&mut self, section: Option<&Table<'_>>) -> Option<String> {
+        let setting = self.setting(section?, "url")?;
+        let has_password = STORE_SERVERS
+            .iter()
+            .any(|scheme| setting.value.starts_with(scheme))
+            && setting.value.contains(['@', '?']);
+        if has_password && setting.reference.is_none() {
+            let what = "a password that stands in a file is read by others";
+            let help = "put the URL into an environment variable of the server, and write \"env:NAME\" here";
+            self.problems.push(Problem::new(setting.place, what, help));
+            return None;
+        }
+        let schemes: Vec<&str> = std::iter::once(LOCAL_STORE).chain(STORE_SERVERS).collect();
+        let expected = "rocksdb:// and a path, or redis:// or redis+cluster:// and a host";
+        self.url(section, &schemes, expected)
     }
 
     fn offline_root(&mut self, section: Option<&Table<'_>>) -> Option<String> {

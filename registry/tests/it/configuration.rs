@@ -8,6 +8,7 @@ use asof_registry::{OnlineDurability, load, parse_listen};
 fn env(name: &str) -> Option<String> {
     match name {
         "REGISTRY" => Some("sqlite:///var/asof/registry.db".into()),
+        "STORE_URL" => Some("redis://u:secret@h".into()),
         "SECRET_URL" => Some("postgres://user:hunter2@db/asof".into()),
         _ => None,
     }
@@ -130,6 +131,29 @@ fn the_name_is_required_and_checked() {
 }
 
 #[test]
+fn the_online_store_may_be_on_servers() {
+    let config = |url: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("project = \"p\"\n[online]\nurl = \"{url}\"");
+        std::fs::write(folder.path().join("asof.toml"), text).unwrap();
+        load(folder.path(), env).unwrap().0
+    };
+    for url in [
+        "redis://h:1/2",
+        "redis+cluster://a:1,b:2",
+        "valkey://h",
+        "valkey+cluster://h",
+    ] {
+        assert_eq!(config(url).online_servers(), Some(url));
+    }
+    assert_eq!(config("rocksdb://o").online_servers(), None);
+    assert_eq!(
+        config("env:STORE_URL").online_servers(),
+        Some("redis://u:secret@h")
+    );
+}
+
+#[test]
 fn other_stores_are_not_supported_yet() {
     check(
         "project = \"p\"\n[registry]\nurl = \"postgres://db/asof\"",
@@ -140,8 +164,8 @@ fn other_stores_are_not_supported_yet() {
         "asof.toml:3:7: \"sqlite://\" is not supported by this version of asof; expected sqlite:// and a path",
     );
     check(
-        "project = \"p\"\n[online]\nurl = \"redis://cache\"",
-        "asof.toml:3:7: \"redis://cache\" is not supported by this version of asof; expected rocksdb:// and a path",
+        "project = \"p\"\n[online]\nurl = \"cassandra://cache\"",
+        "asof.toml:3:7: \"cassandra://cache\" is not supported by this version of asof; expected rocksdb:// and a path, or redis:// or redis+cluster:// and a host",
     );
     check(
         "project = \"p\"\n[offline]\nroot = \"s3://bucket/prefix\"",
@@ -169,7 +193,7 @@ fn references_that_are_not_set_are_named_and_secrets_are_not_shown() {
     );
     check(
         "project = \"p\"\n[online]\nurl = \"redis://:secret@h/0?password=secret\"",
-        "asof.toml:3:7: \"redis://***@h/0?***\" is not supported by this version of asof; expected rocksdb:// and a path",
+        "asof.toml:3:7: a password that stands in a file is read by others; put the URL into an environment variable of the server, and write \"env:NAME\" here",
     );
     check(
         "project = \"p\"\n[serve]\nlisten = \"env:SECRET_URL\"",

@@ -10,7 +10,8 @@ use asof_online::{lock, read_back};
 use tempfile::TempDir;
 
 use super::{
-    Backup, BackupError, ONLINE, REGISTRY, blocking, contents, files, parent_of, read_registry, shown,
+    Backup, BackupError, ONLINE, REGISTRY, blocking, contents, files, on_servers, parent_of, read_registry,
+    shown,
 };
 use crate::project::Project;
 
@@ -35,6 +36,10 @@ pub struct Restored {
 ///
 /// [`BackupError`]: no backup, one that is damaged or of another project, or a store that is open.
 pub async fn restore(project: &Project, directory: &Path, at: Timestamp) -> Result<Restored, BackupError> {
+    if let Some(url) = project.config.online_servers() {
+        let host = url.rsplit(['@', '/']).next().unwrap_or_default();
+        return Err(on_servers(host));
+    }
     let backup = contents(directory)?;
     if backup.project != project.name().as_str() {
         return Err(BackupError::Refused {

@@ -186,6 +186,16 @@ impl<S: OnlineStore + ?Sized> Reading<'_, S> {
     ) -> Result<(), ServerError> {
         let columns = self.keys.of(&self.prepared.plan, &group.key_columns)?;
         let mut key = Vec::new();
+        if self.store.is_remote() {
+            let mut keys = Vec::with_capacity(self.keys.rows());
+            for position in 0..self.keys.rows() {
+                key.clear();
+                if columns.write(position, &mut key) {
+                    keys.push(key.clone());
+                }
+            }
+            reader.prefetch(&keys)?;
+        }
         for position in 0..self.keys.rows() {
             if self.interest.is_lost() {
                 return Err(ServerError::Bug("nobody waits for this answer".into()));

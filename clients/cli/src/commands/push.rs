@@ -8,10 +8,10 @@ use std::sync::Arc;
 use asof_client::Error;
 use asof_core::registry::Version;
 use asof_core::time::Clock;
-use asof_online::RocksStore;
 use asof_proto::v1;
 use asof_server::clock::SystemClock;
 use asof_server::intake::{Intake, IntakeError, push_of, response_of};
+use asof_server::project::ProjectStore;
 use serde_json::json;
 use tonic::Code;
 
@@ -30,7 +30,7 @@ const TOLD: usize = 20;
 enum Target {
     Server(Remote),
     Here {
-        intake: Intake<RocksStore>,
+        intake: Intake<ProjectStore>,
         version: Arc<Version>,
     },
 }

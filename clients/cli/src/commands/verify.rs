@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use asof_core::definition::{Location, Source};
+use asof_core::online::OnlineStore;
 use asof_core::registry::RegistryStore;
 use asof_core::time::Timestamp;
 use asof_offline::EngineOptions;
@@ -16,6 +17,7 @@ use crate::commands::Global;
 use crate::commands::backup::{absolute, take};
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::remote::Remote;
 
 pub(super) async fn run(global: &Global, args: &VerifyArgs) -> Result<(), Failure> {
     match &args.directory {
@@ -56,9 +58,12 @@ async fn of_project(global: &Global) -> Result<(), Failure> {
     let mut problems: Vec<Failure> = Vec::new();
     let mut found = serde_json::Map::new();
     let mut lines = Vec::new();
-    let stored = match global.remote_or_running().await? {
-        Some(_) => by_server(global, &project).await,
-        None => here(&project).await,
+    let server = global.remote_or_running().await?;
+    let stored = match (server, project.config.online_servers()) {
+        (Some(server), Some(_)) => counted_by_server(&server, &project).await,
+        (Some(_), None) => by_server(global, &project).await,
+        (None, Some(_)) => counted(&project).await,
+        (None, None) => here(&project).await,
     };
     match stored {
         Ok((line, told)) => {
@@ -127,6 +132,55 @@ async fn by_server(global: &Global, project: &Project) -> Stored {
         Timestamp::from_micros(taken.taken_at_micros)
     );
     Ok((line, told(taken.entries, taken.registry_version)))
+}
+
+/// Of an online store on servers: every row is read when rows are counted.
+async fn counted(project: &Project) -> Stored {
+    let one = |failure: Failure| vec![failure];
+    let store = project.store().map_err(|error| one(error.into()))?;
+    let views = store.views().map_err(|error| one(error.into()))?;
+    let (mut entries, mut problems) = (0, Vec::new());
+    for (_, slot, state) in views {
+        for generation in state.generations() {
+            match store.count(slot, generation.generation) {
+                Ok(counts) => entries += counts.keys + counts.pending,
+                Err(error) => problems.push(Failure::from(error)),
+            }
+        }
+    }
+    let version = match registry(project).await {
+        Ok(version) if problems.is_empty() => version,
+        Ok(_) => return Err(problems),
+        Err(failure) => return Err(problems.into_iter().chain([failure]).collect()),
+    };
+    Ok((rows_line(entries, version), told(entries, version)))
+}
+
+/// The same by the server that holds it.
+async fn counted_by_server(server: &Remote, project: &Project) -> Stored {
+    let one = |failure: Failure| vec![failure];
+    let status = server
+        .client()
+        .status()
+        .await
+        .map_err(|error| one(error.into()))?;
+    let mut entries = 0;
+    for view in &status.views {
+        let Some((rows, pending)) = view.rows.zip(view.pending_rows) else {
+            let what = format!(
+                "the rows of view {} cannot be read: the log of the server says why",
+                view.view
+            );
+            return Err(one(Failure::new(Exit::Data, what)));
+        };
+        entries += rows + pending;
+    }
+    let version = registry(project).await.map_err(one)?;
+    Ok((rows_line(entries, version), told(entries, version)))
+}
+
+fn rows_line(rows: u64, version: u64) -> String {
+    format!("The online store ({rows} rows) and the registry (v{version}) are whole.")
 }
 
 /// In the files themselves, each of which is looked at: an online store that is damaged may not open.

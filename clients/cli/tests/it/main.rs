@@ -27,6 +27,7 @@ mod operating;
 mod power;
 mod project;
 mod pushing;
+mod redis;
 mod replaying;
 mod rolling_back;
 mod server;
