@@ -22,6 +22,7 @@ without asof-expr rocksdb datafusion deltalake sqlx tonic axum asof-registry aso
 without asof-registry rocksdb datafusion deltalake tonic axum asof-offline asof-online asof-proto
 without asof-offline rocksdb sqlx tonic axum asof-registry asof-online asof-proto
 without asof-online datafusion deltalake parquet sqlx tonic axum asof-registry asof-offline asof-proto asof-expr
+without asof-redis tokio rocksdb datafusion deltalake parquet sqlx tonic axum asof-online asof-registry asof-offline asof-proto asof-expr
 without asof-streams rocksdb datafusion deltalake sqlx tonic axum asof-expr asof-registry asof-offline asof-online asof-proto
 without asof-proto rocksdb datafusion deltalake sqlx asof-registry asof-offline asof-online asof-server
 without asof-client rocksdb datafusion deltalake parquet sqlx asof-registry asof-offline asof-online asof-server
