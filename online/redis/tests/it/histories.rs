@@ -6,7 +6,9 @@ use asof_core::name::{ProjectName, SourceName};
 use asof_core::online::conformance::{address, key, nonce, order, row, schema, shape, sorted, tiled, tiles};
 use asof_core::online::intake::{Answer, Entry, Events, Intake, IntakeRows, SourceAddress, StreamMark};
 use asof_core::online::memory::MemoryStore;
-use asof_core::online::{Generation, OnlineRow, OnlineStore, ReadSet, StoreError, ViewSlot};
+use asof_core::online::{
+    Generation, GenerationState, OnlineRow, OnlineStore, ReadSet, StoreError, Survey, ViewSlot,
+};
 use asof_core::row::StoredRow;
 use asof_core::time::Timestamp;
 use rand::rngs::StdRng;
@@ -36,6 +38,13 @@ enum Step {
     Load(usize, Side, i64, Vec<OnlineRow>, Vec<u8>),
     Accept(usize, i64, Vec<(usize, Side, Vec<OnlineRow>)>, u64),
     Due(usize, Side, i64, bool),
+    BeginLayer(usize),
+    /// Shows all layers of the generation that serves, or hides or drops the last one.
+    Layers(usize, Option<bool>),
+    Fold(usize),
+    Exchange(usize),
+    ForgetKept(usize),
+    AddSchema(usize),
     Trim(usize, u64),
     Forget(i64),
     NoteEvents(usize, Vec<EntityKey>, bool),
@@ -47,6 +56,9 @@ enum Step {
 enum Side {
     Serving,
     Building,
+    Kept,
+    /// The last layer of the one that serves.
+    Layer,
 }
 
 /// The same history in two stores. Numbers of views may differ, so each keeps its own.
@@ -106,10 +118,14 @@ impl History {
         self.number += 1;
         let now = self.clock + random.random_range(-2..=0) * SECOND;
         let view = random.random_range(0..self.views.len().max(1));
-        let side = match random.random_ratio(1, 3) {
-            true => Side::Building,
-            false => Side::Serving,
-        };
+        let sides = [
+            Side::Serving,
+            Side::Serving,
+            Side::Building,
+            Side::Kept,
+            Side::Layer,
+        ];
+        let side = *sides.choose(random).unwrap();
         let rows = self.rows(random);
         let bytes = self.number.to_be_bytes().to_vec();
         let from = random.random_range(0..2);
@@ -119,7 +135,7 @@ impl History {
                 random.random_range(0..NAMES.len()),
             );
         }
-        match random.random_range(0..40) {
+        match random.random_range(0..56) {
             0..=1 => Step::Open(
                 random.random_range(0..NAMES.len()),
                 random.random_range(0..NAMES.len()),
@@ -151,7 +167,19 @@ impl History {
                 rows.into_iter().map(|row| row.key).collect(),
                 random.random(),
             ),
-            _ => Step::ForgetEvents(from),
+            39 => Step::ForgetEvents(from),
+            40..=42 => Step::BeginLayer(view),
+            43..=47 => Step::Layers(
+                view,
+                [Some(true), Some(true), Some(false), None][random.random_range(0..4)],
+            ),
+            48..=51 => Step::Fold(view),
+            52 => Step::Exchange(view),
+            53 => Step::ForgetKept(view),
+            54 => Step::AddSchema(view),
+            // Rows for layers, which are seldom met else.
+            _ if random.random() => Step::Write(view, Side::Layer, now, rows, None),
+            _ => Step::Load(view, Side::Layer, now, rows, bytes),
         }
     }
 
@@ -161,6 +189,8 @@ impl History {
         let generation = match side {
             Side::Serving => state.serving,
             Side::Building => state.building,
+            Side::Kept => state.kept,
+            Side::Layer => return Some(state.serving?.layers.last()?.generation),
         };
         generation.map(|state| state.generation)
     }
@@ -210,7 +240,8 @@ impl History {
                 let Some((slot, generation)) = place(view, side) else {
                     return Ok(0);
                 };
-                let state = progress.as_ref().map(|progress| {
+                let progress = progress.as_ref().filter(|_| !matches!(side, Side::Layer));
+                let state = progress.map(|progress| {
                     let state = store.view_state(slot).unwrap();
                     let mut state = state.generation(generation).unwrap().clone();
                     state.progress.clone_from(progress);
@@ -294,6 +325,43 @@ impl History {
                     false => store.apply_due(slot, generation, micros(*now)),
                 }
             }
+            Step::BeginLayer(view) => match place(view, &Side::Serving) {
+                Some((slot, generation)) => Ok(u64::from(store.begin_layer(slot, generation)?.0)),
+                None => Ok(0),
+            },
+            Step::Layers(view, change) => {
+                let Some((slot, generation)) = place(view, &Side::Serving) else {
+                    return Ok(0);
+                };
+                let mut state = store.view_state(slot).unwrap().serving.unwrap();
+                match change {
+                    Some(true) => state.layers.iter_mut().for_each(|layer| layer.is_shown = true),
+                    Some(false) => state
+                        .layers
+                        .iter_mut()
+                        .for_each(|layer| layer.is_shown = layer.generation.0 % 2 == 0),
+                    None => drop(state.layers.pop()),
+                }
+                store
+                    .write(slot, generation, micros(0), &[], Some(&state))
+                    .map(|()| 1)
+            }
+            Step::Fold(view) => {
+                let Some((slot, generation)) = place(view, &Side::Serving) else {
+                    return Ok(0);
+                };
+                let state = store.view_state(slot).unwrap().serving.unwrap();
+                match state.layers.first() {
+                    Some(layer) => store.fold(slot, generation, layer.generation).map(|()| 1),
+                    None => Ok(0),
+                }
+            }
+            Step::Exchange(view) => store.exchange(slot(view).unwrap(), &[]).map(|()| 0),
+            Step::ForgetKept(view) => store.forget_kept(slot(view).unwrap()).map(|()| 0),
+            Step::AddSchema(view) => match place(view, &Side::Serving) {
+                Some((slot, generation)) => store.add_schema(slot, generation, &schema()).map(u64::from),
+                None => Ok(0),
+            },
             Step::Trim(from, through) => store.trim(&source(NAMES[*from]), *through).map(|()| 0),
             Step::Forget(before) => store.forget_answers(micros(*before)),
             Step::NoteEvents(from, ids, indexed) => {
@@ -319,10 +387,13 @@ impl History {
         for (name, slots) in &self.views {
             let slot = slots[which];
             let state = store.view_state(slot).unwrap();
-            for generation in [&state.serving, &state.building].into_iter().flatten() {
+            for generation in state.generations() {
                 let number = generation.generation;
-                let counts = store.count(slot, number).unwrap();
-                let counts = (counts.keys, counts.pending);
+                let survey = Survey::as_stored(slot, number);
+                let layer = generation.layers.last().map(|layer| layer.generation);
+                let with = Survey { layer, ..survey };
+                let counts = [survey, with].map(|survey| store.survey(&[survey]).unwrap()[0]);
+                let counts = counts.map(|counts| (counts.keys, counts.pending));
                 let loaded = store.loaded(slot, number).unwrap();
                 let noted = store.noted(slot, number).unwrap();
                 all.push(format!(
@@ -338,6 +409,9 @@ impl History {
                     Some((slots[which].view, state.serving?.generation))
                 })
                 .collect();
+            // And generations beside it, and layers by their own numbers.
+            let numbers = state.generations().flat_map(GenerationState::numbers);
+            set.extend(numbers.map(|number| (slot.view, number)));
             set.extend(set.first().copied());
             let set = ReadSet::new(slot.entity, set);
             let mut reader = store.reader(&set, Timestamp::from_micros(at)).unwrap();
