@@ -15,7 +15,7 @@ use crate::scripts::Script;
 use crate::servers::Request;
 
 /// Of how many buckets the keys are looked up at once.
-const BUCKETS: usize = 16;
+const BUCKETS: usize = 64;
 /// How many keys are moved at once.
 const STEP: usize = 500;
 /// How many pending rows are noted anew at once.

@@ -23,6 +23,7 @@ use crate::servers::{Proxy, Server};
 
 const STORE: &str = "ASOF_TEST_REDIS";
 const ACCEPTS: &str = "kills::accepts_until_it_is_killed";
+const FOLDS: &str = "kills::folds_until_it_is_killed";
 const LOADS: &str = "kills::loads_until_it_is_killed";
 /// All events are of one second, so that windows have all or none.
 const AT: i64 = 60 * 1_000_000;
@@ -187,6 +188,35 @@ fn loads_until_it_is_killed() {
     }
 }
 
+/// Not a test of its own: the other side of those below.
+#[test]
+#[ignore = "is started by other tests"]
+fn folds_until_it_is_killed() {
+    let Ok(url) = std::env::var(STORE) else { return };
+    let store = harness::open(&url);
+    let views = views(&store);
+    acknowledge(0);
+    for n in 1.. {
+        let keys = keys();
+        for (at, (slot, generation)) in views.into_iter().enumerate() {
+            let layer = store.begin_layer(slot, generation).unwrap();
+            let rows: Vec<OnlineRow> = match at {
+                0 => keys
+                    .iter()
+                    .map(|k| row(k, order(n as i64, 0, n), n as i64))
+                    .collect(),
+                _ => keys.iter().map(|k| event(k, n)).collect(),
+            };
+            store.write(slot, layer, NOW, &rows, None).unwrap();
+            let mut state = store.view_state(slot).unwrap().serving.unwrap();
+            state.layers.iter_mut().for_each(|layer| layer.is_shown = true);
+            store.write(slot, generation, NOW, &[], Some(&state)).unwrap();
+            store.fold(slot, generation, layer).unwrap();
+        }
+        acknowledge(n);
+    }
+}
+
 /// How many events of a key were counted, and their sum.
 fn counted(store: &RedisStore, (slot, generation): (ViewSlot, Generation), k: &EntityKey) -> (i64, i64) {
     let mut found = None;
@@ -346,4 +376,64 @@ fn a_load_that_was_cut_short_is_told() {
         }
     }
     assert!(cut_short > 0, "no load was cut short");
+}
+
+/// A fold that was cut short has moved each key whole or not at all, and goes on when it is called again.
+#[test]
+fn a_fold_is_whole_wherever_it_is_cut() {
+    let server = Server::start();
+    let mut in_between = 0;
+    for pieces in 0..harness::cases(16) {
+        let case = format!("cut after {pieces} pieces");
+        server.ask("FLUSHALL");
+        let proxy = Proxy::to(server.port);
+        let mut child = Child::run(FOLDS, &proxy.url());
+        assert_eq!(child.next_acknowledged(), Some(0), "{case}");
+        let first = child.next_acknowledged().unwrap();
+        // A fold of both views takes some fifty.
+        proxy.cut_after(pieces * 4);
+        while !proxy.is_cut() {
+            std::thread::yield_now();
+        }
+        let acknowledged = child.kill().unwrap_or(first);
+        let store = harness::open(&server.url());
+        let [rows, folded] = views(&store);
+        let found = || {
+            let of = |k: &EntityKey| {
+                let row = read_one(&store, rows.0, rows.1, k, AT).unwrap().0.unwrap();
+                (row as u64, counted(&store, folded, k))
+            };
+            keys().each_ref().map(of)
+        };
+        let before = found();
+        let (last, (events, _)) = before[0];
+        assert!(
+            (acknowledged..=acknowledged + 1).contains(&last),
+            "{last} of {acknowledged}, {case}"
+        );
+        assert!(
+            (acknowledged..=acknowledged + 1).contains(&(events as u64)),
+            "{events} of {acknowledged}, {case}"
+        );
+        for (row, counted) in before {
+            let sum = (1..=events).map(|n| 1_i64 << n.min(40)).sum();
+            assert_eq!((row, counted), (last, (events, sum)), "{case}");
+        }
+        for (slot, generation) in [rows, folded] {
+            let state = store.view_state(slot).unwrap().serving.unwrap();
+            for layer in state.shown() {
+                in_between += 1;
+                store.fold(slot, generation, layer).unwrap();
+                assert_eq!(found(), before, "{case}");
+            }
+            assert_eq!(
+                store.view_state(slot).unwrap().serving.unwrap().shown().count(),
+                0,
+                "{case}"
+            );
+        }
+        let counts = store.count(rows.0, rows.1).unwrap();
+        assert_eq!((counts.keys, counts.pending), (4, 0), "{case}");
+    }
+    assert!(in_between > 0, "no fold was cut short");
 }

@@ -141,3 +141,51 @@ fn events_of_many_writers_count_once() {
         assert_eq!((counts.keys, counts.pending), (3, 0), "seed {seed}");
     }
 }
+
+/// What is folded is found in the layer or in the generation, never in both or in none.
+#[test]
+fn a_read_finds_the_same_while_a_layer_is_folded() {
+    let server = Server::start();
+    let store = harness::open(&server.url());
+    let slot = store.open_view(&address("a", "string", "v")).unwrap();
+    let generation = store.begin_generation(slot, tiled("v"), schema()).unwrap();
+    store.serve(slot, generation).unwrap();
+    let now = Timestamp::from_micros(NOW);
+    let keys: Vec<_> = (0..200).map(|k| key(&k.to_string())).collect();
+    for turn in 0..4 {
+        let events = |n: u64| -> Vec<OnlineRow> {
+            let event = |k| row(k, order(NOW - 1 - n as i64, 1, n), 1);
+            keys.iter().map(event).collect()
+        };
+        store
+            .write(slot, generation, now, &events(turn * 2), None)
+            .unwrap();
+        let layer = store.begin_layer(slot, generation).unwrap();
+        store
+            .write(slot, layer, now, &events(turn * 2 + 1), None)
+            .unwrap();
+        let mut state = store.view_state(slot).unwrap().serving.unwrap();
+        state.layers[0].is_shown = true;
+        store.write(slot, generation, now, &[], Some(&state)).unwrap();
+        let read = |k| {
+            let mut found = Vec::new();
+            let views = [(slot.view, generation)];
+            let read = store.read(slot.entity, k, &views, now, &mut |_, answer| {
+                found = answer.windows.unwrap().body.to_vec();
+                Ok(())
+            });
+            read.unwrap();
+            found
+        };
+        let expected = read(&keys[0]);
+        thread::scope(|scope| {
+            let folding = scope.spawn(|| store.fold(slot, generation, layer).unwrap());
+            while !folding.is_finished() {
+                for k in &keys {
+                    assert_eq!(read(k), expected, "turn {turn}");
+                }
+            }
+        });
+        assert_eq!(read(&keys[0]), expected);
+    }
+}
