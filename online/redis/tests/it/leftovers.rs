@@ -69,7 +69,7 @@ fn what_is_given_up_while_it_is_written_leaves_nothing() {
                 });
             }
         }
-        for _ in 0..harness::cases(25) {
+        for _ in 0..harness::cases(14) {
             begin(0);
             begin(1);
             thread::sleep(std::time::Duration::from_millis(3));
