@@ -191,6 +191,11 @@ impl Commits {
         self.is_unfinished.store(true, Ordering::Release);
     }
 
+    /// How many are unfinished.
+    pub(crate) fn left(&self) -> usize {
+        self.state().unfinished.len()
+    }
+
     pub(crate) fn is_finished(&self) -> bool {
         !self.is_unfinished.load(Ordering::Acquire)
     }

@@ -11,6 +11,7 @@ mod link;
 mod topology;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
@@ -114,6 +115,18 @@ pub(crate) struct Servers {
     nodes: Mutex<HashMap<Address, Arc<Node>>>,
     /// The id of the store, once its marks are there.
     id: OnceLock<String>,
+    pub(crate) told: Told,
+}
+
+/// What the servers were asked since the process began.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Requests.
+    pub(crate) requests: AtomicU64,
+    /// Times that some of them were asked again.
+    pub(crate) again: AtomicU64,
+    /// Times that some of them were given up.
+    pub(crate) failed: AtomicU64,
 }
 
 /// Why requests have no answer yet.
@@ -138,6 +151,7 @@ impl Servers {
             topology: RwLock::new(Arc::new(topology)),
             nodes: Mutex::default(),
             id: OnceLock::new(),
+            told: Told::default(),
         }
     }
 
@@ -207,10 +221,15 @@ impl Servers {
         let mut replies: Vec<Option<Value>> = vec![None; requests.len()];
         let mut pause = PAUSES.0;
         let mut asked_at_once = false;
+        self.told
+            .requests
+            .fetch_add(requests.len() as u64, Ordering::Relaxed);
         while let Some(trouble) = self.round(requests, &mut replies, deadline)? {
             if deadline.left() <= pause {
+                self.told.failed.fetch_add(1, Ordering::Relaxed);
                 return Err(trouble.error);
             }
+            self.told.again.fetch_add(1, Ordering::Relaxed);
             if trouble.look && self.place.is_cluster {
                 // Where it fails, the servers as they were known are asked again.
                 let _ = self.look(deadline.within(self.deadline / 4));

@@ -17,14 +17,14 @@ mod tiles;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::iter;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use asof_core::aggregate::tiles::{FoldedEvents, TileLayout};
 use asof_core::definition::StoredShape;
 use asof_core::online::{
     Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows, Staged,
-    StoreError, Survey, ViewAddress, ViewSlot, ViewState,
+    StoreError, StoreMetric, Survey, ViewAddress, ViewSlot, ViewState,
 };
 use asof_core::row::{RowSchema, StoredRow};
 use asof_core::time::Timestamp;
@@ -323,6 +323,35 @@ fn make_marks(servers: &Servers, names: &Names, id: &str, is_new: bool) -> Resul
 }
 
 impl OnlineStore for RedisStore {
+    fn metrics(&self) -> Vec<StoreMetric> {
+        let counter = |name, help, value: &AtomicU64| StoreMetric {
+            name,
+            help,
+            value: value.load(Ordering::Relaxed) as f64,
+            is_counter: true,
+        };
+        let told = &self.servers.told;
+        vec![
+            counter("redis_requests", "Requests to the servers", &told.requests),
+            counter(
+                "redis_retries",
+                "Times that requests were sent again, as a connection broke or a server could not answer yet",
+                &told.again,
+            ),
+            counter(
+                "redis_timeouts",
+                "Times that requests were given up, as no server answered in time",
+                &told.failed,
+            ),
+            StoreMetric {
+                name: "redis_unfinished_commits",
+                help: "Changes that are to be completed before others are made",
+                value: self.commits.left() as f64,
+                is_counter: false,
+            },
+        ]
+    }
+
     fn open_view(&self, address: &ViewAddress) -> Result<ViewSlot, StoreError> {
         self.open_slot(address)
     }

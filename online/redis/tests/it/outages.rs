@@ -391,8 +391,19 @@ fn a_commit_that_comes_late_is_not_made() {
     proxy.hold();
     let lost = accept(2);
     assert!(matches!(lost, Err(StoreError::Failed { .. })), "{lost:?}");
+    let metric = |name: &str| {
+        store
+            .metrics()
+            .into_iter()
+            .find(|metric| metric.name == name)
+            .unwrap()
+            .value
+    };
+    assert_eq!(metric("redis_unfinished_commits"), 1.0);
+    assert!(metric("redis_timeouts") >= 1.0);
     let opened = store.open_view(&asof_core::online::conformance::address("a", "string", "w"));
     assert!(opened.is_ok(), "{opened:?}");
+    assert_eq!(metric("redis_unfinished_commits"), 0.0);
     assert_eq!(all(), (vec![1], 1, Some(1)));
     accept(3).unwrap();
     proxy.release();
