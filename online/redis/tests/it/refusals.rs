@@ -281,6 +281,25 @@ fn what_was_accepted_is_settled() {
     assert!(store.settle().is_err());
 }
 
+/// A user that may do no more than the page says: the settings of the server are not looked up.
+#[test]
+fn a_user_without_the_right_to_ask_for_settings_opens() {
+    let server = Server::start();
+    let user = "ACL SETUSER features on >word ~asof:* -@all +@read +@write +@scripting +scan +info +select +client +ping";
+    assert!(server.ask(user).starts_with("+OK"));
+    let url = server.url().replace("redis://", "redis://features:word@");
+    let store = harness::open(&url);
+    let (slot, generation) = harness::serving(&store, "v");
+    let rows = [row(&key("k"), order(1, 1, 1), 1)];
+    store.write(slot, generation, NOW, &rows, None).unwrap();
+    assert_eq!(
+        read_one(&store, slot, generation, &key("k"), 1_000),
+        Ok((Some(1), true))
+    );
+    assert_eq!(store.count(slot, generation).unwrap().keys, 1);
+    store.settle().unwrap();
+}
+
 /// Scripts that a server forgot are given to it again.
 #[test]
 fn scripts_are_given_again() {
