@@ -41,7 +41,13 @@ pub(crate) fn copy(db: &DB, path: &Path, to: &Path) -> Result<(), StoreError> {
     let checkpoint = Checkpoint::new(db).map_err(|error| failure::of(path, error))?;
     checkpoint
         .create_checkpoint(to)
-        .map_err(|error| failure::of(path, error))?;
+        .map_err(|error| match failure::of(path, error) {
+            StoreError::Full { reason, .. } => StoreError::Full {
+                place: to.display().to_string(),
+                reason,
+            },
+            error => error,
+        })?;
     directory::write_format(to)
 }
 

@@ -92,6 +92,14 @@ pub enum BackupError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The disk that it goes to is full.
+    #[error("no space is left for the backup at {place}: {reason}")]
+    NoSpace {
+        /// The file or directory.
+        place: String,
+        /// What the system said.
+        reason: String,
+    },
     /// The system refused to read or to write.
     #[error("{place}: {reason}")]
     Failed {
@@ -164,7 +172,7 @@ impl Backups for ProjectBackups {
             .map_err(|error| files::failed(&parent, &error))?;
         let (store, online) = (Arc::clone(&self.store), making.path().join(ONLINE));
         let read = blocking(move || match &*store {
-            ProjectStore::Rocks(store) => store.copy_to(&online).map_err(BackupError::from),
+            ProjectStore::Rocks(store) => store.copy_to(&online).map_err(of_copy),
             ProjectStore::Redis(store) => Err(on_servers(&store.place())),
         });
         let read = read.await??;
@@ -268,6 +276,14 @@ fn contents(directory: &Path) -> Result<Backup, BackupError> {
             reason: format!("lists {:?}, which is no file of a backup", strange.path),
         }),
         None => Ok(backup),
+    }
+}
+
+/// Why the online store was not copied. Where there is no room, it is the copy that has none.
+fn of_copy(errors: Vec<StoreError>) -> BackupError {
+    match errors.into() {
+        BackupError::Store(StoreError::Full { place, reason }) => BackupError::NoSpace { place, reason },
+        error => error,
     }
 }
 

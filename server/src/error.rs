@@ -246,6 +246,7 @@ fn backup_code(error: &BackupError) -> Code {
     match error {
         BackupError::Refused { .. } => Code::InvalidArgument,
         BackupError::Damaged { .. } | BackupError::Files(_) => Code::DataLoss,
+        BackupError::NoSpace { .. } => Code::ResourceExhausted,
         BackupError::Failed { .. } => Code::Unavailable,
         BackupError::Store(error) => store_code(error),
         BackupError::Registry(error) => registry_code(error),

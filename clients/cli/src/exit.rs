@@ -151,7 +151,7 @@ failures! {
     BackupError => |error| match &error {
         BackupError::Refused { .. } => Exit::Usage,
         BackupError::Damaged { .. } | BackupError::Files(_) => Exit::Data,
-        BackupError::Failed { .. } => Exit::Unavailable,
+        BackupError::NoSpace { .. } | BackupError::Failed { .. } => Exit::Unavailable,
         BackupError::Store(cause) => store(cause),
         BackupError::Registry(cause) => registry(cause),
     };

@@ -162,8 +162,9 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), BackupError> {
 }
 
 pub(super) fn failed(path: &Path, error: &io::Error) -> BackupError {
-    BackupError::Failed {
-        place: shown(path),
-        reason: error.to_string(),
+    let (place, reason) = (shown(path), error.to_string());
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => BackupError::NoSpace { place, reason },
+        _ => BackupError::Failed { place, reason },
     }
 }

@@ -1,6 +1,7 @@
 //! One connection, from its first byte to its end.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -65,10 +66,20 @@ pub(crate) async fn serve(
         refuse_plain(stream).await;
         return;
     }
-    match timeout(limits.first_byte, tls.acceptor().accept(stream)).await {
-        Ok(Ok(stream)) => carry(stream, router, limits, stop, activity).await,
-        Ok(Err(error)) => tracing::debug!(%error, "a client did not agree on TLS"),
-        Err(_) => tracing::debug!("a client did not finish its hello"),
+    let agreed = async {
+        let agreed = timeout(limits.first_byte, tls.acceptor().accept(stream)).await?;
+        // Beneath TLS it has to say something, too.
+        let mut stream = BufReader::new(agreed?);
+        timeout(limits.first_byte, stream.fill_buf()).await??;
+        Ok::<_, io::Error>(stream)
+    };
+    let agreed = tokio::select! {
+        agreed = agreed => agreed,
+        () = stop.cancelled() => return,
+    };
+    match agreed {
+        Ok(stream) => carry(stream, router, limits, stop, activity).await,
+        Err(error) => tracing::debug!(%error, "a client did not agree on TLS, or said nothing then"),
     }
 }
 

@@ -4,7 +4,13 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
 
 use crate::project::{Project, Ran};
 use crate::server::Server;
@@ -224,6 +230,48 @@ fn tls_is_spoken_with_who_knows_the_certificate() {
         matches!(half.read(&mut [0; 64]), Ok(0)),
         "a half hello is closed in time"
     );
+}
+
+/// A client that agrees on TLS and then says nothing is let go, as one that never says anything.
+#[test]
+fn who_says_nothing_behind_the_handshake_is_let_go() {
+    let project = project("tls_cert = \"own.pem\"\ntls_key = \"own.key\"");
+    let (own, _) = certificate(&project, "own");
+    let mut server = Server::of(command(&project, &SERVE, None));
+    let address = server.url.strip_prefix("https://").unwrap().to_owned();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&own).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let config = Arc::new(config);
+    let shake_hands = || {
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(Arc::clone(&config), name).unwrap();
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        while client.is_handshaking() {
+            client.complete_io(&mut stream).unwrap();
+        }
+        (client, stream)
+    };
+    let (mut client, mut stream) = shake_hands();
+    let begun = Instant::now();
+    // Ends with the connection, whether TLS takes its leave or not.
+    let _ = Stream::new(&mut client, &mut stream).read(&mut [0; 16]);
+    let after = begun.elapsed();
+    assert!(
+        after >= Duration::from_secs(4) && after < Duration::from_secs(10),
+        "{after:?}"
+    );
+    // Neither does one hold up a stop.
+    let _mute = shake_hands();
+    let begun = Instant::now();
+    server.signal("-TERM");
+    assert!(server.wait().success());
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
 
 #[test]

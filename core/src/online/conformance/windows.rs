@@ -293,7 +293,7 @@ pub(super) fn events_of_a_layer_are_added_while_it_is_shown(store: &dyn OnlineSt
     assert_eq!((view.counts().keys, view.counts().pending), (2, pending(&all)));
     let later = row(&a, order(1, 1, 999), 999);
     view.write(ATS[2], std::slice::from_ref(&later));
-    let with_it = [all.as_slice(), &[later.clone()]].concat();
+    let with_it = [all.as_slice(), std::slice::from_ref(&later)].concat();
     check(&with_it);
     assert_eq!(view.apply_due(ATS[4]), pending(&all), "of both");
     view.check(&a, ATS[4], &with_it);
