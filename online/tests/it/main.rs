@@ -9,6 +9,7 @@
     reason = "tests, also where they are not in a test function: they fail by panicking, and are scaled by the environment"
 )]
 
+mod clocks;
 mod conformance;
 mod corruption;
 mod directory;
