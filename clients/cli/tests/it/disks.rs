@@ -6,11 +6,11 @@ use std::process::Command;
 use crate::project::Project;
 
 /// A small file system in memory, gone when it is dropped.
-struct Disk(PathBuf);
+pub(crate) struct Disk(PathBuf);
 
 impl Disk {
     /// `None`, told on stderr, where this process may not mount.
-    fn mount(path: PathBuf, options: &str) -> Option<Self> {
+    pub(crate) fn mount(path: PathBuf, options: &str) -> Option<Self> {
         std::fs::create_dir(&path).unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&path);

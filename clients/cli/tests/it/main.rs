@@ -15,6 +15,7 @@ mod backup;
 mod bad_input;
 mod disks;
 mod explaining;
+mod failing_disk;
 mod interrupts;
 mod linting;
 mod memory;

@@ -480,6 +480,16 @@ pub(crate) fn step(random: u64) -> u64 {
         .wrapping_add(1_442_695_040_888_963_407)
 }
 
+/// A push of one click, on the page of its caller.
+pub(crate) fn request(id: &str, customer: i64, amount: f64) -> v1::PushRequest {
+    let line = click(customer, amount).replace("null", &format!("{:?}", page(customer)));
+    v1::PushRequest {
+        source: "clicks".into(),
+        request_id: id.to_owned(),
+        rows: Some(Rows::JsonLines(line.into_bytes())),
+    }
+}
+
 /// Brings what is in doubt, then new rows, one request after the other, until it is told to stop or the server is
 /// gone.
 async fn push_until(
@@ -511,16 +521,7 @@ async fn push_until(
                 )
             }
         };
-        let request = v1::PushRequest {
-            source: "clicks".into(),
-            request_id: id.clone(),
-            rows: Some(Rows::JsonLines(
-                click(customer, amount)
-                    .replace("null", &format!("{:?}", page(customer)))
-                    .into_bytes(),
-            )),
-        };
-        match client.push(request).await {
+        match client.push(request(&id, customer, amount)).await {
             Ok(answer) => {
                 assert_eq!(answer.into_inner().accepted, 1);
                 ledger.acknowledged.insert(customer, amount);

@@ -21,17 +21,25 @@ impl Server {
     }
 
     /// Starts one by a command, which tells of it in JSON.
-    pub fn of(mut command: Command) -> Self {
+    pub fn of(command: Command) -> Self {
+        Self::try_of(command).unwrap_or_else(|code| panic!("the server ended with code {code}"))
+    }
+
+    /// The same, or the code of one that ends before it tells.
+    pub fn try_of(mut command: Command) -> Result<Self, i32> {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
+        if line.is_empty() {
+            return Err(child.wait().unwrap().code().unwrap_or(-1));
+        }
         let told: serde_json::Value = serde_json::from_str(&line).unwrap();
-        Self {
+        Ok(Self {
             child,
             url: told["url"].as_str().unwrap().to_owned(),
-        }
+        })
     }
 
     pub fn signal(&self, name: &str) {
