@@ -18,9 +18,24 @@ pub(crate) fn of(path: &Path, error: rocksdb::Error) -> StoreError {
     } else if kind == ErrorKind::Corruption || (is_missing(&reason) && named.is_some()) {
         StoreError::Damaged { place, reason }
     } else {
-        StoreError::Failed { place, reason }
+        failed(place, reason)
     }
 }
+
+/// A failure, with what to do where that is known.
+fn failed(place: String, mut reason: String) -> StoreError {
+    let is_refused = ["Permission denied", "Read-only file system"]
+        .iter()
+        .any(|refusal| reason.contains(refusal));
+    if is_refused {
+        reason.push_str(OWNERSHIP);
+    }
+    StoreError::Failed { place, reason }
+}
+
+/// What a store needs of its directory.
+const OWNERSHIP: &str =
+    "; all files in its directory must belong to the user that asof runs as, on a disk that is not read-only";
 
 /// An error of RocksDB on opening a store that is there: what cannot be understood is damage.
 pub(crate) fn on_open(path: &Path, error: rocksdb::Error) -> StoreError {
@@ -49,7 +64,7 @@ pub(crate) fn of_io(place: &Path, error: &io::Error) -> StoreError {
     let (place, reason) = (place.display().to_string(), error.to_string());
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full { place, reason },
-        _ => StoreError::Failed { place, reason },
+        _ => failed(place, reason),
     }
 }
 

@@ -456,7 +456,10 @@ fn a_full_disk_takes_nothing_and_takes_again_when_there_is_room() {
         for _ in 0..10 {
             match push(&mut connect(&server).await, &row).await {
                 Ok(()) => return true,
-                Err(status) => check_status(&status, "room was made"),
+                Err(status) => {
+                    println!("{}", status.message());
+                    check_status(&status, "room was made");
+                }
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
@@ -484,4 +487,92 @@ fn fill(path: &Path) {
     for size in [1 << 16, 1 << 12] {
         while file.write_all(&vec![0; size]).is_ok() {}
     }
+}
+
+/// The command as somebody who is not root.
+fn as_nobody(project: &Project, args: &[&str]) -> Ran {
+    let of = project.command(args);
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(of.get_program())
+        .args(of.get_args())
+        .current_dir(project.path())
+        .stdin(Stdio::null());
+    Ran::of(command.output().unwrap())
+}
+
+fn give(path: &Path, user: &str) -> bool {
+    let mut chown = Command::new("chown");
+    let given = chown.args(["-R", user]).arg(path).output();
+    given.is_ok_and(|output| output.status.success())
+}
+
+fn set_mode(path: &Path, mode: &str) {
+    let mut chmod = Command::new("chmod");
+    assert!(chmod.args(["-R", mode]).arg(path).status().unwrap().success());
+}
+
+#[test]
+fn a_store_that_may_not_be_written_is_named_with_what_to_do() {
+    let project = Project::applied();
+    project.done(&["materialize"]);
+    let store = project.path().join(".asof/online");
+    let get = ["get", "--service", "reorder_v1", "--key", "customer_id=1"];
+    let commands: [&[&str]; 3] = [&get, &["materialize"], &["serve", "--listen", "127.0.0.1:0"]];
+    let is_runnable = give(project.path(), "65534:65534") && as_nobody(&project, &["list"]).code == 0;
+    if !is_runnable {
+        eprintln!("not run: this process may not run one as another user");
+        return;
+    }
+    let need = "all files in its directory must belong to the user that asof runs as, on a disk that is not read-only";
+    let refused = |place: &str, reason: &str| {
+        for args in commands {
+            let ran = as_nobody(&project, args);
+            let expect = format!("error: the online store at {place} failed: {reason}; {need}\n");
+            assert_eq!((ran.code, ran.stderr), (5, expect), "{args:?}");
+        }
+    };
+    let log = "IO error: While open a file for appending: .asof/online/LOG: Permission denied";
+    set_mode(&store, "a-w");
+    refused(".asof/online", log);
+    set_mode(&store, "u+w");
+    // Somebody else's, who lets others read it, or not.
+    assert!(give(&store, "0:0"));
+    refused(".asof/online", log);
+    set_mode(&store, "go-rwx");
+    refused(".asof/online/asof.format", "Permission denied (os error 13)");
+    // Nothing was changed by all that.
+    assert!(give(&store, "65534:65534"));
+    assert_eq!(as_nobody(&project, &get).code, 0);
+    assert_eq!(as_nobody(&project, &["verify"]).code, 0);
+}
+
+#[test]
+fn a_store_on_a_disk_that_is_read_only_or_full_is_named_with_what_to_do() {
+    let project = Project::applied();
+    let place = project.path().join(".asof/online");
+    let _ = std::fs::remove_dir_all(&place);
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    let refused = |options: &str, fills: bool, expect: &str| {
+        let disk = Disk::mount(place.clone(), options)?;
+        if fills {
+            fill(&place.join("ballast.tmp"));
+        }
+        for args in [&["materialize"][..], &serve] {
+            let ran = project.asof(args);
+            assert_eq!((ran.code, &*ran.stderr), (5, expect), "{args:?}");
+        }
+        drop(disk);
+        std::fs::remove_dir(&place).unwrap();
+        Some(())
+    };
+    let read_only = "error: the online store at .asof/online/asof.format failed: Read-only file system (os error 30); all files \
+        in its directory must belong to the user that asof runs as, on a disk that is not read-only\n";
+    if refused("ro,size=1m", false, read_only).is_none() {
+        return;
+    }
+    let full = "error: no space is left for the online store at .asof/online/asof.format: No space left on device (os error 28)\n";
+    refused("size=1m", true, full);
+    project.done(&["materialize"]);
 }

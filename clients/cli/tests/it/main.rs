@@ -9,6 +9,7 @@
     reason = "tests fail by panicking, also outside of test functions"
 )]
 
+mod abuse;
 mod access;
 mod applying;
 mod backup;
