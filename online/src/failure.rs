@@ -24,18 +24,24 @@ pub(crate) fn of(path: &Path, error: rocksdb::Error) -> StoreError {
 
 /// A failure, with what to do where that is known.
 fn failed(place: String, mut reason: String) -> StoreError {
-    let is_refused = ["Permission denied", "Read-only file system"]
-        .iter()
-        .any(|refusal| reason.contains(refusal));
-    if is_refused {
-        reason.push_str(OWNERSHIP);
-    }
+    let says = |part| reason.contains(part);
+    let advice = if says("Permission denied") || says("Read-only file system") {
+        OWNERSHIP
+    } else if says("Writer has previous error") {
+        RESTART
+    } else {
+        ""
+    };
+    reason.push_str(advice);
     StoreError::Failed { place, reason }
 }
 
 /// What a store needs of its directory.
 const OWNERSHIP: &str =
     "; all files in its directory must belong to the user that asof runs as, on a disk that is not read-only";
+/// Nothing is written behind what did not come to the log whole.
+const RESTART: &str =
+    " (an earlier write to the log failed): make room or mend the disk, then restart the server";
 
 /// An error of RocksDB on opening a store that is there: what cannot be understood is damage.
 pub(crate) fn on_open(path: &Path, error: rocksdb::Error) -> StoreError {

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
@@ -28,6 +29,8 @@ const MANY: usize = 200;
 const GROWTH: u64 = 400 << 20;
 /// How long a good caller may wait, but for one call in a hundred.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a connection may say nothing.
+const SILENCE: Duration = Duration::from_secs(5);
 /// How many connections a server has at the most.
 const CONNECTIONS: u64 = 1_024;
 
@@ -41,13 +44,14 @@ fn address(server: &Server) -> SocketAddr {
     server.url.strip_prefix("http://").unwrap().parse().unwrap()
 }
 
-/// Says this and nothing more, again and again when the connection is closed.
-async fn say(address: SocketAddr, said: &'static [u8]) {
+/// Says this and nothing more, again and again when the connection is closed, which is counted.
+async fn say(address: SocketAddr, said: &'static [u8], closed: Arc<AtomicUsize>) {
     loop {
         if let Ok(mut stream) = TcpStream::connect(address).await
             && stream.write_all(said).await.is_ok()
         {
             let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            closed.fetch_add(1, Ordering::Relaxed);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -280,13 +284,18 @@ async fn run(project: &Project, lasts: Duration) {
     let address = address(&server);
     let url = || server.url.clone();
 
+    let closed = Arc::new(AtomicUsize::new(0));
     let mut silent = JoinSet::new();
     for said in [&b""[..], b"PRI * HT", PREFACE] {
         for _ in 0..MANY {
-            silent.spawn(say(address, said));
+            silent.spawn(say(address, said, closed.clone()));
         }
     }
     abuse(&server, "idle, mute and half-mute connections", lasts, silent).await;
+    if lasts > SILENCE + Duration::from_secs(2) {
+        let closed = closed.load(Ordering::Relaxed);
+        assert!(closed >= 2 * MANY, "{closed} silent connections were closed");
+    }
 
     let mut slow = JoinSet::new();
     for head in [
@@ -326,7 +335,7 @@ async fn run(project: &Project, lasts: Duration) {
         b"POST /v1/get-features HTTP/1.1\r\ncontent-length: 9\r\nhost: x\r\n\r\n{",
     ] {
         for _ in 0..MANY / 2 {
-            staying.spawn(say(address, said));
+            staying.spawn(say(address, said, closed.clone()));
         }
     }
     staying.spawn(push_without_end(url(), 3, false));
