@@ -328,6 +328,10 @@ async fn run(project: &Project, lasts: Duration) {
     abuse(&server, "uploads and pushes without end", lasts, endless).await;
 
     let mut staying = JoinSet::new();
+    staying.spawn(push_without_end(url(), 3, false));
+    staying.spawn(upload_without_end(url()));
+    staying.spawn(take_a_little(url()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
     for said in [
         &b""[..],
         b"PRI * HT",
@@ -338,10 +342,9 @@ async fn run(project: &Project, lasts: Duration) {
             staying.spawn(say(address, said, closed.clone()));
         }
     }
-    staying.spawn(push_without_end(url(), 3, false));
-    staying.spawn(upload_without_end(url()));
-    staying.spawn(take_a_little(url()));
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    while connections(address).await < 2 * MANY as u64 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let started = Instant::now();
     server.signal("-TERM");
     let status = server.wait();
