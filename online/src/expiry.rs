@@ -16,7 +16,7 @@ use rocksdb::compaction_filter::CompactionFilter;
 use rocksdb::compaction_filter_factory::{CompactionFilterContext, CompactionFilterFactory};
 
 use crate::catalogue::Catalogue;
-use crate::keys::RowKey;
+use crate::keys::{RowKey, is_loader_key};
 
 /// The name of the factory and of its filters; RocksDB only logs it.
 const NAME: &CStr = c"asof.expiry";
@@ -77,6 +77,9 @@ impl Filter {
     /// Whether a stored value is a whole row that may go, or tiles that may; never a pending row, nor one that says
     /// "deleted", without which an older row that comes late would be seen.
     fn is_reclaimed(&self, key: &[u8], value: &[u8]) -> bool {
+        if is_loader_key(key) {
+            return false;
+        }
         let Some(row_key) = RowKey::parse(key) else {
             return false;
         };

@@ -162,7 +162,6 @@ failures! {
         | MaterializeError::Earlier { .. }
         | MaterializeError::Begun { .. }
         | MaterializeError::HeldBack { .. }
-        | MaterializeError::Gone { .. }
         | MaterializeError::NoRun(_)
         | MaterializeError::NotUndone { .. } => Exit::Usage,
         MaterializeError::NotApplied | MaterializeError::Nothing => Exit::Definition,

@@ -34,7 +34,9 @@ impl Targets {
         let slot = store.open_view(&ViewAddress::of(project, bound))?;
         let (shape, schema) = (bound.stored_shape(), row_schema(bound));
         let mut state = store.view_state(slot)?;
-        if state.kept.as_ref().is_some_and(|kept| !kept.shape.takes(&shape)) {
+        let has_other = state.kept.as_ref().is_some_and(|kept| !kept.shape.takes(&shape));
+        // Where none serves, it holds what was rolled back, and says so.
+        if has_other && state.serving.is_some() {
             // It would serve without what is pushed from now on.
             store.forget_kept(slot)?;
             state.kept = None;

@@ -69,17 +69,6 @@ pub enum MaterializeError {
         /// The run.
         run: u64,
     },
-    /// A run that was rolled back cannot be brought back.
-    #[error(
-        "run {run} of view {view} was rolled back, and what it brought is not kept any more, as the view was defined \
-         otherwise since: --full reads everything again"
-    )]
-    Gone {
-        /// The view.
-        view: String,
-        /// The run.
-        run: u64,
-    },
     /// No such run.
     #[error("there is no run {0}: `asof runs` lists them")]
     NoRun(u64),
@@ -185,7 +174,6 @@ impl From<&MaterializeError> for JobError {
             MaterializeError::Earlier { .. }
             | MaterializeError::Begun { .. }
             | MaterializeError::HeldBack { .. }
-            | MaterializeError::Gone { .. }
             | MaterializeError::NotUndone { .. } => Self::Refused(text),
             MaterializeError::Busy { .. } => Self::Busy(text),
             MaterializeError::Mark(_)

@@ -140,6 +140,14 @@ impl Mark {
         }
     }
 
+    /// The same where something was written as of an instant, too.
+    pub(super) fn reaching(self, at: Timestamp) -> Self {
+        Self {
+            reached: self.reached.max(at.micros()),
+            ..self
+        }
+    }
+
     /// How many rows had been pushed when the generation began or was last counted.
     pub(super) fn pushed(&self) -> u64 {
         self.pushed

@@ -50,7 +50,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
     ) -> Result<RolledBack, MaterializeError> {
         let undone = self.registry.run(&self.project, run).await?;
         let undone = undone.ok_or(MaterializeError::NoRun(run))?;
-        check_run(&undone)?;
+        let unserved = unserved(&undone)?;
         let bound = definitions.bound_view(&undone.subject).ok_or_else(|| {
             let reason = format!("view {} is defined no more", undone.subject);
             MaterializeError::NotUndone { run, reason }
@@ -64,7 +64,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             as_of: undone.as_of,
         };
         let entered = self.registry.start_run(&self.project, entry).await?;
-        let result = self.undo(bound, run, threads).await;
+        let result = self.undo(bound, (run, unserved), threads).await;
         let state = match &result {
             Ok(_) => RunState::Done,
             Err(error) => RunState::Failed {
@@ -92,7 +92,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
     async fn undo(
         &self,
         bound: BoundView,
-        run: u64,
+        run: (u64, Option<&'static str>),
         threads: &Threads,
     ) -> Result<Option<Timestamp>, MaterializeError> {
         // What is pushed changes what is known of the generations.
@@ -102,24 +102,24 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
     }
 }
 
-fn check_run(run: &Run) -> Result<(), MaterializeError> {
-    let reason = match (run.kind, &run.state) {
-        (RunKind::Materialize, RunState::Done) => return Ok(()),
-        (RunKind::Materialize, RunState::Running) => "it has not ended",
-        (RunKind::Materialize, RunState::Failed { .. }) => "it failed, and nothing of it is served",
-        _ => "only runs that materialized a view can be",
-    };
-    Err(MaterializeError::NotUndone {
-        run: run.id,
-        reason: reason.into(),
-    })
+/// Why a run would serve nothing, by the ledger. The store knows better: one that was killed may have come to its end there.
+fn unserved(run: &Run) -> Result<Option<&'static str>, MaterializeError> {
+    match (run.kind, &run.state) {
+        (RunKind::Materialize, RunState::Done) => Ok(None),
+        (RunKind::Materialize, RunState::Running) => Ok(Some("it did not come to its end")),
+        (RunKind::Materialize, RunState::Failed { .. }) => Ok(Some("it failed, and nothing of it is served")),
+        _ => Err(MaterializeError::NotUndone {
+            run: run.id,
+            reason: "only runs that materialized a view can be".into(),
+        }),
+    }
 }
 
 fn undo<S: OnlineStore>(
     store: &S,
     project: &ProjectName,
     bound: &BoundView,
-    run: u64,
+    (run, unserved): (u64, Option<&'static str>),
 ) -> Result<Option<Timestamp>, MaterializeError> {
     let refused = |reason: String| MaterializeError::NotUndone { run, reason };
     let slot = store.open_view(&ViewAddress::of(project, bound))?;
@@ -138,6 +138,7 @@ fn undo<S: OnlineStore>(
     let mark = Mark::parse(&serving.progress)?;
     let way = match mark.undo() {
         Some(Undo { run: last, way }) if *last == run => way.clone(),
+        _ if unserved.is_some() => return Err(refused(unserved.unwrap_or_default().into())),
         Some(Undo { run: last, .. }) if *last < run => {
             return Err(refused(format!(
                 "it changed nothing of view {view}, run {last} was the last that did"
@@ -174,20 +175,39 @@ fn undo<S: OnlineStore>(
             Ok(None)
         }
         Way::Kept => {
-            let kept = kept.filter(|kept| kept.shape.takes(&bound.stored_shape()));
-            let kept = kept.ok_or_else(|| {
+            let answers = |kept: &GenerationState| {
+                let is_fresh = |at| kept.has_fresh(bound.view.ttl, at);
+                kept.shape.takes(&bound.stored_shape()) && kept.as_of.is_some_and(is_fresh)
+            };
+            let mut kept = kept.filter(answers).ok_or_else(|| {
                 refused(format!(
                     "view {view} was defined otherwise before, and what it had is not there or not all of it: apply what was \
                      defined then, and materialize with --full"
                 ))
             })?;
             let before = Mark::parse(&kept.progress)?;
+            let is_held = |held: &HeldBack| held.run == run && held.is_kept();
+            if before.held_back().iter().any(is_held) {
+                // It was brought back by a run that did not come to its end: its own mark is further by then.
+                store.exchange(slot, &[])?;
+                return Ok(kept.as_of);
+            }
+            // What a run wrote that did not come to its end is nobody's any more.
+            let held: Vec<u32> = before
+                .held_back()
+                .iter()
+                .flat_map(|held| held.layers.clone())
+                .collect();
+            kept.layers
+                .retain(|layer| layer.is_shown || held.contains(&layer.generation.0));
             let run = HeldBack {
                 run,
                 layers: Vec::new(),
             };
             let held_back = with_run(&before, run);
-            let mark = mark.holding(before.held(), before.pushed());
+            let mark = mark
+                .holding(before.held(), before.pushed())
+                .reaching(before.reached());
             let state = GenerationState {
                 progress: mark.with_runs(None, held_back).to_bytes(),
                 ..kept

@@ -65,32 +65,33 @@ impl Work {
         } = task;
         let slot = store.open_view(&ViewAddress::of(project, bound))?;
         let (shape, schema) = (bound.stored_shape(), row_schema(bound));
-        let redone = match redo && !full {
-            true => Redone::of(store, slot, bound)?,
-            false => Redone::default(),
-        };
         let state = store.view_state(slot)?;
         let held_back = held_back(&state);
-        let ViewState {
-            serving, building, ..
-        } = state;
-        if let Some(serving) = serving.filter(|_| !full) {
-            let mark = Mark::parse(&serving.progress)?;
-            reached(&serving, &mark, bound, as_of)?;
-            let whole = serving.has_fresh(bound.view.ttl, as_of);
-            let whole = whole && !was_cut_short(store, slot, &serving, &mark)?;
-            if whole && serving.shape.takes(&shape) && mark.grew_into(snapshot) {
+        let building = state.building.clone();
+        let brings_back = redo && !held_back.is_empty();
+        // Of what was rolled back, nothing is brought back before it is known that it is gone on with.
+        if let Some(on) = gone_on_with(&state, brings_back)?.filter(|_| !full) {
+            let mark = Mark::parse(&on.progress)?;
+            reached(on, &mark, bound, as_of)?;
+            let whole = on.has_fresh(bound.view.ttl, as_of);
+            let whole = whole && !was_cut_short(store, slot, on, &mark)?;
+            if whole && on.shape.takes(&shape) && mark.grew_into(snapshot) {
                 // Of a run that was cut short, and that nobody goes on with.
                 if building.is_some() {
                     store.give_up(slot)?;
                 }
+                let (serving, redone) = match brings_back {
+                    true => Redone::of(store, slot, &state)?,
+                    false => (on.clone(), Redone::default()),
+                };
+                let mark = Mark::parse(&serving.progress)?;
                 return Ok(Self {
                     redone,
                     ..Self::onward(slot, bound, serving, mark, shape, schema)
                 });
             }
         }
-        if let (Some(run), false) = (held_back.first(), full) {
+        if let (Some(run), false) = (held_back.first(), full || redo) {
             return Err(MaterializeError::HeldBack {
                 view: bound.view.name.to_string(),
                 run: *run,
@@ -337,46 +338,61 @@ struct Redone {
 }
 
 impl Redone {
-    fn of<S: OnlineStore>(store: &S, slot: ViewSlot, bound: &BoundView) -> Result<Self, MaterializeError> {
-        let state = store.view_state(slot)?;
-        let kept = Self {
-            kept: true,
-            layers: Vec::new(),
-        };
-        let Some(mut serving) = state.serving else {
-            if state.kept.is_none() {
-                return Ok(Self::default());
-            }
+    /// Brings back what is held back; gives the generation that serves then. A run that does not come to its end leaves it
+    /// so, and it can be rolled back as before.
+    fn of<S: OnlineStore>(
+        store: &S,
+        slot: ViewSlot,
+        state: &ViewState,
+    ) -> Result<(GenerationState, Self), MaterializeError> {
+        let none = || MaterializeError::Bug("what is brought back is not there".into());
+        if has_kept(state)? {
             store.exchange(slot, &[])?;
-            return Ok(kept);
-        };
+            let redone = Self {
+                kept: true,
+                layers: Vec::new(),
+            };
+            return Ok((state.kept.clone().ok_or_else(none)?, redone));
+        }
+        let mut serving = state.serving.clone().ok_or_else(none)?;
         let mark = Mark::parse(&serving.progress)?;
-        if let Some(held) = mark.held_back().iter().find(|held| held.is_kept()) {
-            if state.kept.is_none() {
-                return Err(MaterializeError::Gone {
-                    view: bound.view.name.to_string(),
-                    run: held.run,
-                });
-            }
-            store.exchange(slot, &[])?;
-            return Ok(kept);
-        }
-        let layers: Vec<u32> = mark
-            .held_back()
-            .iter()
-            .flat_map(|held| held.layers.clone())
-            .collect();
-        if layers.is_empty() {
-            return Ok(Self::default());
-        }
+        let held_back = mark.held_back().iter();
+        let layers: Vec<u32> = held_back.flat_map(|held| held.layers.clone()).collect();
         for layer in &mut serving.layers {
             layer.is_shown |= layers.contains(&layer.generation.0);
         }
+        let undo = mark.held_back().last().map(|held| Undo {
+            run: held.run,
+            way: Way::Layers {
+                layers: layers.clone(),
+                as_of: serving.as_of.map(Timestamp::micros),
+                held: mark.held().map(|held| (held.keys, held.pending)),
+                pushed: mark.pushed(),
+            },
+        });
         // What was counted is not known with them: at least as much as without.
-        serving.progress = mark.with_runs(None, Vec::new()).holding(None, 0).to_bytes();
+        serving.progress = mark.with_runs(undo, Vec::new()).holding(None, 0).to_bytes();
         store.write(slot, serving.generation, Timestamp::MIN, &[], Some(&serving))?;
-        Ok(Self { kept: false, layers })
+        Ok((serving, Self { kept: false, layers }))
     }
+}
+
+/// Whether the generation that is kept has rows that are held back.
+fn has_kept(state: &ViewState) -> Result<bool, MaterializeError> {
+    let Some(serving) = &state.serving else {
+        return Ok(state.kept.is_some());
+    };
+    let mark = Mark::parse(&serving.progress)?;
+    Ok(mark.held_back().iter().any(HeldBack::is_kept))
+}
+
+/// The generation that a run goes on with where it can: the one that serves, or the one that is kept where what it has is
+/// brought back.
+fn gone_on_with(state: &ViewState, brings_back: bool) -> Result<Option<&GenerationState>, MaterializeError> {
+    Ok(match brings_back && has_kept(state)? {
+        true => state.kept.as_ref(),
+        false => state.serving.as_ref(),
+    })
 }
 
 /// Refuses an instant before that of what a generation has.

@@ -372,7 +372,8 @@ pub(crate) async fn run<S: OnlineStore + 'static>(
         full,
         redo: false,
     };
-    run_one(materializer, request).await.1
+    let mut ended = materializer.run(request, None).await?;
+    ended.pop().unwrap().result
 }
 
 /// Materializes the one view of a request; gives the number of its run, too.

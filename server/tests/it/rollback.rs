@@ -392,6 +392,13 @@ async fn a_source_that_was_replaced_serves_as_it_was_before() {
         values(trial.project.read(VIEWS[0], &keys, 1_001).await),
         [Some(7), None, Some(3)]
     );
+    // It was built anew without what was held back: to undo it serves what was there before.
+    let (last, ..) = trial.model.last.take().unwrap();
+    trial.roll_back(last).await.unwrap();
+    assert_eq!(
+        values(trial.project.read(VIEWS[0], &keys, 1_001).await),
+        [Some(1), None, Some(3)]
+    );
 }
 
 #[tokio::test]
@@ -413,4 +420,39 @@ async fn a_view_that_is_defined_otherwise_is_not_brought_back_without_what_was_p
     );
     trial.check("still there").await;
     assert!(trial.state().kept.is_none(), "it lacks what was pushed");
+}
+
+#[tokio::test]
+async fn a_redo_that_is_refused_or_fails_brings_nothing_back_for_good() {
+    let (mut trial, _, second) = two_runs().await;
+    let keys = [key(1), key(2), key(3)];
+    let without = [Some(5), Some(2), Some(6)];
+    trial.roll_back(second).await.unwrap();
+    trial.at = 1_005;
+    let refused = trial.run(false, true).await.unwrap_err();
+    assert!(matches!(refused, MaterializeError::Begun { .. }), "{refused}");
+    assert_eq!(values(trial.project.read(VIEWS[1], &keys, 1_010).await), without);
+
+    // One that fails behind that may be rolled back as before.
+    trial.at = 1_030;
+    let table = trial.project.directory.path().join("tables").join("table");
+    trial.add(&[row(2, 30, 22)]).await;
+    let parquet = |entry: &std::fs::DirEntry| entry.path().extension().is_some_and(|end| end == "parquet");
+    let files = std::fs::read_dir(&table)
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(parquet);
+    let newest = files.max_by_key(|file| file.metadata().unwrap().modified().unwrap());
+    let newest = newest.unwrap().path();
+    let bytes = std::fs::read(&newest).unwrap();
+    std::fs::write(&newest, b"not parquet").unwrap();
+    trial.run(false, true).await.unwrap_err();
+    std::fs::write(&newest, bytes).unwrap();
+    trial.roll_back(second).await.unwrap();
+    assert_eq!(values(trial.project.read(VIEWS[1], &keys, 1_030).await), without);
+    trial.run(false, false).await.unwrap();
+    assert_eq!(
+        values(trial.project.read(VIEWS[1], &keys, 1_030).await),
+        [Some(5), Some(22), Some(6)]
+    );
 }

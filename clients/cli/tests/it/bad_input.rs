@@ -493,7 +493,7 @@ fn a_store_that_is_not_for_this_process() {
     project.refused(
         &get,
         5,
-        "the online store at .asof/online has format 9, this version reads up to 4: use a newer asof",
+        "the online store at .asof/online has format 9, this version reads up to 5: use a newer asof",
     );
 }
 

@@ -61,6 +61,10 @@ static int fails_at(int file, uint64_t kind) {
     if (length < 0)
         return 0;
     path[length] = 0;
+    /* Not the sync of the list of files: RocksDB removes the files of a change of it that was not synced, and may
+       find the change in the list when it opens again, and not the files. Open; see docs/operations.md. */
+    if (kind == SYNCS && strstr(path, "/MANIFEST-"))
+        return 0;
     return is_below(path) && fails();
 }
 
