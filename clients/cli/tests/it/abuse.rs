@@ -255,7 +255,7 @@ async fn abuse(server: &Server, told: &str, lasts: Duration, mut all: JoinSet<()
     took.sort();
     let p99 = took[took.len() * 99 / 100];
     let growth = most.saturating_sub(before);
-    println!(
+    eprintln!(
         "{told}: {} calls, p99 {p99:.1?}, {} MiB more, {open} connections",
         took.len(),
         growth >> 20
@@ -352,7 +352,7 @@ async fn run(project: &Project, lasts: Duration) {
     server.signal("-TERM");
     let status = server.wait();
     let took = started.elapsed();
-    println!("stopped within {took:.1?}");
+    eprintln!("stopped within {took:.1?}");
     assert_eq!(status.code(), Some(0), "{status}");
     assert!(took < Duration::from_secs(10), "{took:?}");
     drop(staying);

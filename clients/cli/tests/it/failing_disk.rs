@@ -343,7 +343,7 @@ fn fail(durability: &str, mut random: u64) {
     }
     assert!(hit * 2 > cases, "the disk failed in {hit} of {cases} cases");
     check_table(&project, &ledger);
-    println!(
+    eprintln!(
         "{durability}: {calls:?} writes and syncs, {hit} of {cases} failed, {refused} pushes refused, {} rows acknowledged",
         ledger.acknowledged.len()
     );
@@ -386,7 +386,7 @@ fn a_disk_that_fails_loses_nothing_that_was_acknowledged_under_sync() {
 /// What decides where the disk fails, which is told.
 fn seed(usual: u64) -> u64 {
     let seed = std::env::var("ASOF_SEED").map_or(usual, |text| text.parse().unwrap());
-    println!("ASOF_SEED={seed}");
+    eprintln!("ASOF_SEED={seed}");
     seed
 }
 
