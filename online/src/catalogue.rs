@@ -1,16 +1,13 @@
 //! What the store knows of its views: their numbers and their generations.
 //!
-//! All of it is in memory, as it was last written; `disk` has the shapes in which it is stored.
-
-mod disk;
+//! All of it is in memory, as it was last written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use asof_core::data_type::KeyType;
-use asof_core::name::{EntityName, ProjectName};
-use asof_core::online::{Generation, StoreError, ViewAddress, ViewSlot, ViewState};
+pub(crate) use asof_catalogue::{Counters, Entity, Removal, View};
+use asof_core::online::{Generation, StoreError, ViewAddress, ViewSlot};
 
-use crate::keys::{CatalogueKey, Removal};
+use crate::keys::CatalogueKey;
 
 /// Everything in [`Family::Catalogue`](crate::keys::Family::Catalogue).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,56 +18,12 @@ pub(crate) struct Catalogue {
     pub(crate) removals: BTreeSet<Removal>,
 }
 
-/// The numbers that are given next; they only grow, so that no number is given twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Counters {
-    pub(crate) next_entity: u32,
-    pub(crate) next_view: u32,
-}
-
-/// What an entity is known by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entity {
-    pub(crate) project: ProjectName,
-    pub(crate) entity: EntityName,
-    pub(crate) key_types: Vec<KeyType>,
-}
-
-/// A view that was opened and not dropped.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct View {
-    pub(crate) address: ViewAddress,
-    pub(crate) slot: ViewSlot,
-    /// How many generations were ever begun.
-    pub(crate) begun: u32,
-    pub(crate) state: ViewState,
-}
-
 /// An entry that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the catalogue's entry {entry} cannot be read: {reason}")]
 pub(crate) struct Unreadable {
     entry: String,
     reason: String,
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self {
-            next_entity: 1,
-            next_view: 1,
-        }
-    }
-}
-
-impl Entity {
-    pub(crate) fn of(address: &ViewAddress) -> Self {
-        Self {
-            project: address.project.clone(),
-            entity: address.entity.clone(),
-            key_types: address.key_types.clone(),
-        }
-    }
 }
 
 impl Catalogue {
@@ -116,13 +69,13 @@ impl Catalogue {
             reason,
         };
         match CatalogueKey::parse(key).ok_or_else(|| unreadable("an unknown key".into()))? {
-            CatalogueKey::Counters => self.counters = disk::counters(value).map_err(unreadable)?,
+            CatalogueKey::Counters => self.counters = Counters::parse(value).map_err(unreadable)?,
             CatalogueKey::Entity(number) => {
                 self.entities
-                    .insert(number, disk::entity(value).map_err(unreadable)?);
+                    .insert(number, Entity::parse(value).map_err(unreadable)?);
             }
             CatalogueKey::View(number) => {
-                let view = disk::view(number, value).map_err(unreadable)?;
+                let view = View::parse(number, value).map_err(unreadable)?;
                 self.views.insert(number, view);
             }
             CatalogueKey::Removal(removal) => {
@@ -130,23 +83,5 @@ impl Catalogue {
             }
         }
         Ok(())
-    }
-}
-
-impl Counters {
-    pub(crate) fn to_bytes(self) -> Result<Vec<u8>, StoreError> {
-        disk::counters_bytes(self)
-    }
-}
-
-impl Entity {
-    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, StoreError> {
-        disk::entity_bytes(self)
-    }
-}
-
-impl View {
-    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, StoreError> {
-        disk::view_bytes(self)
     }
 }

@@ -8,9 +8,9 @@ use asof_core::online::{Generation, GenerationState, Layer, ViewSlot, ViewState}
 use asof_core::order::RowOrder;
 use asof_core::time::Timestamp;
 
-use crate::catalogue::{Catalogue, Counters, Entity, View};
+use crate::catalogue::{Catalogue, Counters, Entity, Removal, View};
 use crate::intake_keys::{IntakeKey, answer_of, entry_of};
-use crate::keys::{CatalogueKey, Cell, Due, DueKey, Removal, RowKey};
+use crate::keys::{CatalogueKey, Cell, Due, DueKey, RowKey};
 
 /// An entry of the catalogue: how long its key is, the key, and the value.
 fn entry(key: CatalogueKey, value: &[u8]) -> Vec<u8> {

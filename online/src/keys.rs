@@ -3,6 +3,7 @@
 //! Numbers are big-endian, so that keys sort as their parts do; times have their sign flipped for the same
 //! reason. The column families' names, the tags and the layouts are stable: what is retired stays reserved.
 
+use asof_catalogue::Removal;
 use asof_core::aggregate::tiles::ChunkId;
 use asof_core::online::{Generation, ViewSlot};
 use asof_core::order::{ORDER_LEN, RowOrder};
@@ -168,33 +169,8 @@ pub(crate) enum CatalogueKey {
     Removal(Removal),
 }
 
-/// A generation that nobody reads any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Removal {
-    pub(crate) entity: u32,
-    pub(crate) view: u32,
-    pub(crate) generation: Generation,
-}
-
 impl Cell<'_> {
     pub(crate) fn slot(&self) -> ViewSlot {
-        ViewSlot {
-            entity: self.entity,
-            view: self.view,
-        }
-    }
-}
-
-impl Removal {
-    pub(crate) fn of(slot: ViewSlot, generation: Generation) -> Self {
-        Self {
-            entity: slot.entity,
-            view: slot.view,
-            generation,
-        }
-    }
-
-    pub(crate) fn slot(self) -> ViewSlot {
         ViewSlot {
             entity: self.entity,
             view: self.view,

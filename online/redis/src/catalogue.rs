@@ -1,14 +1,12 @@
 //! What the store knows of its views: their numbers and their generations.
 //!
-//! All of it is in memory, as it was last written. On the server it is a hash, of which each field is one thing; `disk`
-//! has the shapes. A change writes the fields that differ, if the version is still the one that was changed.
-
-mod disk;
+//! All of it is in memory, as it was last written. On the server it is a hash, of which each field is one thing.
+//! A change writes the fields that differ, if the version is still the one that was changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use asof_core::data_type::KeyType;
-use asof_core::name::{EntityName, ProjectName};
+pub(crate) use asof_catalogue::Removal;
+use asof_catalogue::{Counters, Entity, View};
 use asof_core::online::{Generation, StoreError, ViewAddress, ViewSlot, ViewState};
 
 /// Everything that there is.
@@ -23,81 +21,12 @@ pub(crate) struct Catalogue {
     pub(crate) removals: BTreeSet<Removal>,
 }
 
-/// The numbers that are given next; they only grow, so that no number is given twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Counters {
-    pub(crate) next_entity: u32,
-    pub(crate) next_view: u32,
-}
-
-/// What an entity is known by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entity {
-    pub(crate) project: ProjectName,
-    pub(crate) entity: EntityName,
-    pub(crate) key_types: Vec<KeyType>,
-}
-
-/// A view that was opened and not dropped.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct View {
-    pub(crate) address: ViewAddress,
-    pub(crate) slot: ViewSlot,
-    /// How many generations were ever begun.
-    pub(crate) begun: u32,
-    pub(crate) state: ViewState,
-}
-
-/// A generation that nobody reads any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Removal {
-    pub(crate) entity: u32,
-    pub(crate) view: u32,
-    pub(crate) generation: Generation,
-}
-
 /// An entry that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the catalogue's entry {entry} cannot be read: {reason}")]
 pub(crate) struct Unreadable {
     entry: String,
     reason: String,
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self {
-            next_entity: 1,
-            next_view: 1,
-        }
-    }
-}
-
-impl Entity {
-    pub(crate) fn of(address: &ViewAddress) -> Self {
-        Self {
-            project: address.project.clone(),
-            entity: address.entity.clone(),
-            key_types: address.key_types.clone(),
-        }
-    }
-}
-
-impl Removal {
-    pub(crate) fn of(slot: ViewSlot, generation: Generation) -> Self {
-        Self {
-            entity: slot.entity,
-            view: slot.view,
-            generation,
-        }
-    }
-
-    pub(crate) fn slot(self) -> ViewSlot {
-        ViewSlot {
-            entity: self.entity,
-            view: self.view,
-        }
-    }
 }
 
 /// The names of fields: one for what there is once, else a letter and numbers.
@@ -172,16 +101,16 @@ impl Catalogue {
     pub(crate) fn fields_since(&self, before: &Self) -> Result<Vec<Field>, StoreError> {
         let mut fields = Vec::new();
         if self.counters != before.counters {
-            fields.push((COUNTERS.to_vec(), Some(disk::counters_bytes(self.counters)?)));
+            fields.push((COUNTERS.to_vec(), Some(self.counters.to_bytes()?)));
         }
         for (number, entity) in &self.entities {
             if before.entities.get(number) != Some(entity) {
-                fields.push((numbered('e', *number), Some(disk::entity_bytes(entity)?)));
+                fields.push((numbered('e', *number), Some(entity.to_bytes()?)));
             }
         }
         for (number, view) in &self.views {
             if before.views.get(number) != Some(view) {
-                fields.push((numbered('v', *number), Some(disk::view_bytes(view)?)));
+                fields.push((numbered('v', *number), Some(view.to_bytes()?)));
             }
         }
         let gone = before
@@ -207,12 +136,12 @@ impl Catalogue {
             let version = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
             self.version = version.ok_or_else(|| unreadable("no number".into()))?;
         } else if field == COUNTERS {
-            self.counters = disk::counters(value).map_err(unreadable)?;
+            self.counters = Counters::parse(value).map_err(unreadable)?;
         } else if let Some(number) = number(text, 'e') {
-            let entity = disk::entity(value).map_err(unreadable)?;
+            let entity = Entity::parse(value).map_err(unreadable)?;
             self.entities.insert(number, entity);
         } else if let Some(number) = number(text, 'v') {
-            let view = disk::view(number, value).map_err(unreadable)?;
+            let view = View::parse(number, value).map_err(unreadable)?;
             self.views.insert(number, view);
         } else if let Some(removal) = removal_of(text) {
             self.removals.insert(removal);

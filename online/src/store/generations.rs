@@ -14,8 +14,8 @@ use asof_core::row::RowSchema;
 use rocksdb::WriteBatch;
 
 use super::RocksStore;
-use crate::catalogue::{Catalogue, Counters, Entity, View};
-use crate::keys::{CatalogueKey, Family, Removal};
+use crate::catalogue::{Catalogue, Counters, Entity, Removal, View};
+use crate::keys::{CatalogueKey, Family};
 
 impl RocksStore {
     pub(super) fn open_slot(&self, address: &ViewAddress) -> Result<ViewSlot, StoreError> {

@@ -9,8 +9,9 @@ use asof_core::time::Timestamp;
 use rocksdb::WriteBatch;
 
 use super::RocksStore;
+use crate::catalogue::Removal;
 use crate::failure;
-use crate::keys::{self, Cell, Due, Family, LayerKey, LoadKey, NoteKey, Removal, RowKey};
+use crate::keys::{self, Cell, Due, Family, LayerKey, LoadKey, NoteKey, RowKey};
 use crate::options;
 
 /// How many rows are removed in one step.
