@@ -213,6 +213,41 @@ def test_ingested_rows_come_with_a_materialization(store: asof.Store) -> None:
         store.materialize("last_payment", as_of=at.replace(tzinfo=None))
 
 
+def test_a_run_is_rolled_back_and_brought_back(store: asof.Store) -> None:
+    at = now() - HOUR
+
+    def run_of(amount: float, **more: bool) -> int:
+        store.ingest("payments", {"card": [1], "at": [at + dt.timedelta(seconds=amount)], "amount": [amount], "place": ["x"]})
+        [record] = store.materialize("last_payment", **more).wait(60).records
+        return record.id
+
+    def amount() -> float | None:
+        [row] = store.get_features("fraud_v1", [{"card": 1}]).to_dicts()
+        return row["last_payment__amount"]
+
+    run_of(1.0)
+    before = store.status().views[0]["materialized_to"]
+    bad = run_of(2.0)
+    assert amount() == 2.0
+    undone = store.rollback(bad)
+    assert (undone.view, undone.as_of) == ("last_payment", before)
+    assert amount() == 1.0
+    view = store.status().views[0]
+    assert (view["held_back_runs"], view["materialized_to"]) == ([bad], before)
+    assert [(run.id, run.kind) for run in store.runs("last_payment", limit=1)] == [(undone.run, "rollback")]
+    with pytest.raises(asof.InvalidArgumentError, match="rolled back already"):
+        store.rollback(bad)
+    with pytest.raises(asof.NotFoundError, match="no run 99"):
+        store.rollback(99)
+    with pytest.raises(asof.InvalidArgumentError, match="run: is 0"):
+        store.rollback(0)
+    with pytest.raises(asof.InvalidArgumentError, match="redo"):
+        store.materialize("last_payment", full=True, redo=True)
+    store.materialize("last_payment", redo=True).wait(60)
+    assert amount() == 2.0
+    assert store.status().views[0]["held_back_runs"] == []
+
+
 def test_keys_of_every_type_go_there_and_back(store: asof.Store) -> None:
     import decimal
 

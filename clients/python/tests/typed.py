@@ -19,12 +19,14 @@ def work(store: asof.Store) -> float:
     statuses: list[str] = features.status("last_payment:amount")
     ages: list[dt.timedelta | None] = features.age("last_payment:amount")
     run: asof.Run = store.materialize("last_payment", as_of=dt.datetime.now(dt.timezone.utc)).wait(timeout=5)
+    undone: asof.RolledBack = store.rollback(run.records[0].id)
+    complete_to: dt.datetime | None = undone.as_of
     try:
         pushed: asof.Pushed = store.push("payments", [{"card": 1}])
     except asof.DataError as error:
         print(error.code, error.suggestion or "")
         return 0.0
-    return rows + len(statuses) + len(ages) + len(run.records) + pushed.accepted
+    return rows + len(statuses) + len(ages) + len(run.records) + pushed.accepted + (complete_to is None)
 
 
 async def awaited() -> list[dict[str, object]]:
