@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use asof_core::online::memory::MemoryStore;
 use asof_core::online::{OnlineStore, ViewState};
-use asof_core::registry::{RunKind, RunState};
+use asof_core::registry::{RegistryStore, RunEnd, RunKind, RunState};
 use asof_core::time::Timestamp;
 use asof_server::materialize::{MaterializeError, Request, RolledBack};
 
@@ -454,5 +454,70 @@ async fn a_redo_that_is_refused_or_fails_brings_nothing_back_for_good() {
     assert_eq!(
         values(trial.project.read(VIEWS[1], &keys, 1_030).await),
         [Some(5), Some(22), Some(6)]
+    );
+}
+
+#[tokio::test]
+async fn a_run_that_the_ledger_does_not_know_to_have_ended_is_undone_where_the_store_does() {
+    let (mut trial, _, second) = two_runs().await;
+    let end = RunEnd {
+        finished_at: Timestamp::EPOCH,
+        state: RunState::Failed {
+            error: "it was killed behind its last write".into(),
+        },
+        rows_read: 0,
+        rows_written: 0,
+        rows_skipped: 0,
+    };
+    let project = &trial.project;
+    project
+        .registry
+        .end_run(&project.name, second, end.clone())
+        .await
+        .unwrap();
+    trial.roll_back(second).await.unwrap();
+    let keys = [key(1), key(2), key(3)];
+    assert_eq!(
+        values(trial.project.read(VIEWS[1], &keys, 1_010).await),
+        [Some(5), Some(2), Some(6)]
+    );
+    // One that failed, and that the store knows nothing of.
+    trial.at = 1_020;
+    let third = trial.run(false, true).await.unwrap();
+    trial.at = 1_030;
+    trial.run(false, false).await.unwrap();
+    let project = &trial.project;
+    project.registry.end_run(&project.name, third, end).await.unwrap();
+    let refused = trial.roll_back(third).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("it failed, and nothing of it is served"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_run_wrote_that_failed_is_not_shown_after_a_rollback() {
+    let mut trial = Trial::new("shop", Arc::new(MemoryStore::new()), VIEWS[0], None).await;
+    trial.add(&[row(1, 10, 1)]).await;
+    trial.run(false, false).await.unwrap();
+    // Written row by row, as they are of few keys, and behind them a file that cannot be read.
+    let bad: Vec<FileRow> = (0..60).map(|n| row(2, 20 + n, 666)).collect();
+    trial.project.put_file("001.parquet", &bad);
+    let broken = trial.project.directory.path().join("data").join("002.parquet");
+    std::fs::write(&broken, b"not parquet").unwrap();
+    trial.at += 1;
+    trial.run(false, false).await.unwrap_err();
+    std::fs::remove_file(&broken).unwrap();
+    trial.project.put_file("001.parquet", &[row(3, 20, 3)]);
+    trial.at += 1;
+    let anew = trial.run(true, false).await.unwrap();
+    trial.roll_back(anew).await.unwrap();
+    trial.project.put_file("002.parquet", &[row(4, 20, 4)]);
+    trial.at += 1;
+    trial.run(false, false).await.unwrap();
+    let keys = [key(1), key(2), key(3), key(4)];
+    assert_eq!(
+        values(trial.project.read(VIEWS[0], &keys, trial.at).await),
+        [Some(1), None, None, Some(4)]
     );
 }
