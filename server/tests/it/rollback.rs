@@ -500,14 +500,33 @@ async fn what_a_run_wrote_that_failed_is_not_shown_after_a_rollback() {
     let mut trial = Trial::new("shop", Arc::new(MemoryStore::new()), VIEWS[0], None).await;
     trial.add(&[row(1, 10, 1)]).await;
     trial.run(false, false).await.unwrap();
-    // Written row by row, as they are of few keys, and behind them a file that cannot be read.
-    let bad: Vec<FileRow> = (0..60).map(|n| row(2, 20 + n, 666)).collect();
+    // Written row by row, as they are long and of two keys, and behind them a file that cannot be read.
+    let long = |number| FileRow {
+        values: (None, Some(666), Some("x".repeat(400))),
+        ..row(number, 20, 666)
+    };
+    let bad: Vec<FileRow> = (0..60).map(|n| long([2, 5][n % 2])).collect();
     trial.project.put_file("001.parquet", &bad);
     let broken = trial.project.directory.path().join("data").join("002.parquet");
-    std::fs::write(&broken, b"not parquet").unwrap();
+    trial.project.put_file("002.parquet", &bad);
+    let mut bytes = std::fs::read(&broken).unwrap();
+    bytes[4..24].fill(0xff);
+    std::fs::write(&broken, bytes).unwrap();
     trial.at += 1;
-    trial.run(false, false).await.unwrap_err();
-    std::fs::remove_file(&broken).unwrap();
+    // The file that cannot be read may be found so before anything was written.
+    let mut written = 0;
+    for _ in 0..200 {
+        trial.run(false, false).await.unwrap_err();
+        let serving = trial.state().serving.unwrap();
+        let slot = trial.project.store.views().unwrap()[0].1;
+        let layer = serving.layers.last().unwrap().generation;
+        written = trial.project.store.count(slot, layer).unwrap().keys;
+        if written > 0 {
+            break;
+        }
+    }
+    assert_ne!(written, 0);
+    trial.project.remove_file("002.parquet");
     trial.project.put_file("001.parquet", &[row(3, 20, 3)]);
     trial.at += 1;
     let anew = trial.run(true, false).await.unwrap();
