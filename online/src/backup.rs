@@ -21,7 +21,7 @@ use crate::keys::{DueKey, Family, RowKey, is_loader_key};
 use crate::mark::Mark;
 use crate::options::{self, RocksOptions};
 use crate::store::{handle, note_intake};
-use crate::{directory, failure};
+use crate::{directory, failure, in_doubt};
 
 /// What was read of a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -79,11 +79,13 @@ pub fn read_back(path: &Path) -> Result<ReadBack, Vec<StoreError>> {
 
 fn open(path: &Path) -> Result<DB, StoreError> {
     let options = RocksOptions::default();
-    let families =
-        options::families(&options, &Expiry::default()).map_err(|error| failure::of(path, error))?;
-    let database = options::database(&options, false);
-    DB::open_cf_descriptors_read_only(&database, path, families, false)
-        .map_err(|error| failure::on_open(path, error))
+    in_doubt::open(path, || {
+        let families =
+            options::families(&options, &Expiry::default()).map_err(|error| failure::of(path, error))?;
+        let database = options::database(&options, false);
+        DB::open_cf_descriptors_read_only(&database, path, families, false)
+            .map_err(|error| failure::on_open(path, error))
+    })
 }
 
 /// RocksDB notes in the directory itself what it does, though it changes nothing there: of a copy, which is listed file by

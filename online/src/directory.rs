@@ -6,6 +6,7 @@
 //! | `asof.holder` | the number of the process that opened it last |
 //! | `asof.mark` | see [`mark`](crate::mark) |
 //! | `asof.load/` | table files that are being written |
+//! | `asof.ingest` | see [`in_doubt`](crate::in_doubt) |
 //! | `asof.intake` | nothing; there as long as the intake log may have entries |
 
 use std::fs::{self, File};
@@ -174,7 +175,7 @@ fn is_alive(number: u32) -> bool {
 }
 
 /// Puts a file in place at once: after a crash there is the old one or the new one.
-fn replace(path: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let temporary = path.join(format!("{name}.tmp"));
     let mut file = File::create(&temporary)?;
     file.write_all(content)?;

@@ -17,6 +17,7 @@ mod expiry;
 mod failure;
 #[cfg(test)]
 mod fuzz;
+mod in_doubt;
 mod intake_keys;
 mod key_cache;
 mod key_rows;
@@ -25,6 +26,7 @@ mod manifest;
 mod mark;
 mod merge;
 mod options;
+mod sealed;
 mod store;
 mod tiles;
 

@@ -9,6 +9,9 @@
 const BLOCK: usize = 32 << 10;
 /// Bytes before the content of a record: the checksum, the length (2 bytes) and the kind, all little-endian.
 const HEADER: usize = 7;
+/// The kinds of a record that is a whole entry, and of one that begins an entry.
+const FULL: u8 = 1;
+const FIRST: u8 = 2;
 /// What is added to a checksum that is stored, after its bits were turned by 15.
 const MASK: u32 = 0xa282_ead8;
 
@@ -27,6 +30,29 @@ pub(crate) fn first_damage(list: &[u8], end: usize) -> Option<usize> {
         }
     }
     None
+}
+
+/// Where entries begin, up to the first record that is not whole. An entry is one record, or several where it goes on in
+/// the next block.
+pub(crate) fn entries(list: &[u8]) -> Vec<usize> {
+    let mut starts = Vec::new();
+    let mut at = 0;
+    while at < list.len() {
+        let left = BLOCK - at % BLOCK;
+        if left < HEADER {
+            at += left;
+            continue;
+        }
+        let record = list.get(at..).unwrap_or_default();
+        let Some(length) = whole_record(record, left) else {
+            break;
+        };
+        if matches!(record.get(HEADER - 1), Some(&(FULL | FIRST))) {
+            starts.push(at);
+        }
+        at += length;
+    }
+    starts
 }
 
 /// The length of the record at the start of `bytes`, where it is whole and ends in its block.

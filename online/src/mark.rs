@@ -7,15 +7,16 @@
 //! Nor can RocksDB tell that its MANIFEST, the list of its files, was cut between two entries: it deletes
 //! the tables that are not listed any more. So the mark also holds how long the list was.
 //!
-//! `asof.mark`: the sequence number, the number in the MANIFEST's name, its length in bytes (8 bytes each,
-//! big-endian) and the CRC-32C of them (4 bytes, big-endian), written in place after a write and before it
-//! is acknowledged. It is not synced: it survives what the process does not,
-//! and after a power cut an older mark raises no false alarm.
+//! `asof.mark`: the sequence number, the number in the MANIFEST's name and its length in bytes,
+//! [sealed](crate::sealed), written in place after a write and before it is acknowledged. It is not synced:
+//! it survives what the process does not, and after a power cut an older mark raises no false alarm.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+
+use crate::sealed;
 
 /// The file's name in the store's directory.
 pub(crate) const NAME: &str = "asof.mark";
@@ -137,47 +138,13 @@ const LEN: usize = 28;
 
 impl Reached {
     fn to_bytes(self) -> Vec<u8> {
-        let numbers = [self.sequence, self.list.number, self.list.length].map(u64::to_be_bytes);
-        let crc = crc32c::crc32c(numbers.as_flattened()).to_be_bytes();
-        [numbers.as_flattened(), &crc].concat()
+        sealed::to_bytes([self.sequence, self.list.number, self.list.length])
     }
 }
 
 fn parse(bytes: &[u8]) -> Option<Reached> {
-    let (numbers, crc) = bytes.split_last_chunk::<4>()?;
-    let ([sequence, number, length], []) = numbers.as_chunks::<8>() else {
-        return None;
-    };
-    let reached = Reached {
-        sequence: u64::from_be_bytes(*sequence),
-        list: List {
-            number: u64::from_be_bytes(*number),
-            length: u64::from_be_bytes(*length),
-        },
-    };
-    (*crc == crc32c::crc32c(numbers).to_be_bytes()).then_some(reached)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_round_trip_and_damage_is_seen() {
-        let reached = Reached {
-            sequence: 7,
-            list: List {
-                number: 24,
-                length: u64::MAX,
-            },
-        };
-        let bytes = reached.to_bytes();
-        assert_eq!((bytes.len(), parse(&bytes)), (LEN, Some(reached)));
-        for at in 0..bytes.len() {
-            let mut flipped = bytes.clone();
-            flipped[at] ^= 1;
-            assert_eq!(parse(&flipped), None);
-            assert_eq!(parse(&bytes[..at]), None);
-        }
-    }
+    sealed::parse(bytes).map(|[sequence, number, length]| Reached {
+        sequence,
+        list: List { number, length },
+    })
 }

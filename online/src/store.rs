@@ -31,6 +31,7 @@ use crate::catalogue::Catalogue;
 use crate::directory::{self, Contents};
 use crate::expiry::Expiry;
 use crate::failure;
+use crate::in_doubt;
 use crate::key_cache::KeyCache;
 use crate::keys::{self, Cell, Due, DueKey, Family, LayerKey, RowKey};
 use crate::manifest;
@@ -64,6 +65,8 @@ pub struct RocksStore {
     tiled: Tiled,
     /// How many loads there were.
     loads: AtomicU64,
+    /// Held while files are ingested: whether that has failed.
+    ingesting: Mutex<bool>,
     /// Whether there is a note that the intake log may have entries; held alone while that changes.
     noted: RwLock<bool>,
 }
@@ -94,7 +97,8 @@ impl RocksStore {
         // RocksDB deletes what is not listed when it opens.
         check_list(path, left)?;
         let expiry = Expiry::default();
-        let db = open_database(path, options, contents, &expiry)?;
+        let db = in_doubt::open(path, || open_database(path, options, contents, &expiry))?;
+        in_doubt::end(path).map_err(|error| failure::of_io(&path.join(in_doubt::NAME), &error))?;
         directory::hold(path)?;
         load::remove_leftovers(path)?;
         let catalogue = load_catalogue(&db, path)?;
@@ -119,6 +123,7 @@ impl RocksStore {
             expiry,
             tiled,
             loads: AtomicU64::new(0),
+            ingesting: Mutex::new(false),
             noted: RwLock::new(has_intake(path)),
         };
         if let Err(error) = store.remove_given_up() {
@@ -524,9 +529,14 @@ fn load_catalogue(db: &DB, path: &Path) -> Result<Catalogue, StoreError> {
 ///
 /// One that another process holds has grown at most.
 fn check_list(path: &Path, left: Left) -> Result<(), StoreError> {
-    let (Left::At(before), Some(now)) = (left, mark::list(path)) else {
+    let (Left::At(mut before), Some(now)) = (left, mark::list(path)) else {
         return Ok(());
     };
+    let noted = in_doubt::left(path).map_err(|error| failure::of_io(&path.join(in_doubt::NAME), &error))?;
+    if let Some(noted) = noted.filter(|noted| noted.number == before.list.number) {
+        // What is behind it may have been taken off.
+        before.list.length = before.list.length.min(noted.length);
+    }
     let file = path.join(format!("MANIFEST-{:06}", now.number));
     let damaged = |reason: String| StoreError::Damaged {
         place: file.display().to_string(),

@@ -19,7 +19,7 @@ use rocksdb::{IngestExternalFileOptions, SstFileWriter, WriteBatch};
 use super::RocksStore;
 use crate::failure;
 use crate::keys::{Cell, Due, DueKey, Family, LayerKey, LoadKey, RowKey};
-use crate::{mark, options};
+use crate::{in_doubt, mark, options};
 
 /// The directory of files that are being written, in the store's.
 pub(super) const DIRECTORY: &str = "asof.load";
@@ -43,12 +43,18 @@ impl RocksStore {
         }
         // What is taken in outlives a power cut: so must all that it builds on, its generation first of all.
         self.settle()?;
+        let mut has_failed = self.ingesting.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_doubt = |error| failure::of_io(&self.path.join(in_doubt::NAME), &error);
+        in_doubt::begin(&self.path, *has_failed).map_err(in_doubt)?;
         let mut ingest = IngestExternalFileOptions::default();
         // They are on the same disk: a rename instead of a copy.
         ingest.set_move_files(true);
-        self.db
-            .ingest_external_file_cf_opts(self.family(Family::Rows)?, &ingest, files.paths.clone())
-            .map_err(|error| failure::of(&self.path, error))?;
+        let ingested =
+            self.db
+                .ingest_external_file_cf_opts(self.family(Family::Rows)?, &ingest, files.paths.clone());
+        *has_failed = ingested.is_err();
+        ingested.map_err(|error| failure::of(&self.path, error))?;
+        in_doubt::end(&self.path).map_err(in_doubt)?;
         self.mark
             .advance(self.db.latest_sequence_number())
             .map_err(|error| failure::of_io(&self.path.join(mark::NAME), &error))

@@ -17,6 +17,7 @@ mod expiry;
 mod formats;
 mod harness;
 mod hot_key;
+mod in_doubt;
 mod intake;
 mod kills;
 mod newest_wins;

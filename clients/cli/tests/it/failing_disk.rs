@@ -37,6 +37,8 @@ const ENOSPC: u64 = 28;
 enum Kind {
     Writes = 1,
     Syncs = 2,
+    /// Those of the list of RocksDB's files, alone.
+    ListSyncs = 3,
 }
 
 /// How a disk fails.
@@ -381,6 +383,39 @@ fn a_disk_that_fails_loses_nothing_that_was_acknowledged() {
 #[test]
 fn a_disk_that_fails_loses_nothing_that_was_acknowledged_under_sync() {
     fail("sync", seed(42));
+}
+
+/// RocksDB removes the files of a change of its list that was not synced, and finds the change when it opens again.
+#[test]
+fn a_list_of_files_that_is_not_synced_does_no_harm() {
+    let project = pushing::project_in(&std::env::temp_dir(), "process");
+    let Some(shim) = Shim::new(&project.path().join(".asof")) else {
+        return;
+    };
+    let runtime = pushing::runtime();
+    let mut ledger = Ledger::default();
+    let mut plan = Plan {
+        kind: Kind::ListSyncs,
+        first: Plan::NEVER,
+        last: Plan::NEVER,
+        error: EIO,
+        is_torn: false,
+    };
+    work_on_failing_disk(&runtime, &project, &shim, plan, 0, &mut ledger);
+    let calls = shim.calls();
+    let mut hit = 0;
+    // The rounds in which a view is built anew, which ingests files; servers are stopped in some, and killed in others.
+    let cases = (1..=calls).flat_map(|first| [(first, first), (first, Plan::NEVER)]);
+    for ((first, last), round) in cases.zip((3..).step_by(3)) {
+        (plan.first, plan.last) = (first, last);
+        work_on_failing_disk(&runtime, &project, &shim, plan, round, &mut ledger);
+        hit += u64::from(shim.has_failed());
+        let told = format!("round {round}, {plan:?}");
+        check(&runtime, &project, &mut ledger, round, &told);
+    }
+    eprintln!("{hit} of {} syncs failed", 2 * calls);
+    assert!(hit > calls, "{hit} of {}", 2 * calls);
+    check_table(&project, &ledger);
 }
 
 /// What decides where the disk fails, which is told.
