@@ -108,6 +108,43 @@ pub struct RunEnd {
     pub rows_skipped: u64,
 }
 
+impl NewRun {
+    /// The run as it is started, under its number.
+    pub fn run(self, id: u64) -> Run {
+        let Self {
+            kind,
+            subject,
+            started_at,
+            pid,
+            as_of,
+        } = self;
+        Run {
+            id,
+            kind,
+            subject,
+            started_at,
+            finished_at: None,
+            pid,
+            state: RunState::Running,
+            as_of,
+            rows_read: 0,
+            rows_written: 0,
+            rows_skipped: 0,
+        }
+    }
+}
+
+impl Run {
+    /// Ends it.
+    pub fn end(&mut self, end: RunEnd) {
+        self.finished_at = Some(end.finished_at);
+        self.state = end.state;
+        self.rows_read = end.rows_read;
+        self.rows_written = end.rows_written;
+        self.rows_skipped = end.rows_skipped;
+    }
+}
+
 /// Why the registry did not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use asof_core::definition::Definitions;
 use asof_core::name::ProjectName;
-use asof_core::registry::{NewRun, RegistryError, RegistryStore, Run, RunEnd, RunState, Version};
+use asof_core::registry::{NewRun, RegistryError, RegistryStore, Run, RunEnd, Version};
 use asof_core::time::Timestamp;
 
 use crate::version::{Next, next};
@@ -83,19 +83,7 @@ impl RegistryStore for MemoryRegistry {
         let mut projects = self.lock();
         let runs = &mut projects.entry(project.clone()).or_default().runs;
         let id = runs.len() as u64 + 1;
-        runs.push(Run {
-            id,
-            kind: run.kind,
-            subject: run.subject,
-            started_at: run.started_at,
-            finished_at: None,
-            pid: run.pid,
-            state: RunState::Running,
-            as_of: run.as_of,
-            rows_read: 0,
-            rows_written: 0,
-            rows_skipped: 0,
-        });
+        runs.push(run.run(id));
         Ok(id)
     }
 
@@ -103,12 +91,7 @@ impl RegistryStore for MemoryRegistry {
         let mut projects = self.lock();
         let runs = projects.get_mut(project).map(|project| &mut project.runs);
         let run = runs.and_then(|runs| runs.iter_mut().find(|run| run.id == id));
-        let run = run.ok_or_else(|| missing_run(PLACE, id))?;
-        run.finished_at = Some(end.finished_at);
-        run.state = end.state;
-        run.rows_read = end.rows_read;
-        run.rows_written = end.rows_written;
-        run.rows_skipped = end.rows_skipped;
+        run.ok_or_else(|| missing_run(PLACE, id))?.end(end);
         Ok(())
     }
 

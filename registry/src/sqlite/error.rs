@@ -1,6 +1,7 @@
 //! What SQLite's errors mean for the caller.
 
 use asof_core::registry::RegistryError;
+use sqlx::error::DatabaseError;
 
 /// SQLite's primary result codes, <https://sqlite.org/rescode.html>.
 const BUSY: i64 = 5;
@@ -19,6 +20,19 @@ const UNAVAILABLE: [(i64, &str); 6] = [
     ),
     (23, "access is denied: check who owns it"),
 ];
+
+/// Whether others have locked it.
+pub(super) fn is_in_use(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|database| [BUSY, LOCKED].contains(&primary(database)))
+}
+
+fn primary(database: &dyn DatabaseError) -> i64 {
+    // The low byte of an extended code is the primary one.
+    let code = database.code().and_then(|code| code.parse::<i64>().ok());
+    code.map_or(0, |code| code & 0xff)
+}
 
 /// Locked by others, broken, or out of reach.
 pub(super) fn explain(error: &sqlx::Error, place: &str) -> RegistryError {
@@ -39,10 +53,8 @@ pub(super) fn explain(error: &sqlx::Error, place: &str) -> RegistryError {
             },
         };
     };
-    // The low byte of an extended code is the primary one.
-    let code = database.code().and_then(|code| code.parse::<i64>().ok());
-    let code = code.map_or(0, |code| code & 0xff);
-    if code == BUSY || code == LOCKED {
+    let code = primary(database.as_ref());
+    if is_in_use(error) {
         let reason = "another process has been writing to it for more than 10 s: try again".into();
         return RegistryError::Unavailable { place, reason };
     }

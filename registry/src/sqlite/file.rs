@@ -1,23 +1,26 @@
 //! Opening the file: making a new one whole, and telling ours from others.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::time::Duration;
 
 use asof_core::registry::RegistryError;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
 use super::error::explain;
+use super::upgrade;
 
 /// Says in the file's header whose it is: "AsOf".
 const APPLICATION_ID: i64 = 0x4173_4f66;
 /// The tables that this version writes, and the newest that it reads.
-const TABLES_FORMAT: i64 = 1;
+const TABLES_FORMAT: i64 = 2;
 /// How long a writer waits for another.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often bringing an older file to this format is tried.
+const UPGRADES: usize = 60;
 
 const TABLES: &str = "
 CREATE TABLE versions (
@@ -47,11 +50,12 @@ CREATE TABLE runs (
     rows_read INTEGER NOT NULL DEFAULT 0,
     rows_written INTEGER NOT NULL DEFAULT 0,
     rows_skipped INTEGER NOT NULL DEFAULT 0,
+    checksum TEXT NOT NULL,
     PRIMARY KEY (project, id)
 ) STRICT;
 CREATE INDEX runs_by_subject ON runs (project, subject, id);
 PRAGMA application_id = 1098076006;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 ";
 
 /// Connections to the file at `path`, which is made where it is missing.
@@ -63,15 +67,19 @@ pub(super) async fn open(path: &Path, place: &str) -> Result<SqlitePool, Registr
     let pool = SqlitePoolOptions::new()
         .max_connections(4)
         .acquire_timeout(PATIENCE * 3)
-        .connect_with(options(path).journal_mode(SqliteJournalMode::Wal));
+        .connect_with(options(path));
     pool.await.map_err(|error| explain(&error, place))
 }
 
-/// A connection to a copy, which is not written to.
-pub(super) async fn open_copy(path: &Path, place: &str) -> Result<SqlitePool, RegistryError> {
+/// A connection to a copy, which is not written to, and the format of its tables.
+pub(super) async fn open_copy(path: &Path, place: &str) -> Result<(SqlitePool, i64), RegistryError> {
     let options = options(path).read_only(true).immutable(true);
     let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options);
-    pool.await.map_err(|error| explain(&error, place))
+    let pool = pool.await.map_err(|error| explain(&error, place))?;
+    let mut connection = pool.acquire().await.map_err(|error| explain(&error, place))?;
+    let format = format(&mut connection, place).await?;
+    drop(connection);
+    Ok((pool, format))
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -119,9 +127,6 @@ async fn create(path: &Path, place: &str) -> Result<(), RegistryError> {
 async fn fill(file: &Path) -> Result<(), sqlx::Error> {
     let mut connection = options(file).connect().await?;
     sqlx::raw_sql(TABLES).execute(&mut connection).await?;
-    sqlx::raw_sql("PRAGMA journal_mode = WAL")
-        .execute(&mut connection)
-        .await?;
     connection.close().await
 }
 
@@ -137,10 +142,42 @@ async fn check(path: &Path, place: &str) -> Result<(), RegistryError> {
             "the file is empty; restore it from a copy, or remove it to start anew",
         ));
     }
-    let connected = options(path).connect().await;
-    let mut connection = connected.map_err(|error| explain(&error, place))?;
-    let application = pragma(&mut connection, "PRAGMA application_id", place).await?;
-    let format = pragma(&mut connection, "PRAGMA user_version", place).await?;
+    let close = async |connection: SqliteConnection| {
+        let closed = connection.close().await;
+        closed.map_err(|error| explain(&error, place))
+    };
+    for _ in 0..UPGRADES {
+        let connected = options(path).connect().await;
+        let mut connection = connected.map_err(|error| explain(&error, place))?;
+        let format = format(&mut connection, place).await?;
+        sound(&mut connection, "versions", place).await?;
+        if format == TABLES_FORMAT {
+            return close(connection).await;
+        }
+        sound(&mut connection, "runs", place).await?;
+        let is_done = upgrade::from_1(&mut connection, place).await?;
+        close(connection).await?;
+        if is_done {
+            return Ok(());
+        }
+        // Those that wait have it open for moments only, and not all for the same ones.
+        let random = RandomState::new().hash_one(path);
+        tokio::time::sleep(Duration::from_millis(20 + random % 60)).await;
+    }
+    Err(RegistryError::Unavailable {
+        place: place.to_owned(),
+        reason: "it is of an earlier version, which still has it open: stop that first".into(),
+    })
+}
+
+/// The format of the tables, which is one that this version reads.
+async fn format(connection: &mut SqliteConnection, place: &str) -> Result<i64, RegistryError> {
+    let damaged = |reason: &str| RegistryError::Damaged {
+        place: place.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let application = pragma(connection, "PRAGMA application_id", place).await?;
+    let format = pragma(connection, "PRAGMA user_version", place).await?;
     if application != APPLICATION_ID {
         return Err(damaged(
             "it is a SQLite file, and not a registry of asof; name another file",
@@ -153,17 +190,20 @@ async fn check(path: &Path, place: &str) -> Result<(), RegistryError> {
             known: TABLES_FORMAT.unsigned_abs(),
         });
     }
-    if format != TABLES_FORMAT {
-        return Err(damaged("its format number is not one that asof writes"));
+    match format {
+        1..=TABLES_FORMAT => Ok(format),
+        _ => Err(damaged("its format number is not one that asof writes")),
     }
-    sound(&mut connection, place).await?;
-    connection.close().await.map_err(|error| explain(&error, place))
 }
 
-/// Compares the table of versions with its index: a damaged index could hide the newest version, and no
-/// checksum of a row that is not found would tell. The table is small; definitions have digests.
-async fn sound(connection: &mut SqliteConnection, place: &str) -> Result<(), RegistryError> {
-    let row = sqlx::query("PRAGMA integrity_check(versions)")
+/// Compares a table with its indexes: a damaged index could hide the newest rows, and no checksum of a row that is not
+/// found would tell. Definitions have digests.
+pub(super) async fn sound(
+    connection: &mut SqliteConnection,
+    table: &'static str,
+    place: &str,
+) -> Result<(), RegistryError> {
+    let row = sqlx::query(AssertSqlSafe(format!("PRAGMA integrity_check({table})")))
         .fetch_one(connection)
         .await;
     let found = row.and_then(|row| row.try_get::<String, _>(0));

@@ -1,9 +1,9 @@
-//! Rows of the tables, and what they mean.
+//! Rows of versions, and what they mean.
 
 use std::sync::Arc;
 
 use asof_core::name::{ProjectName, ServiceName};
-use asof_core::registry::{RegistryError, Run, RunKind, RunState, Version};
+use asof_core::registry::{RegistryError, Version};
 use asof_core::time::Timestamp;
 use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
 use sqlx::{Decode, Row, Type};
@@ -110,62 +110,6 @@ fn services_from_disk(text: &str) -> Option<Vec<(ServiceName, u64)>> {
         .collect()
 }
 
-/// A run of the ledger.
-pub(super) fn run(row: &SqliteRow, place: &str) -> Result<Run, RegistryError> {
-    let kind: String = get(row, "kind", place)?;
-    let kind = match kind.as_str() {
-        "ingest" => RunKind::Ingest,
-        "materialize" => RunKind::Materialize,
-        "extract" => RunKind::Extract,
-        "compact" => RunKind::Compact,
-        "rollback" => RunKind::Rollback,
-        _ => return Err(damaged(place, "a run is of an unknown kind".into())),
-    };
-    let state: String = get(row, "state", place)?;
-    let state = match state.as_str() {
-        "running" => RunState::Running,
-        "done" => RunState::Done,
-        "failed" => RunState::Failed {
-            error: get::<Option<String>>(row, "error", place)?.unwrap_or_default(),
-        },
-        _ => return Err(damaged(place, "a run is in an unknown state".into())),
-    };
-    let pid = unsigned(row, "pid", place)?;
-    Ok(Run {
-        id: unsigned(row, "id", place)?,
-        kind,
-        subject: get(row, "subject", place)?,
-        started_at: Timestamp::from_micros(get(row, "started_at", place)?),
-        finished_at: get::<Option<i64>>(row, "finished_at", place)?.map(Timestamp::from_micros),
-        pid: u32::try_from(pid).map_err(|_| damaged(place, "a run has no valid process id".into()))?,
-        state,
-        as_of: get::<Option<i64>>(row, "as_of", place)?.map(Timestamp::from_micros),
-        rows_read: unsigned(row, "rows_read", place)?,
-        rows_written: unsigned(row, "rows_written", place)?,
-        rows_skipped: unsigned(row, "rows_skipped", place)?,
-    })
-}
-
-/// The word for a kind of run; it is stable.
-pub(super) fn kind_text(kind: RunKind) -> &'static str {
-    match kind {
-        RunKind::Ingest => "ingest",
-        RunKind::Materialize => "materialize",
-        RunKind::Extract => "extract",
-        RunKind::Compact => "compact",
-        RunKind::Rollback => "rollback",
-    }
-}
-
-/// The word for a state, and the error; words are stable.
-pub(super) fn state_text(state: &RunState) -> (&'static str, Option<&str>) {
-    match state {
-        RunState::Running => ("running", None),
-        RunState::Done => ("done", None),
-        RunState::Failed { error } => ("failed", Some(error)),
-    }
-}
-
 /// A count as SQLite keeps it: beyond its range it stays at the greatest.
 pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
@@ -177,14 +121,14 @@ pub(super) fn unsigned(row: &SqliteRow, column: &str, place: &str) -> Result<u64
     u64::try_from(value).map_err(|_| damaged(place, format!("{column} is negative")))
 }
 
-fn get<'r, T>(row: &'r SqliteRow, column: &str, place: &str) -> Result<T, RegistryError>
+pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &str, place: &str) -> Result<T, RegistryError>
 where
     T: Decode<'r, Sqlite> + Type<Sqlite>,
 {
     row.try_get(column).map_err(|error| explain(&error, place))
 }
 
-fn damaged(place: &str, reason: String) -> RegistryError {
+pub(super) fn damaged(place: &str, reason: String) -> RegistryError {
     RegistryError::Damaged {
         place: place.to_owned(),
         reason,

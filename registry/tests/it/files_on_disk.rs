@@ -86,7 +86,7 @@ fn what_is_not_a_regular_file_is_refused() {
     );
 }
 
-fn flights() -> ProjectName {
+pub(crate) fn flights() -> ProjectName {
     ProjectName::parse("flights").unwrap()
 }
 
@@ -181,10 +181,10 @@ async fn a_newer_registry_says_to_use_a_newer_asof() {
     let path = folder.path().join("registry.db");
     let place = path.display();
     stored(&path).await;
-    execute(&path, "PRAGMA user_version = 2").await;
+    execute(&path, "PRAGMA user_version = 3").await;
     assert_eq!(
         open_error(&path).await,
-        format!("the registry at {place} has format 2, this version reads up to 1: use a newer asof")
+        format!("the registry at {place} has format 3, this version reads up to 2: use a newer asof")
     );
 }
 
@@ -225,36 +225,4 @@ async fn stored_bytes_that_changed_are_named() {
     )
     .await;
     check("UPDATE versions SET number = -1", "number is negative").await;
-}
-
-#[tokio::test]
-async fn any_flipped_byte_gives_the_right_answer_or_an_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("registry.db");
-    stored(&path).await;
-    let good = std::fs::read(&path).unwrap();
-    let expect = plan_on(None, WEATHER).unwrap().definitions().clone();
-    let mut seen_errors = 0;
-    for at in (0..good.len()).step_by(good.len() / 120) {
-        let mut bytes = good.clone();
-        bytes[at] ^= 0x55;
-        let other = folder.path().join(format!("{at}.db"));
-        std::fs::write(&other, bytes).unwrap();
-        let found = match SqliteRegistry::open(&other).await {
-            Ok(store) => store.head(&flights()).await,
-            Err(error) => Err(error),
-        };
-        match found {
-            Ok(Some(version)) => assert_eq!(version.definitions, expect, "byte {at}"),
-            Ok(None) => panic!("byte {at}: the version is gone without an error"),
-            Err(error) => {
-                assert!(
-                    error.to_string().contains(&other.display().to_string()),
-                    "{error}"
-                );
-                seen_errors += 1;
-            }
-        }
-    }
-    assert!(seen_errors > 0);
 }

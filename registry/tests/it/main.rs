@@ -9,6 +9,7 @@ mod aggregates;
 mod applying;
 mod configuration;
 mod conformance;
+mod corruption;
 mod definition_files;
 mod files_on_disk;
 mod fuzz;

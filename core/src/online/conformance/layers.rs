@@ -21,8 +21,10 @@ pub(super) fn set_layers(store: &dyn OnlineStore, slot: ViewSlot, layers: &[(Gen
         layers: layers.collect(),
         ..store.view_state(slot).unwrap().serving.unwrap()
     };
+    let before = store.changes();
     let write = store.write(slot, state.generation, NOW, &[], Some(&state));
     write.unwrap();
+    assert!(before.is_none() || store.changes() != before, "readers are told");
 }
 
 fn state(view: &Serving<'_>) -> GenerationState {
