@@ -139,9 +139,7 @@ impl SqliteRegistry {
             .fetch_optional(executor)
             .await
             .map_err(|error| error::explain(&error, &self.place))?;
-        found
-            .map(|row| run::run(project, &row, &self.place))
-            .transpose()
+        found.map(|row| run::run(project, &row, &self.place)).transpose()
     }
 
     async fn newest<'e>(

@@ -66,7 +66,10 @@ impl Ingested {
 
     /// What a store notes that begins to ingest, of the list with this number.
     fn note(&self, number: u64) {
-        let mut bytes = [number, self.length].map(u64::to_be_bytes).as_flattened().to_vec();
+        let mut bytes = [number, self.length]
+            .map(u64::to_be_bytes)
+            .as_flattened()
+            .to_vec();
         bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
         fs::write(self.path().join("asof.ingest"), bytes).unwrap();
     }
@@ -77,7 +80,9 @@ impl Ingested {
     }
 
     fn remove(&self, of: usize) {
-        self.files[of].iter().for_each(|file| fs::remove_file(file).unwrap());
+        self.files[of]
+            .iter()
+            .for_each(|file| fs::remove_file(file).unwrap());
     }
 
     /// Opens, and gives what there is of the rows.
@@ -87,12 +92,20 @@ impl Ingested {
         let mut there = Vec::new();
         for k in 1..=3 {
             let wanted = [(slot.view, Generation(1))];
-            store.read(slot.entity, &key(&k.to_string()), &wanted, NOW, &mut |_, found| {
-                there.extend(found.winner.map(|_| k));
-                Ok(())
-            })?;
+            store.read(
+                slot.entity,
+                &key(&k.to_string()),
+                &wanted,
+                NOW,
+                &mut |_, found| {
+                    there.extend(found.winner.map(|_| k));
+                    Ok(())
+                },
+            )?;
         }
-        let reached = store.loaded(slot, Generation(1))?.map(|bytes| i64::from(bytes[0]));
+        let reached = store
+            .loaded(slot, Generation(1))?
+            .map(|bytes| i64::from(bytes[0]));
         assert_eq!(reached, there.iter().copied().filter(|k| *k < 3).max());
         Ok(there)
     }

@@ -50,9 +50,10 @@ pub(super) fn run(project: &ProjectName, row: &SqliteRow, place: &str) -> Result
         rows_skipped: unsigned(row, "rows_skipped", place)?,
     };
     match get::<Option<String>>(row, "checksum", place)? {
-        Some(found) if found != checksum(project, &run) => {
-            Err(damaged(place, format!("run {} differs from its checksum", run.id)))
-        }
+        Some(found) if found != checksum(project, &run) => Err(damaged(
+            place,
+            format!("run {} differs from its checksum", run.id),
+        )),
         _ => Ok(run),
     }
 }

@@ -33,10 +33,13 @@ pub(super) async fn from_1(connection: &mut SqliteConnection, place: &str) -> Re
         // Another process did meanwhile.
         return Ok(true);
     }
-    let rows = sqlx::query(AssertSqlSafe(format!("SELECT project, {} FROM runs", run::COLUMNS_1)))
-        .fetch_all(&mut *transaction)
-        .await
-        .map_err(explain)?;
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "SELECT project, {} FROM runs",
+        run::COLUMNS_1
+    )))
+    .fetch_all(&mut *transaction)
+    .await
+    .map_err(explain)?;
     sqlx::raw_sql("ALTER TABLE runs ADD COLUMN checksum TEXT NOT NULL DEFAULT ''; PRAGMA user_version = 2")
         .execute(&mut *transaction)
         .await

@@ -140,10 +140,7 @@ async fn a_damaged_file_gives_the_right_answer_or_an_error_that_names_it() {
             Err(error) => {
                 assert!(changed, "{told}: {error}");
                 let message = error.to_string();
-                assert!(
-                    message.contains(&path.display().to_string()),
-                    "{told}: {message}"
-                );
+                assert!(message.contains(&path.display().to_string()), "{told}: {message}");
                 errors += 1;
             }
         }
@@ -220,7 +217,14 @@ async fn a_file_of_format_1_is_brought_to_this_one() {
     assert_eq!(left.len(), 1, "no log is left: {left:?}");
     execute(&path, "UPDATE runs SET rows_read = 5 WHERE id = 3").await;
     let store = SqliteRegistry::open(&path).await.unwrap();
-    assert!(store.run(&project, 3).await.unwrap_err().to_string().contains("run 3 differs"));
+    assert!(
+        store
+            .run(&project, 3)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("run 3 differs")
+    );
 }
 
 #[tokio::test]
@@ -231,7 +235,13 @@ async fn a_file_of_format_1_that_is_in_use_is_left_as_it_is() {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
     let mut other = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
     let read = "SELECT count(*) FROM runs";
-    assert_eq!(sqlx::query_scalar::<_, i64>(read).fetch_one(&mut other).await.unwrap(), 5);
+    assert_eq!(
+        sqlx::query_scalar::<_, i64>(read)
+            .fetch_one(&mut other)
+            .await
+            .unwrap(),
+        5
+    );
     let refused = SqliteRegistry::open(&path).await.unwrap_err().to_string();
     assert_eq!(
         refused,
@@ -240,7 +250,13 @@ async fn a_file_of_format_1_that_is_in_use_is_left_as_it_is() {
             path.display()
         )
     );
-    assert_eq!(sqlx::query_scalar::<_, i64>(read).fetch_one(&mut other).await.unwrap(), 5);
+    assert_eq!(
+        sqlx::query_scalar::<_, i64>(read)
+            .fetch_one(&mut other)
+            .await
+            .unwrap(),
+        5
+    );
     other.close().await.unwrap();
     SqliteRegistry::open(&path).await.unwrap();
 }
