@@ -6,9 +6,10 @@
 //! files in that case.)
 //!
 //! So before an ingestion begins, `asof.ingest` notes how long the list is: the number in the MANIFEST's name and its
-//! length in bytes, [sealed](crate::sealed). The note goes when the ingestion has succeeded. Where a store with such a note does not open, entries behind that length are taken off the list, the last one
-//! first, until it does. They are what a power cut might have taken as well, and nobody was told that they are there:
-//! after an ingestion that failed, RocksDB writes nothing more to that list.
+//! length in bytes, [sealed](crate::sealed). The note goes when the ingestion has succeeded. Where a store with such a
+//! note does not open, entries behind that length are taken off the list, the last one first, until it does. They are
+//! what a power cut might have taken as well, and nobody was told that they are there: after an ingestion that failed,
+//! RocksDB writes nothing more to that list.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
