@@ -986,6 +986,19 @@ async fn the_first_push_does_not_hide_what_was_ingested() {
     assert_eq!(world.served("last", 1, NOW), Some(1.0));
 }
 
+/// A server that is killed between taking seqs and accepting its first row leaves a source that never had rows.
+#[tokio::test]
+async fn seqs_that_nobody_used_keep_no_view_from_serving() {
+    let world = World::new(Arc::new(MemoryStore::new()), IntakeLimits::default()).await;
+    let source = world.definitions().sources.get("payments").unwrap();
+    let reserved = world.engine.reserve_seqs(source, 0, 5).await.unwrap();
+    assert_eq!((reserved.seqs, reserved.was_empty), (1..6, true));
+    world.push("payments", None, &payment(1, 1, 1.0)).await.unwrap();
+    assert_eq!(world.served("last", 1, NOW), Some(1.0));
+    assert_eq!(world.materialize("last").await, 1);
+    assert_eq!(world.served("last", 1, NOW), Some(1.0));
+}
+
 /// Whenever the log is trimmed, more has come.
 #[derive(Default)]
 struct Refilled(AtomicI64);

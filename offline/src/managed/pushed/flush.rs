@@ -26,7 +26,7 @@ use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
 use crate::managed::commit::{ATTEMPTS, Commit, outrun};
 use crate::managed::part::{Part, Writing};
-use crate::managed::{SEQ, SEQ_APP, directory, layout, next_seq, open, transaction};
+use crate::managed::{SEQ, SEQ_APP, delta_error, directory, layout, next_seq, open, transaction};
 
 /// The application whose version is the number of the last entry that was flushed.
 const INTAKE_APP: &str = "asof.intake";
@@ -36,7 +36,7 @@ const INTAKE_APP: &str = "asof.intake";
 pub struct Reserved {
     /// The seqs.
     pub seqs: Range<u64>,
-    /// Whether the table never had any before: nothing was ingested or pushed.
+    /// Whether the table had no rows. That it had seqs says nothing: whoever took them may have been killed.
     pub was_empty: bool,
     /// The newest version of the table of which it is known that nobody has taken seqs behind these.
     pub version: u64,
@@ -64,10 +64,12 @@ impl Engine {
                 properties: properties([Transaction::new(SEQ_APP, number(end)?)]),
                 operation: operation(),
             };
+            let state = table.snapshot().map_err(|error| delta_error(source, &error))?;
+            let was_empty = state.log_data().num_files() == 0;
             if let Some(version) = commit.make(&table, source, Vec::new()).await? {
                 return Ok(Reserved {
                     seqs: first..end,
-                    was_empty: first == 1,
+                    was_empty,
                     version,
                 });
             }
