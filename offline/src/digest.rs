@@ -2,7 +2,7 @@
 
 mod known;
 
-pub(crate) use known::KnownDigests;
+pub(crate) use known::{KnownDigests, Stamp};
 
 use std::io::{Read, Write};
 use std::path::Path;

@@ -8,8 +8,10 @@ use datafusion::execution::memory_pool::{MemoryPool, UnboundedMemoryPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
+use crate::blocking::blocking;
 use crate::error::{OfflineError, Result};
-use crate::files::Roots;
+use crate::files::{Roots, SourceFile};
+use crate::managed::WholeFiles;
 use crate::memory_pool::{Expected, KEPT_ONE_IN, SharePool};
 use crate::plan::Strategy;
 
@@ -45,6 +47,7 @@ pub struct Engine {
     pub(crate) tables: PathBuf,
     pub(crate) context: SessionContext,
     pub(crate) options: EngineOptions,
+    pub(crate) whole: Arc<WholeFiles>,
     /// What its limit of memory is shared by, where it has one.
     pool: Option<Arc<SharePool>>,
     /// Those who spill in the join that it is for.
@@ -63,6 +66,7 @@ impl Engine {
             tables,
             context: session(options, pool.as_ref())?,
             options,
+            whole: Arc::default(),
             pool,
             _expected: None,
         })
@@ -97,6 +101,12 @@ const SPILLING: usize = SORTS + 2;
 const MERGED: usize = 8;
 
 impl Engine {
+    /// Refuses a file of a managed table that has other bytes than were written; `place` is what errors name.
+    pub(crate) async fn check_whole(&self, place: String, file: SourceFile) -> Result<()> {
+        let whole = Arc::clone(&self.whole);
+        blocking(move || whole.check(&place, &file)).await
+    }
+
     /// The same engine for the join of so many reads with rows of `row_bytes`: under a memory limit its
     /// batches are small enough that each of what shares the memory may hold several.
     ///

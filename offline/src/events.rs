@@ -88,6 +88,7 @@ impl Repeats {
         let mut lowest: HashMap<EntityKey, (u64, bool)> = HashMap::new();
         for file in &snapshot.files {
             let place = snapshot.place(file);
+            snapshot.check_whole(engine, file).await?;
             let mut stream = engine.open_file(snapshot, file, &columns).await?;
             while let Some(batch) = stream.next().await {
                 let batch = batch.map_err(|error| OfflineError::engine(&place, &error))?;

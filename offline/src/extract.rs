@@ -148,6 +148,7 @@ impl Engine {
         let mut digests = KnownDigests::load(&self.tables, started_at);
         let given = Given::open(&request, &mut digests)?;
         let bound = Bound::of(self, request.plan, pins).await?;
+        bound.check_files(self, &mut digests)?;
         let given = match given {
             Some(given) => given,
             None => bound.known_keys(self, &request, &mut digests).await?,

@@ -3,6 +3,7 @@
 //! Nothing else in the project knows DataFusion's session, Parquet or Delta.
 
 mod asof;
+mod blocking;
 mod canonical;
 mod column;
 mod columns;

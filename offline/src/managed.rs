@@ -19,6 +19,8 @@ mod layout;
 mod part;
 mod pushed;
 mod read_back;
+mod sums;
+mod whole;
 
 pub use compact::{CompactRequest, Compacted};
 pub use ingest::{IngestRequest, Ingested};
@@ -27,8 +29,10 @@ pub use pushed::{
     RejectedRow, Reserved, entry_of,
 };
 pub use read_back::TableRead;
+pub(crate) use sums::{Compared, check as check_log};
+pub(crate) use whole::{WholeFiles, compare as compare_digest};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType as ArrowType, Field, Schema};
@@ -43,6 +47,7 @@ use asof_core::data_type::DataType;
 use asof_core::definition::Source;
 
 use self::durable::DurableFileSystem;
+use crate::blocking::blocking;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result, first_line};
 
@@ -121,6 +126,12 @@ fn fields(schema: &[(String, DataType)]) -> Result<Vec<StructField>> {
     Ok(kernel.fields().cloned().collect())
 }
 
+/// Compares the log of a source's table with what was written.
+async fn check_log_of(source: &Source, directory: &Path, compared: Compared) -> Result<()> {
+    let (name, directory) = (source.name.to_string(), directory.to_owned());
+    blocking(move || check_log(&directory, &name, compared)).await
+}
+
 /// Opens the table of a managed source, made where it does not exist, with every declared column.
 pub(crate) async fn open(
     engine: &Engine,
@@ -142,6 +153,7 @@ pub(crate) async fn open(
             Err(error) => Err(delta_error(source, &error)),
         }
     };
+    check_log_of(source, &directory, Compared::Newest).await?;
     let mut table = found().await?;
     if table.version().is_none() {
         let created = table

@@ -362,12 +362,7 @@ pub(crate) fn source_record(
     digests: &mut KnownDigests,
     threads: usize,
 ) -> Result<SourceRecord> {
-    let locations: Vec<&Path> = snapshot
-        .files
-        .iter()
-        .map(|file| file.location.as_path())
-        .collect();
-    let digests = digests.of_files(&locations, threads)?;
+    let digests = snapshot.digests(digests, threads)?;
     let files = snapshot
         .files
         .iter()

@@ -151,6 +151,7 @@ impl RowReader {
             .get(file)
             .ok_or_else(|| OfflineError::Internal(format!("snapshot has no file {file}")))?;
         let place = snapshot.place(source_file);
+        snapshot.check_whole(engine, source_file).await?;
         let stream = engine
             .open_file(snapshot, source_file, self.selection.read())
             .await?;

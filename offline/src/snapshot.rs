@@ -20,6 +20,7 @@ use asof_core::data_type::DataType;
 use asof_core::definition::{BoundView, Location, Source};
 
 use crate::column::{text, type_name};
+use crate::digest::KnownDigests;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result, first_line};
 use crate::files::{Format, Located, SourceFile};
@@ -87,6 +88,28 @@ impl Snapshot {
         match &self.kind {
             Kind::Delta(table) | Kind::Managed(table) => table.table_url().to_file_path().ok(),
             Kind::Parquet | Kind::Csv => None,
+        }
+    }
+
+    /// The digests of its files, which are what was written where that is known.
+    pub(crate) fn digests(&self, known: &mut KnownDigests, threads: usize) -> Result<Vec<String>> {
+        let locations: Vec<&Path> = self.files.iter().map(|file| file.location.as_path()).collect();
+        if let Some(gone) = self.files.iter().find(|file| !file.location.exists()) {
+            return Err(OfflineError::gone(&self.place(gone)));
+        }
+        let digests = known.of_files(&locations, threads)?;
+        if self.is_managed() {
+            let mut files = self.files.iter().zip(&digests);
+            files.try_for_each(|(file, digest)| managed::compare_digest(&self.place(file), file, digest))?;
+        }
+        Ok(digests)
+    }
+
+    /// Refuses one of its files that has other bytes than were written, where that is known.
+    pub(crate) async fn check_whole(&self, engine: &Engine, file: &SourceFile) -> Result<()> {
+        match self.is_managed() {
+            true => engine.check_whole(self.place(file), file.clone()).await,
+            false => Ok(()),
         }
     }
 

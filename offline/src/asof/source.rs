@@ -9,6 +9,7 @@ use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use futures::StreamExt;
 
+use crate::blocking::blocking;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
 use crate::parquet_file::{ParquetFile, RowNumbers};
@@ -244,10 +245,4 @@ fn picked(
         take_record_batch(batch, &places)?,
         RowNumbers::Listed(numbers),
     )))
-}
-
-/// Runs what blocks where it may.
-async fn blocking<T: Send + 'static>(run: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(run).await;
-    done.unwrap_or_else(|error| Err(OfflineError::Internal(format!("a reader ended early: {error}"))))
 }

@@ -11,7 +11,7 @@ use super::{ExtractRequest, Progress, Rows};
 use crate::asof::SourceFiles;
 use crate::column::width;
 use crate::columns::SourceColumns;
-use crate::digest::KnownDigests;
+use crate::digest::{KnownDigests, Stamp};
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
 use crate::grid::{self, KeySource};
@@ -64,6 +64,22 @@ impl Bound {
             });
         }
         Ok(Self { reads, snapshots })
+    }
+
+    /// Refuses files of managed tables that have other bytes than were written.
+    pub(super) fn check_files(&self, engine: &Engine, digests: &mut KnownDigests) -> Result<()> {
+        let mut tables = self.snapshots.values().filter(|snapshot| snapshot.is_managed());
+        tables.try_for_each(|snapshot| {
+            let stamps: Vec<_> = snapshot
+                .files
+                .iter()
+                .map(|file| Stamp::of(&file.location))
+                .collect();
+            snapshot.digests(digests, engine.options.readers)?;
+            let whole = snapshot.files.iter().zip(stamps);
+            whole.for_each(|(file, stamp)| engine.whole.add(&file.location, stamp));
+            Ok(())
+        })
     }
 
     /// A spine of all keys that the views know, at the times of the request's grid.

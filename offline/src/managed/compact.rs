@@ -102,6 +102,10 @@ impl Engine {
             if old.files.is_empty() {
                 return Ok(done);
             }
+            for file in &old.files {
+                self.check_whole(format!("{}, file {}", place(source), file.path), file.clone())
+                    .await?;
+            }
             let rows = self.sorted(&table, source, &old.files, &schema, &layout).await?;
             let rewriting = Rewriting {
                 engine: self,

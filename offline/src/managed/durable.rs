@@ -15,6 +15,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
+use super::sums;
 use crate::output::temporary_in;
 
 /// The name that errors give this store.
@@ -41,7 +42,9 @@ impl DurableFileSystem {
         let (path, root) = (self.inner.path_to_filesystem(location)?, self.root.clone());
         Ok(in_background(location.to_string(), move || {
             File::open(&path)?.sync_all()?;
-            sync_names(&path, &root)
+            sync_names(&path, &root)?;
+            note_sum(&path);
+            Ok(())
         }))
     }
 }
@@ -54,6 +57,19 @@ fn sync_names(path: &std::path::Path, root: &std::path::Path) -> std::io::Result
         File::open(directory)?.sync_all()?;
     }
     Ok(())
+}
+
+/// Notes the sum of a file of a log, once it is on the disk.
+fn note_sum(path: &std::path::Path) {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return;
+    };
+    if directory.ends_with(sums::LOG)
+        && let Err(error) = sums::note(directory, &name.to_string_lossy())
+    {
+        // The file stands; the next one that is written has its sum noted as well.
+        tracing::warn!(log = %directory.display(), %error, "the sum of a file of a managed table's log was not noted");
+    }
 }
 
 async fn in_background(
@@ -101,7 +117,9 @@ impl ObjectStore for DurableFileSystem {
                 true => file.persist_noclobber(&path)?,
                 false => file.persist(&path)?,
             };
-            sync_names(&path, &root)
+            sync_names(&path, &root)?;
+            note_sum(&path);
+            Ok(())
         })
         .await?;
         Ok(PutResult {
@@ -202,5 +220,6 @@ mod tests {
         // Nothing is left beside it.
         let log = root.path().join("tables/t/_delta_log");
         assert_eq!(log.read_dir().unwrap().count(), 1);
+        assert_eq!(log.parent().unwrap().read_dir().unwrap().count(), 1);
     }
 }

@@ -12,13 +12,15 @@ use tempfile::TempPath;
 
 use asof_core::time::Timestamp;
 
+use super::whole;
+use crate::digest::Digesting;
 use crate::error::{OfflineError, Result, first_line};
 use crate::output::temporary_in;
 
 /// A file that is being written; dropped, it is gone.
 pub(super) struct Writing {
     part: Part,
-    writer: ArrowWriter<File>,
+    writer: ArrowWriter<Digesting<File>>,
 }
 
 /// A file that was written and synced, and that no commit names; dropped, it is gone.
@@ -40,7 +42,9 @@ impl Writing {
         schema: &SchemaRef,
         properties: WriterProperties,
     ) -> Result<Self> {
-        let (file, path) = temporary_in(directory, &format!("part-{place:020}-"), ".parquet")?.into_parts();
+        let prefix = format!("part-{place:020}-");
+        let (file, path) = temporary_in(directory, &prefix, whole::EXTENSION)?.into_parts();
+        let file = Digesting::new(file);
         let name = path
             .file_name()
             .unwrap_or_default()
@@ -70,15 +74,23 @@ impl Writing {
         (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
     }
 
-    /// Ends the file.
+    /// Ends the file, and gives it the name that tells its digest.
     pub(super) fn finish(self) -> Result<Part> {
         let Self { mut part, writer } = self;
         let file = writer
             .into_inner()
             .map_err(|error| parquet_error(&part.path, &error))?;
-        let io = |error| OfflineError::io(&part.path, &error);
+        let (file, digest, bytes) = file.finish();
+        let directory = part.path.parent().unwrap_or(Path::new(".")).to_owned();
+        (part.name, part.bytes) = (whole::name(&part.name, &digest), bytes);
+        let path = directory.join(&part.name);
+        let io = |error: std::io::Error| OfflineError::io(&path, &error);
+        part.path.persist(&path).map_err(|error| io(error.error))?;
+        part.path = TempPath::try_from_path(&path).map_err(io)?;
         file.sync_all().map_err(io)?;
-        part.bytes = file.metadata().map_err(io)?.len();
+        File::open(&directory)
+            .and_then(|names| names.sync_all())
+            .map_err(io)?;
         Ok(part)
     }
 }

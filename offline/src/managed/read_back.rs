@@ -1,14 +1,13 @@
 //! Reading all of a managed table, to see that it is whole.
 
 use asof_core::definition::Source;
-use datafusion::prelude::SessionContext;
 use deltalake::DeltaTable;
 use futures::TryStreamExt;
 
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
 use crate::files::SourceFile;
-use crate::managed::directory;
+use crate::managed::{Compared, check_log_of, directory};
 use crate::snapshot::{as_in_log, delta_files, open_delta};
 
 /// What was read of a table.
@@ -34,12 +33,14 @@ impl Engine {
         if !place.is_dir() {
             return Ok(None);
         }
+        let log = check_log_of(source, &place, Compared::All).await;
+        log.map_err(|error| vec![error])?;
         let table = open_delta(&place, source.name.as_str()).await;
         let table = table.map_err(|error| vec![error])?;
         let files = delta_files(&table, source.name.as_str()).map_err(|error| vec![error])?;
         let (mut read, mut errors) = (TableRead::default(), Vec::new());
         for file in &files {
-            match rows(&self.context, &table, source, file).await {
+            match rows(self, &table, source, file).await {
                 Ok(rows) => {
                     read.rows += rows;
                     read.files += 1;
@@ -55,22 +56,18 @@ impl Engine {
 }
 
 /// How many rows one file has, all of whose columns are read.
-async fn rows(
-    context: &SessionContext,
-    table: &DeltaTable,
-    source: &Source,
-    file: &SourceFile,
-) -> Result<u64> {
+async fn rows(engine: &Engine, table: &DeltaTable, source: &Source, file: &SourceFile) -> Result<u64> {
+    let place = format!("source {}, file {}", source.name, file.path);
+    engine.check_whole(place.clone(), file.clone()).await?;
     let provider = table
         .table_provider()
         .with_file_paths([as_in_log(&file.path)])
         .await;
     let read = async {
-        let stream = context.read_table(provider?)?.execute_stream().await?;
+        let stream = engine.context.read_table(provider?)?.execute_stream().await?;
         stream
             .try_fold(0, |rows, batch| async move { Ok(rows + batch.num_rows() as u64) })
             .await
     };
-    let place = format!("source {}, file {}", source.name, file.path);
     read.await.map_err(|error| OfflineError::engine(&place, &error))
 }

@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::error::{OfflineError, Result, first_line};
 use crate::extract::Pins;
 use crate::files::{Format, SourceFile};
+use crate::managed::{Compared, check_log};
 use crate::manifest::{Content, FileRecord, SourceRecord, TableRecord};
 use crate::snapshot::{Pin, delta_files, table_id};
 
@@ -146,6 +147,11 @@ async fn table(engine: &Engine, source: &SourceRecord, record: &TableRecord) -> 
     };
     if table_id(&table, &source.source)? != record.id {
         return Ok(Err(vec![another(record)]));
+    }
+    if directory == engine.tables.join(&source.source)
+        && let Err(error) = check_log(&directory, &source.source, Compared::All)
+    {
+        return Ok(Err(vec![error.to_string()]));
     }
     let now = delta_files(&table, &source.source)?;
     let listed = |record: &&FileRecord| now.iter().any(|file| file.path == record.path);

@@ -13,6 +13,7 @@
 
 mod compaction;
 mod contract;
+mod damaged_tables;
 mod diff;
 mod explain;
 mod flights;

@@ -341,7 +341,7 @@ async fn a_table_that_is_not_what_it_was() {
     let parts = || -> Vec<PathBuf> {
         let entries = std::fs::read_dir(table(&project)).unwrap();
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-        paths.retain(|path| path.is_file());
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "parquet"));
         paths.sort();
         paths
     };
