@@ -89,7 +89,7 @@ impl Engine {
             let files = delta_files(&table, source.name.as_str())?;
             let schema = whole_schema(&table, source, schema)?;
             let layout = Layout::new(&schema, request.keys, &source.event_time);
-            let old = outdated(&files, &layout, request.file_bytes)?;
+            let old = outdated(source, &files, &layout, request.file_bytes)?;
             let mut done = Compacted {
                 files_before: files.len(),
                 files_after: files.len(),
@@ -103,8 +103,7 @@ impl Engine {
                 return Ok(done);
             }
             for file in &old.files {
-                self.check_whole(format!("{}, file {}", place(source), file.path), file.clone())
-                    .await?;
+                self.check_whole(place_of(source, file), file.clone()).await?;
             }
             let rows = self.sorted(&table, source, &old.files, &schema, &layout).await?;
             let rewriting = Rewriting {
@@ -157,6 +156,10 @@ fn place(source: &Source) -> String {
     format!("managed table {}", source.name)
 }
 
+fn place_of(source: &Source, file: &SourceFile) -> String {
+    format!("{}, file {}", place(source), file.path)
+}
+
 fn bytes(files: &[SourceFile]) -> u64 {
     files.iter().map(|file| file.size).sum()
 }
@@ -181,7 +184,7 @@ struct Outdated {
 }
 
 /// The files that are small or not sorted; none where that is one small file, which would become itself.
-fn outdated(files: &[SourceFile], layout: &Layout, file_bytes: u64) -> Result<Outdated> {
+fn outdated(source: &Source, files: &[SourceFile], layout: &Layout, file_bytes: u64) -> Result<Outdated> {
     let mut old = Outdated {
         files: Vec::new(),
         rows: 0,
@@ -189,7 +192,7 @@ fn outdated(files: &[SourceFile], layout: &Layout, file_bytes: u64) -> Result<Ou
     let mut unsorted = 0;
     // What another program has marked as deleted in a file is not ours to take away.
     for file in files.iter().filter(|file| file.tag.is_none()) {
-        let parquet = ParquetFile::open(file.path.clone(), file.location.clone())?;
+        let parquet = ParquetFile::open(place_of(source, file), file.location.clone())?;
         let sorted = layout.is_of(&parquet);
         if !sorted || file.size < file_bytes / SMALL {
             unsorted += usize::from(!sorted);

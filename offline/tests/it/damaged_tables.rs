@@ -9,7 +9,7 @@ use asof_core::service::ReadPlan;
 use asof_offline::{Engine, OfflineError, RowReader, Scan};
 
 use crate::managed::{clicks, shop, times};
-use crate::project::{Ask, Project, batch, column, extract, read, write_parquet};
+use crate::project::{Ask, Project, batch, column, compact, extract, read, write_parquet};
 use crate::random::{Random, cases, each_seed};
 
 const USERS: i64 = 20;
@@ -180,6 +180,14 @@ async fn damaged(whole: PathBuf, plan: Arc<ReadPlan>, random: &mut Random) -> bo
     match &scanned {
         Ok(scanned) => assert_eq!(*scanned, (all, 6 * USERS as usize), "{what}"),
         Err(error) => is_named(error),
+    }
+    // What is damaged is not made anew with good names.
+    match compact(&open(), source, &[vec!["user".to_owned()]], 1 << 20).await {
+        Ok(_) => match self::scanned(&open(), &plan).await {
+            Ok(scanned) => assert_eq!(scanned, (all, 6 * USERS as usize), "{what}, then compacted"),
+            Err(error) => is_named(&error),
+        },
+        Err(error) => is_named(&error),
     }
     // Whoever reads all of it sees what those see who read some.
     assert!(verified.is_err() || (found.is_ok() && scanned.is_ok()), "{what}");
