@@ -17,42 +17,35 @@ const MASK: u32 = 0xa282_ead8;
 
 /// Where the first record begins that is not whole, of those that begin before `end`.
 pub(crate) fn first_damage(list: &[u8], end: usize) -> Option<usize> {
-    let mut at = 0;
-    while at < end {
-        let left = BLOCK - at % BLOCK;
-        if left < HEADER {
-            at += left;
-            continue;
-        }
-        match whole_record(list.get(at..).unwrap_or_default(), left) {
-            Some(length) => at += length,
-            None => return Some(at),
-        }
-    }
-    None
+    let mut records = records(list, end);
+    records.find_map(|(at, length)| length.is_none().then_some(at))
 }
 
 /// Where entries begin, up to the first record that is not whole. An entry is one record, or several where it goes on in
 /// the next block.
 pub(crate) fn entries(list: &[u8]) -> Vec<usize> {
-    let mut starts = Vec::new();
-    let mut at = 0;
-    while at < list.len() {
-        let left = BLOCK - at % BLOCK;
+    let whole = records(list, list.len()).take_while(|(_, length)| length.is_some());
+    let begins = |at: &usize| matches!(list.get(at + HEADER - 1), Some(&(FULL | FIRST)));
+    whole.map(|(at, _)| at).filter(begins).collect()
+}
+
+/// The records that begin before `end`, up to the first that is not whole: where each begins, and its length where it is.
+fn records(list: &[u8], end: usize) -> impl Iterator<Item = (usize, Option<usize>)> {
+    let mut next = Some(0);
+    std::iter::from_fn(move || {
+        let mut at = next?;
+        let mut left = BLOCK - at % BLOCK;
+        // Too little is left in a block for a record to begin.
         if left < HEADER {
-            at += left;
-            continue;
+            (at, left) = (at + left, BLOCK);
         }
-        let record = list.get(at..).unwrap_or_default();
-        let Some(length) = whole_record(record, left) else {
-            break;
-        };
-        if matches!(record.get(HEADER - 1), Some(&(FULL | FIRST))) {
-            starts.push(at);
+        if at >= end {
+            return None;
         }
-        at += length;
-    }
-    starts
+        let length = whole_record(list.get(at..).unwrap_or_default(), left);
+        next = length.map(|length| at + length);
+        Some((at, length))
+    })
 }
 
 /// The length of the record at the start of `bytes`, where it is whole and ends in its block.
