@@ -8,7 +8,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BUILD := cargo build --workspace --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test fuzz audit planted bench check-duckdb check-flight
+.PHONY: help setup build demo test fuzz soak reliability audit planted bench check-duckdb check-flight
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -29,6 +29,14 @@ test: ## Formatting, clippy, dependency rules, all tests; ends with "N passed, N
 fuzz: ## Every fuzz target for an hour; ASOF_FUZZ_SECONDS=600 for less
 	@scripts/setup.sh test
 	ASOF_FUZZ_SECONDS=$${ASOF_FUZZ_SECONDS:-3600} cargo test --workspace --locked fuzz
+
+soak: ## Ten minutes of 70 % of the load that the machine bears; ASOF_SOAK_SECONDS=60 for less
+	@scripts/setup.sh test
+	ASOF_SOAK_SECONDS=$${ASOF_SOAK_SECONDS:-600} cargo test --workspace --locked soak -- --nocapture
+
+reliability: ## Try what must not break, and write RELIABILITY.md (half an hour)
+	@scripts/setup.sh test
+	@scripts/reliability.sh
 
 audit: ## Dependency rules and security advisories, freshly fetched
 	@scripts/audit.sh

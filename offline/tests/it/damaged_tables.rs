@@ -211,7 +211,10 @@ async fn each_damage(commits: u64, usual: usize) {
     });
     let noticed = noticed.await;
     let count = noticed.iter().filter(|noticed| **noticed).count();
-    println!("{count} of {} damages were noticed", noticed.len());
+    println!(
+        "figure: {count} of {} damaged tables gave an error, the others the right answer",
+        noticed.len()
+    );
     assert!(noticed.len() < 50 || count > noticed.len() / 4);
 }
 
@@ -222,5 +225,5 @@ async fn damage_of_a_table_is_named_or_does_no_harm() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damage_of_a_table_with_a_checkpoint_is_named_or_does_no_harm() {
-    each_damage(CHECKPOINT + 5, 150).await;
+    each_damage(CHECKPOINT + 5, 250).await;
 }

@@ -128,4 +128,8 @@ fn clocks_that_jump_lose_nothing() {
             rocks = Some(harness::open(directory.path()).unwrap());
         }
     }
+    println!(
+        "figure: {} schedules of jumping clocks, every read as the model has it",
+        harness::cases(1_000)
+    );
 }

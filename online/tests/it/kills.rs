@@ -166,6 +166,10 @@ fn acknowledged_loads_survive_kills() {
             .collect();
         assert!(left.is_empty(), "{left:?}, {case}");
     }
+    println!(
+        "figure: {} kills of a store that takes loads, {total} loads acknowledged, all there",
+        harness::cases(20)
+    );
     assert!(total > 50, "only {total} loads in all");
 }
 
@@ -190,6 +194,10 @@ fn acknowledged_writes_survive_kills() {
         total = acknowledged.unwrap_or(total);
         check(directory.path(), &mut total, &format!("kill {kill}, seed {seed}"));
     }
+    println!(
+        "figure: {} kills of a store, {total} writes acknowledged, all there",
+        harness::cases(60).max(EARLY + 5)
+    );
     assert!(total > 100, "only {total} writes in all");
 }
 

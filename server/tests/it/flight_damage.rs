@@ -66,7 +66,7 @@ async fn no_damage_is_more_than_an_error() {
             }
         }
     }
-    println!("{answered} answered, {refused} refused");
+    println!("figure: of damaged uploads {answered} answered, {refused} refused");
     let command = json!({ "features": ["lasting:temp"] });
     exchange(&server, &command, vec![spine()]).await.unwrap();
 }

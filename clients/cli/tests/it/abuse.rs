@@ -175,7 +175,7 @@ async fn send_too_much(url: String, address: SocketAddr) {
 }
 
 /// What the process has in memory, in bytes.
-fn memory(server: &Server) -> u64 {
+pub(crate) fn memory(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     let kibibytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
@@ -256,7 +256,7 @@ async fn abuse(server: &Server, told: &str, lasts: Duration, mut all: JoinSet<()
     let p99 = took[took.len() * 99 / 100];
     let growth = most.saturating_sub(before);
     eprintln!(
-        "{told}: {} calls, p99 {p99:.1?}, {} MiB more, {open} connections",
+        "figure: {told}: {} calls of others, p99 {p99:.1?}, {} MiB more, {open} connections",
         took.len(),
         growth >> 20
     );
@@ -352,7 +352,7 @@ async fn run(project: &Project, lasts: Duration) {
     server.signal("-TERM");
     let status = server.wait();
     let took = started.elapsed();
-    eprintln!("stopped within {took:.1?}");
+    eprintln!("figure: stopped within {took:.1?}");
     assert_eq!(status.code(), Some(0), "{status}");
     assert!(took < Duration::from_secs(10), "{took:?}");
     drop(staying);

@@ -346,7 +346,7 @@ fn fail(durability: &str, mut random: u64) {
     assert!(hit * 2 > cases, "the disk failed in {hit} of {cases} cases");
     check_table(&project, &ledger);
     eprintln!(
-        "{durability}: {calls:?} writes and syncs, {hit} of {cases} failed, {refused} pushes refused, {} rows acknowledged",
+        "figure: {durability}: {calls:?} writes and syncs, {hit} of {cases} failed, {refused} pushes refused, {} rows acknowledged",
         ledger.acknowledged.len()
     );
 }
@@ -413,7 +413,7 @@ fn a_list_of_files_that_is_not_synced_does_no_harm() {
         let told = format!("round {round}, {plan:?}");
         check(&runtime, &project, &mut ledger, round, &told);
     }
-    eprintln!("{hit} of {} syncs failed", 2 * calls);
+    eprintln!("figure: {hit} of {} syncs failed", 2 * calls);
     assert!(hit > calls, "{hit} of {}", 2 * calls);
     check_table(&project, &ledger);
 }
@@ -511,7 +511,7 @@ fn a_full_disk_takes_nothing_and_takes_again_when_there_is_room() {
         );
     }
     println!(
-        "the same process takes again: {recovered}; {} rows acknowledged",
+        "figure: a full disk: the same process takes again: {recovered}; {} rows acknowledged",
         ledger.acknowledged.len()
     );
     server.signal("-TERM");

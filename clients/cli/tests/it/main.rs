@@ -34,5 +34,6 @@ mod replaying;
 mod rolling_back;
 mod server;
 mod serving;
+mod soak;
 mod starter;
 mod streaming;

@@ -154,7 +154,7 @@ fn what_was_synced_survives_power_cuts() {
     });
     if let Some(acknowledged) = acknowledged {
         assert!(acknowledged > cuts * 10, "hardly anything was pushed");
-        println!("{cuts} power cuts, {acknowledged} rows acknowledged");
+        println!("figure: {cuts} power cuts, {acknowledged} rows acknowledged");
     }
 }
 
@@ -172,6 +172,6 @@ fn what_was_not_synced_is_lost_by_a_power_cut() {
     });
     if let Some(acknowledged) = acknowledged {
         assert!(lost > 0, "nothing of {acknowledged} rows");
-        println!("{CONTROLS} power cuts, {lost} of {acknowledged} rows lost");
+        println!("figure: {CONTROLS} power cuts, {lost} of {acknowledged} rows lost under \"process\"");
     }
 }

@@ -357,18 +357,18 @@ fn page(caller: i64) -> String {
 
 #[test]
 fn acknowledged_pushes_survive_kills() {
-    let rows = survive_kills("process", 17);
-    println!("{rows} rows acknowledged");
+    let (kills, rows) = survive_kills("process", 17);
+    println!("figure: {kills} kills under \"process\", {rows} rows acknowledged, all there");
 }
 
 #[test]
 fn acknowledged_pushes_survive_kills_under_sync() {
-    let rows = survive_kills("sync", 18);
-    println!("{rows} rows acknowledged");
+    let (kills, rows) = survive_kills("sync", 18);
+    println!("figure: {kills} kills under \"sync\", {rows} rows acknowledged, all there");
 }
 
-/// How many rows were acknowledged by servers that were killed, all of which are there.
-fn survive_kills(durability: &str, mut random: u64) -> usize {
+/// How many servers were killed, and how many rows they had acknowledged, all of which are there.
+fn survive_kills(durability: &str, mut random: u64) -> (u64, usize) {
     let percent: u64 = std::env::var("ASOF_CASES").map_or(100, |text| text.parse().unwrap());
     let kills = (KILLS * percent / 100).max(1);
     let project = project_in(&std::env::temp_dir(), durability);
@@ -427,7 +427,7 @@ fn survive_kills(durability: &str, mut random: u64) -> usize {
     assert_eq!(run["runs"][0]["keys"], rows);
     project.done(&["materialize", "page_clicks"]);
     ledger.check_pages(&project, kills);
-    rows
+    (kills, rows)
 }
 
 /// Callers that push to a server, each its own page.

@@ -329,6 +329,10 @@ fn accepts_survive_kills() {
         acknowledged = child.kill().unwrap_or(acknowledged);
         total = check_accepts(&server.url(), acknowledged, &format!("kill {kill}, seed {seed}"));
     }
+    println!(
+        "figure: {} kills of a writer, {total} accepts acknowledged, all there",
+        harness::cases(8)
+    );
     assert!(total > 8, "only {total} accepts in all");
 }
 

@@ -317,6 +317,10 @@ fn servers_may_be_killed() {
             }
         });
     }
+    println!(
+        "figure: {} servers killed twice: {errors} calls failed",
+        harness::cases(4)
+    );
     assert!(errors > 0, "nothing failed, seed {seed}");
 }
 
@@ -332,6 +336,7 @@ fn servers_may_be_paused() {
             thread::sleep(Duration::from_millis(random.random_range(700..1_500)));
             server.resume();
         });
+        println!("figure: a server paused: {errors} calls failed");
         assert!(errors > 0, "nothing failed, seed {seed}");
     }
 }
@@ -349,6 +354,7 @@ fn servers_may_be_cut_off() {
             thread::sleep(Duration::from_millis(random.random_range(700..1_500)));
             proxy.mend();
         });
+        println!("figure: a server cut off: {errors} calls failed");
         assert!(errors > 0, "nothing failed, seed {seed}");
     }
 }
@@ -359,7 +365,7 @@ fn servers_of_a_cluster_may_be_killed() {
     let mut random = StdRng::seed_from_u64(seed);
     let mut cluster = Cluster::start();
     let url = cluster.url();
-    survives(&url, &format!("seed {seed}"), || {
+    let errors = survives(&url, &format!("seed {seed}"), || {
         for _ in 0..2 {
             thread::sleep(Duration::from_millis(100));
             let server = random.random_range(0..3);
@@ -369,6 +375,7 @@ fn servers_of_a_cluster_may_be_killed() {
             cluster.wait();
         }
     });
+    println!("figure: two masters of a cluster killed: {errors} calls failed");
 }
 
 /// A commit whose answer was not heard is certain before the next one: it was made, or it never will be, even if the
