@@ -249,7 +249,7 @@ impl ServeParts<ProjectStore, SqliteRegistry, ProjectJobs> {
         let store = project.store()?;
         let registry = Arc::new(project.registry().await?);
         let intake = project.intake_of(Arc::clone(&store))?;
-        let backups = ProjectBackups::new(project.name().clone(), Arc::clone(&store), Arc::clone(&registry));
+        let backups = ProjectBackups::new(project.config.clone(), Arc::clone(&store), Arc::clone(&registry));
         let jobs = jobs(intake.clone(), Arc::clone(&registry), Arc::new(SystemClock));
         Ok(Self {
             config: project.config.clone(),

@@ -20,10 +20,11 @@ use asof_core::registry::{RegistryError, RegistryStore};
 use asof_core::time::Timestamp;
 use asof_online::read_back;
 use asof_proto::v1;
-use asof_registry::SqliteRegistry;
+use asof_registry::{ProjectConfig, SqliteRegistry};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::places::note_backup;
 use crate::project::ProjectStore;
 
 pub use files::CopiedFile;
@@ -142,16 +143,16 @@ pub trait Backups: Send + Sync {
 
 /// The parts of a project that a backup holds, while others go on reading and writing.
 pub struct ProjectBackups {
-    project: ProjectName,
+    config: ProjectConfig,
     store: Arc<ProjectStore>,
     registry: Arc<SqliteRegistry>,
 }
 
 impl ProjectBackups {
     /// Of these.
-    pub fn new(project: ProjectName, store: Arc<ProjectStore>, registry: Arc<SqliteRegistry>) -> Self {
+    pub fn new(config: ProjectConfig, store: Arc<ProjectStore>, registry: Arc<SqliteRegistry>) -> Self {
         Self {
-            project,
+            config,
             store,
             registry,
         }
@@ -179,17 +180,17 @@ impl Backups for ProjectBackups {
         // After the store: what is served was applied, and what was applied may be served later.
         let registry = making.path().join(REGISTRY);
         self.registry.copy_to(&registry).await?;
-        let registry_version = read_registry(&registry, &self.project).await?;
+        let registry_version = read_registry(&registry, &self.config.project).await?;
         let mut backup = Backup {
             format: FORMAT,
             asof: env!("CARGO_PKG_VERSION").to_owned(),
-            project: self.project.to_string(),
+            project: self.config.project.to_string(),
             taken_at: at.to_string(),
             registry_version,
             entries: read.entries,
             files: Vec::new(),
         };
-        let directory = directory.to_owned();
+        let (directory, project) = (directory.to_owned(), self.config.directory.clone());
         blocking(move || {
             backup.files = files::list(making.path(), &[REGISTRY], ONLINE)?;
             let text = serde_json::to_vec_pretty(&backup).unwrap_or_default();
@@ -197,6 +198,7 @@ impl Backups for ProjectBackups {
             files::sync_directory(making.path())?;
             files::place(making, &directory)?;
             files::sync_directory(&parent)?;
+            note_backup(&project, &directory, at);
             Ok(backup)
         })
         .await?

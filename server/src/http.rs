@@ -256,7 +256,7 @@ where
     app.metrics.load(app.overload.running(), app.overload.delay());
     match app
         .metrics
-        .render(&*app.store, &app.watch.current(), app.clock.now())
+        .render(&*app.store, &app.config, &app.watch.current(), app.clock.now())
     {
         Ok(text) => ([(CONTENT_TYPE, METRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

@@ -31,6 +31,7 @@ mod flight;
 mod grpc;
 mod http;
 mod overload;
+mod places;
 
 pub use access::{Access, AccessError, Tls, Token};
 pub use app::{ServeParts, serve, serve_routes};

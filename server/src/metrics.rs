@@ -9,6 +9,7 @@ use asof_core::online::{OnlineStore, StoreError, ViewState};
 use asof_core::registry::Version;
 use asof_core::status::Status;
 use asof_core::time::Timestamp;
+use asof_registry::ProjectConfig;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -23,6 +24,7 @@ use streams::StreamMetrics;
 use crate::deadline::is_over;
 use crate::features::Answer;
 use crate::materialize::NEVER;
+use crate::places::{disks, last_backup};
 
 /// Those of the stages of a read, in seconds: from 10 µs to about 0.3 s by factors of two.
 const STAGE_BUCKETS: [f64; 16] = [
@@ -69,6 +71,11 @@ struct Stage {
     stage: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Holds {
+    holds: String,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// The server's metrics.
@@ -87,6 +94,8 @@ pub struct Metrics {
     calls_running: Gauge<i64>,
     calls_shed: Counter,
     executor_delay: Seconds,
+    disk_free: Family<Holds, Gauge>,
+    last_backup: Seconds,
     streams: StreamMetrics,
 }
 
@@ -194,6 +203,18 @@ impl Metrics {
             "How long tasks waited for their turn lately, at the least",
             executor_delay.clone(),
         );
+        let disk_free = Family::<Holds, Gauge>::default();
+        registry.register(
+            "disk_free_bytes",
+            "What is free on the file system of what the project keeps",
+            disk_free.clone(),
+        );
+        let last_backup = Seconds::default();
+        registry.register(
+            "last_backup_timestamp_seconds",
+            "When the last backup was taken, since the Unix epoch; 0 where none is known of",
+            last_backup.clone(),
+        );
         let streams = StreamMetrics::register(&mut registry);
         Self {
             registry,
@@ -209,6 +230,8 @@ impl Metrics {
             calls_running,
             calls_shed,
             executor_delay,
+            disk_free,
+            last_backup,
             streams,
         }
     }
@@ -279,7 +302,19 @@ impl Metrics {
         }
     }
 
-    /// The metrics as Prometheus reads them, those of the views taken now.
+    /// Notes the room on the disks, and the last backup.
+    fn look_at_places(&self, config: &ProjectConfig) {
+        for disk in disks(config) {
+            for holds in disk.holds {
+                let free = i64::try_from(disk.free_bytes).unwrap_or(i64::MAX);
+                self.disk_free.get_or_create(&Holds { holds }).set(free);
+            }
+        }
+        let backup = last_backup(config).map_or(0, |backup| backup.taken_at_micros);
+        self.last_backup.set(seconds(backup));
+    }
+
+    /// The metrics as Prometheus reads them, those of the views and of the disks taken now.
     ///
     /// # Errors
     ///
@@ -287,9 +322,11 @@ impl Metrics {
     pub fn render<S: OnlineStore + ?Sized>(
         &self,
         store: &S,
+        config: &ProjectConfig,
         version: &Version,
         now: Timestamp,
     ) -> Result<String, StoreError> {
+        self.look_at_places(config);
         self.version
             .set(i64::try_from(version.number).unwrap_or(i64::MAX));
         self.lags.clear();

@@ -11,11 +11,13 @@ use asof_core::registry::Version;
 use asof_core::status::fresh_from;
 use asof_core::time::Timestamp;
 use asof_proto::v1;
+use asof_registry::ProjectConfig;
 
 use crate::error::ServerError;
 use crate::intake::LaneState;
 use crate::materialize::held_back;
 use crate::metrics::materialized_to;
+use crate::places::{disks, last_backup};
 use crate::streams::StreamStates;
 
 /// How often the views are looked at again, as a generation was exchanged while they were counted.
@@ -29,10 +31,11 @@ const ATTEMPTS: usize = 5;
 /// The store cannot be read.
 pub fn status<S: OnlineStore>(
     store: &S,
-    project: &ProjectName,
+    config: &ProjectConfig,
     version: &Version,
     now: Timestamp,
 ) -> Result<v1::GetStatusResponse, ServerError> {
+    let project = &config.project;
     let mut attempt = 1;
     let views = loop {
         match views(store, project, version, now) {
@@ -47,6 +50,8 @@ pub fn status<S: OnlineStore>(
         now_micros: now.micros(),
         views,
         streams: streams(store, project, version, None)?,
+        disks: disks(config),
+        last_backup: last_backup(config),
     })
 }
 
@@ -57,14 +62,14 @@ pub fn status<S: OnlineStore>(
 /// As of [`status`].
 pub(crate) fn status_of_server<S: OnlineStore>(
     store: &S,
-    project: &ProjectName,
+    config: &ProjectConfig,
     version: &Version,
     now: Timestamp,
     states: Option<&StreamStates>,
 ) -> Result<v1::GetStatusResponse, ServerError> {
     Ok(v1::GetStatusResponse {
-        streams: streams(store, project, version, states)?,
-        ..status(store, project, version, now)?
+        streams: streams(store, &config.project, version, states)?,
+        ..status(store, config, version, now)?
     })
 }
 

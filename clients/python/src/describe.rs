@@ -211,9 +211,17 @@ pub(crate) fn status(status: &v1::GetStatusResponse) -> String {
             "problem": Some(&stream.problem).filter(|problem| !problem.is_empty()),
         })
     });
+    let disks = status.disks.iter().map(
+        |disk| json!({ "holds": disk.holds, "free_bytes": disk.free_bytes, "size_bytes": disk.size_bytes }),
+    );
+    let backup = status
+        .last_backup
+        .as_ref()
+        .map(|backup| json!({ "taken_at_micros": backup.taken_at_micros, "directory": backup.directory }));
     json!({
         "project": status.project, "registry_version": status.registry_version, "now_micros": status.now_micros,
-        "views": views.collect::<Vec<_>>(), "streams": streams.collect::<Vec<_>>(),
+        "views": views.collect::<Vec<_>>(), "streams": streams.collect::<Vec<_>>(), "disks": disks.collect::<Vec<_>>(),
+        "last_backup": backup,
     })
     .to_string()
 }

@@ -202,6 +202,9 @@ def test_ingested_rows_come_with_a_materialization(store: asof.Store) -> None:
     materialized_to = features.materialized_to("last_payment:amount")
     assert materialized_to is not None and materialized_to >= at
     status = store.status()
+    assert sorted(name for disk in status.disks for name in disk["holds"]) == ["offline", "online", "registry"]
+    assert all(0 < disk["free_bytes"] < disk["size_bytes"] for disk in status.disks)
+    assert status.last_backup is None
     assert (status.project, status.views[0]["view"], status.views[0]["rows"]) == ("shop", "last_payment", 2)
     assert "last_payment" in str(status) and "<table>" in status._repr_html_()
     assert [run.id for run in store.runs("last_payment")] == [record.id]

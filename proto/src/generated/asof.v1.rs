@@ -1830,6 +1830,35 @@ pub struct GetStatusResponse {
     /// Every source with a stream, by name.
     #[prost(message, repeated, tag = "5")]
     pub streams: ::prost::alloc::vec::Vec<StreamStatus>,
+    /// The file systems on which the project keeps what is its own.
+    #[prost(message, repeated, tag = "6")]
+    pub disks: ::prost::alloc::vec::Vec<Disk>,
+    /// The last backup that was taken; absent where none is known of.
+    #[prost(message, optional, tag = "7")]
+    pub last_backup: ::core::option::Option<LastBackup>,
+}
+/// A file system.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Disk {
+    /// What the project keeps on it: "registry", "online" and "offline".
+    #[prost(string, repeated, tag = "1")]
+    pub holds: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How many bytes are free for the server.
+    #[prost(uint64, tag = "2")]
+    pub free_bytes: u64,
+    /// How many bytes it has.
+    #[prost(uint64, tag = "3")]
+    pub size_bytes: u64,
+}
+/// A backup that was taken.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LastBackup {
+    /// When, in microseconds since 1970-01-01T00:00:00Z.
+    #[prost(sfixed64, tag = "1")]
+    pub taken_at_micros: i64,
+    /// The directory that it was taken to.
+    #[prost(string, tag = "2")]
+    pub directory: ::prost::alloc::string::String,
 }
 /// How the stream of a source stands.
 #[derive(Clone, PartialEq, ::prost::Message)]

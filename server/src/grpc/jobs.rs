@@ -138,8 +138,8 @@ where
             let app = Arc::clone(&self.0);
             let counting = tokio::task::spawn_blocking(move || {
                 let version = app.watch.current();
-                let (project, now) = (app.watch.project(), app.clock.now());
-                status_of_server(&*app.store, project, &version, now, app.stream_states())
+                let now = app.clock.now();
+                status_of_server(&*app.store, &app.config, &version, now, app.stream_states())
             });
             counting
                 .await

@@ -37,7 +37,8 @@ async fn counts(project: &Project<RocksStore>, at: i64) -> (u64, u64, u64) {
         .unwrap()
         .unwrap();
     let at = asof_core::time::Timestamp::from_micros(at);
-    let told = status(&*project.store, &project.name, &version, at).unwrap();
+    let config = asof_registry::ProjectConfig::new(project.directory.path(), project.name.clone());
+    let told = status(&*project.store, &config, &version, at).unwrap();
     let view = told.views.into_iter().find(|view| view.view == VIEWS[0]).unwrap();
     let counts = (view.rows, view.expired_rows, view.pending_rows);
     (counts.0.unwrap(), counts.1.unwrap(), counts.2.unwrap())

@@ -55,7 +55,7 @@ pub(super) async fn take(global: &Global, directory: &Path) -> Result<v1::Backup
     }
     let project = global.open()?;
     let registry = Arc::new(project.registry().await?);
-    let backups = ProjectBackups::new(project.name().clone(), project.store()?, registry);
+    let backups = ProjectBackups::new(project.config.clone(), project.store()?, registry);
     let at = SystemClock.now();
     Ok(backups.take(directory, at).await?.to_wire(at))
 }

@@ -19,7 +19,7 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
             let registry = project.registry().await?;
             let version = project.head(&registry).await?;
             let store = project.store()?;
-            status(&*store, project.name(), &version, SystemClock.now())?
+            status(&*store, &project.config, &version, SystemClock.now())?
         }
     };
     if global.json {
@@ -71,6 +71,44 @@ fn print(status: &v1::GetStatusResponse) {
     if !status.streams.is_empty() {
         output::line("");
         print_streams(&status.streams);
+    }
+    output::line("");
+    print_places(status);
+}
+
+/// The room on the disks, and how old the last backup is, where Asof takes any.
+fn print_places(status: &v1::GetStatusResponse) {
+    for disk in &status.disks {
+        let holds: Vec<&str> = disk.holds.iter().map(|holds| place(holds)).collect();
+        output::line(format!(
+            "Disk of {}: {} of {} free",
+            holds.join(", "),
+            output::bytes(disk.free_bytes),
+            output::bytes(disk.size_bytes)
+        ));
+    }
+    let is_here = status
+        .disks
+        .iter()
+        .flat_map(|disk| &disk.holds)
+        .any(|holds| holds == "online");
+    match &status.last_backup {
+        Some(backup) => output::line(format!(
+            "Last backup: {} ago, to {}",
+            lag(status.now_micros.saturating_sub(backup.taken_at_micros)),
+            backup.directory
+        )),
+        None if is_here => output::line("No backup was taken: asof backup DIR"),
+        None => {}
+    }
+}
+
+fn place(holds: &str) -> &str {
+    match holds {
+        "registry" => "the registry",
+        "online" => "the online store",
+        "offline" => "the managed tables",
+        other => other,
     }
 }
 
@@ -213,8 +251,17 @@ fn to_json(status: &v1::GetStatusResponse) -> Value {
             })
         })
         .collect();
+    let disks: Vec<Value> = status
+        .disks
+        .iter()
+        .map(|disk| json!({ "holds": disk.holds, "free_bytes": disk.free_bytes, "size_bytes": disk.size_bytes }))
+        .collect();
+    let backup = status.last_backup.as_ref();
+    let backup = backup
+        .map(|backup| json!({ "taken_at": time(backup.taken_at_micros), "directory": backup.directory }));
     json!({
         "project": status.project, "registry_version": status.registry_version,
-        "now": time(status.now_micros), "views": views, "streams": streams,
+        "now": time(status.now_micros), "views": views, "streams": streams, "disks": disks,
+        "last_backup": backup,
     })
 }

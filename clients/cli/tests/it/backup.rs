@@ -87,6 +87,63 @@ fn a_backup_has_what_was_acknowledged_before_it() {
     }
 }
 
+/// An operator sees how much room there is, and how old the last backup is.
+#[test]
+fn status_tells_the_room_and_the_last_backup() {
+    let project = project();
+    push(&project, 1);
+    let told = project.done(&["status", "--json"]).json();
+    assert_eq!(told["last_backup"], serde_json::Value::Null);
+    let disks = told["disks"].as_array().unwrap();
+    let mut holds: Vec<&str> = disks
+        .iter()
+        .flat_map(|disk| disk["holds"].as_array().unwrap())
+        .map(|holds| holds.as_str().unwrap())
+        .collect();
+    holds.sort_unstable();
+    assert_eq!(holds, ["offline", "online", "registry"]);
+    for disk in disks {
+        let room = |name: &str| disk[name].as_u64().unwrap();
+        assert!(
+            0 < room("free_bytes") && room("free_bytes") < room("size_bytes"),
+            "{disk}"
+        );
+    }
+    let text = project.done(&["status"]).stdout;
+    assert!(
+        text.contains("\nDisk of the registry, ") && text.contains(" free\n"),
+        "{text}"
+    );
+    assert!(text.ends_with("No backup was taken: asof backup DIR\n"), "{text}");
+
+    // One that fails is none.
+    assert_ne!(project.asof(&["backup", "no/where"]).code, 0);
+    let (directory, taken) = backup(&project, "first");
+    let told = project.done(&["status", "--json"]).json();
+    let expected = serde_json::json!({ "taken_at": taken["taken_at"], "directory": directory });
+    assert_eq!(told["last_backup"], expected);
+    let text = project.done(&["status"]).stdout;
+    let last = text.lines().last().unwrap();
+    let place = format!("s ago, to {}", directory.display());
+    assert!(
+        last.starts_with("Last backup: ") && last.ends_with(&place),
+        "{text}"
+    );
+
+    let server = Server::start(&project, &[]);
+    let (directory, taken) = backup(&project, "second");
+    let expected = serde_json::json!({ "taken_at": taken["taken_at"], "directory": directory });
+    assert_eq!(
+        project.done(&["status", "--json"]).json()["last_backup"],
+        expected
+    );
+    drop(server);
+    // What cannot be read is not known of.
+    project.write(".asof/last-backup.json", "{");
+    let told = project.done(&["status", "--json"]).json();
+    assert_eq!(told["last_backup"], serde_json::Value::Null);
+}
+
 /// What was there before stays beside it, and can be put back by hand.
 #[test]
 fn what_was_there_before_a_restore_is_kept() {

@@ -172,6 +172,14 @@ fn a_project_is_served_from_redis_through_kills_and_pauses() {
     assert_eq!(count(&clicks(&project)), 21);
     let status = project.done(&["status", "--json"]).json();
     assert_eq!(status["views"].as_array().unwrap().len(), 3);
+    // The store is on no disk of ours, and copied by its servers' means.
+    assert!(!status["disks"].to_string().contains("online"), "{status}");
+    let text = project.done(&["status"]).stdout;
+    assert!(
+        text.contains("Disk of the registry, the managed tables: "),
+        "{text}"
+    );
+    assert!(!text.contains("ackup"), "{text}");
 
     // The next process that wants the store waits until what a killed one held is free.
     server.child.kill().unwrap();

@@ -320,6 +320,11 @@ class Status:
     #: Per source with a stream ``source``, ``reading``, ``problem`` and ``lanes``: of each part of the stream ``lane``,
     #: ``next``, ``messages``, ``pending``, ``dead_letters``, ``lost`` and ``last_dead_letter``.
     streams: list[dict[str, Any]] = field(default_factory=list)
+    #: Per file system that the project keeps something on ``holds`` (``registry``, ``online``, ``offline``), ``free_bytes``
+    #: and ``size_bytes``.
+    disks: list[dict[str, Any]] = field(default_factory=list)
+    #: The last backup, ``taken_at`` and ``directory``; None where none is known of.
+    last_backup: dict[str, Any] | None = None
 
     @classmethod
     def of_native(cls, told: str) -> Status:
@@ -333,8 +338,12 @@ class Status:
                 last = lane["last_dead_letter"]
                 if last is not None:
                     last["at"] = _instant(last.pop("at_micros"))
+        backup = values["last_backup"]
+        if backup is not None:
+            backup["taken_at"] = _instant(backup.pop("taken_at_micros"))
         now = _time.instant(values["now_micros"], "UTC")
-        return cls(values["project"], values["registry_version"], now, values["views"], values["streams"])
+        views, streams, disks = values["views"], values["streams"], values["disks"]
+        return cls(values["project"], values["registry_version"], now, views, streams, disks, backup)
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         headings = ["view", "materialized to", "lag", "rows", "expired", "pending", "bytes"]
