@@ -72,6 +72,11 @@ fn a_store_of_format_2_is_read_and_goes_on() {
     is_read_and_goes_on(2);
 }
 
+#[test]
+fn a_store_of_format_4_is_read_and_goes_on() {
+    is_read_and_goes_on(4);
+}
+
 fn is_read_and_goes_on(number: u32) {
     let directory = tempfile::tempdir().unwrap();
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
