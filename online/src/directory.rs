@@ -126,6 +126,11 @@ impl Locked {
     }
 }
 
+/// Whether a directory holds what is left of a store.
+fn is_store(path: &Path) -> bool {
+    [FORMAT, "CURRENT"].iter().any(|name| path.join(name).exists())
+}
+
 /// Keeps others from opening the store in a directory, without opening it: it may be damaged.
 ///
 /// # Errors
@@ -136,6 +141,14 @@ pub fn lock(path: &Path) -> Result<Locked, StoreError> {
     let file = path.join("LOCK");
     let opened = match File::options().read(true).write(true).open(&file) {
         Ok(opened) => opened,
+        // One that was restored, and that nobody has opened since, has none.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && is_store(path) => File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&file)
+            .map_err(|error| failure::of_io(&file, &error))?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Locked(None)),
         Err(error) => return Err(failure::of_io(&file, &error)),
     };

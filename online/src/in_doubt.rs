@@ -6,12 +6,13 @@
 //! files in that case.)
 //!
 //! So before an ingestion begins, `asof.ingest` notes how long the list is: the number in the MANIFEST's name and its
-//! length in bytes, [sealed](crate::sealed). The note goes when the ingestion has succeeded. Where a store with such a
-//! note does not open, entries behind that length are taken off the list, the last one first, until it does. They are
+//! length in bytes, [sealed](crate::sealed). The note goes when the ingestion has succeeded, or has failed before it
+//! came to the list. Where a store with such a note does not open as a file is gone, entries behind that length are
+//! taken off the list, the last one first, until it does. They are
 //! what a power cut might have taken as well, and nobody was told that they are there: after an ingestion that failed,
 //! RocksDB writes nothing more to that list.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,14 @@ pub(crate) fn begin(path: &Path, has_failed: bool) -> io::Result<()> {
     directory::replace(path, NAME, &sealed::to_bytes([number, length]))
 }
 
+/// Removes the note where nothing came to the list since: what failed had not come so far.
+pub(crate) fn end_where_nothing_came(path: &Path) -> io::Result<()> {
+    match left(path)? {
+        Some(noted) if mark::list(path).is_some_and(|now| now.length == noted.length) => end(path),
+        _ => Ok(()),
+    }
+}
+
 /// Removes the note: no ingestion is in doubt.
 pub(crate) fn end(path: &Path) -> io::Result<()> {
     match fs::remove_file(path.join(NAME)) {
@@ -52,11 +61,21 @@ pub(crate) fn left(path: &Path) -> io::Result<Option<List>> {
     Ok(noted.filter(|noted| now.is_some_and(|now| now.number == noted.number)))
 }
 
-/// Opens a store; where that finds damage and there is a note, without the entries that are in doubt.
+/// Whether a store does not open because a file that it lists is gone. One that is there and damaged was not removed
+/// by RocksDB, and nothing is taken off the list for it.
+fn is_gone(error: &StoreError) -> bool {
+    let StoreError::Damaged { place, .. } = error else {
+        return false;
+    };
+    let file = Path::new(place);
+    file.extension().is_some_and(|extension| extension == "sst") && !file.exists()
+}
+
+/// Opens a store; where a file is gone and there is a note, without the entries that are in doubt.
 pub(crate) fn open<T>(path: &Path, open: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
     let failed = |error| failure::of_io(&path.join(NAME), &error);
     let error = match open() {
-        Err(error @ StoreError::Damaged { .. }) => error,
+        Err(error) if is_gone(&error) => error,
         opened => return opened,
     };
     let Some(noted) = left(path).map_err(failed)? else {
@@ -64,7 +83,11 @@ pub(crate) fn open<T>(path: &Path, open: impl Fn() -> Result<T, StoreError>) -> 
     };
     let mut entries = Entries::of(path, noted).map_err(failed)?;
     while entries.take_last().map_err(failed)? {
-        if let Ok(opened) = open() {
+        let opened = open();
+        if opened.as_ref().is_err_and(|error| !is_gone(error)) {
+            break;
+        }
+        if let Ok(opened) = opened {
             tracing::warn!(
                 place = %path.display(),
                 %error,
@@ -108,10 +131,11 @@ impl Entries {
         Ok(true)
     }
 
-    /// Puts back all that was taken off.
+    /// Puts back all that was taken off, behind what is left.
     fn restore(&self) -> io::Result<()> {
-        let mut file = File::create(&self.file)?;
-        file.write_all(&self.list)?;
+        let mut file = OpenOptions::new().append(true).open(&self.file)?;
+        let left = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        file.write_all(self.list.get(left..).unwrap_or_default())?;
         file.sync_all()
     }
 }

@@ -52,8 +52,12 @@ impl RocksStore {
         let ingested =
             self.db
                 .ingest_external_file_cf_opts(self.family(Family::Rows)?, &ingest, files.paths.clone());
-        *has_failed = ingested.is_err();
-        ingested.map_err(|error| failure::of(&self.path, error))?;
+        if let Err(error) = ingested {
+            *has_failed = in_doubt::end_where_nothing_came(&self.path).is_err()
+                || self.path.join(in_doubt::NAME).exists();
+            return Err(failure::of(&self.path, error));
+        }
+        *has_failed = false;
         in_doubt::end(&self.path).map_err(in_doubt)?;
         self.mark
             .advance(self.db.latest_sequence_number())

@@ -167,6 +167,21 @@ fn a_note_of_another_list_or_one_that_is_damaged_changes_nothing() {
     ingested.is_refused();
 }
 
+/// RocksDB did not remove it: whoever damaged it is to hear of it.
+#[test]
+fn a_file_that_is_damaged_and_there_is_not_given_up() {
+    for file in [0, 1] {
+        let ingested = ingested();
+        for path in &ingested.files[file] {
+            let bytes = fs::read(path).unwrap();
+            fs::write(path, &bytes[..bytes.len() - 10]).unwrap();
+        }
+        ingested.note(ingested.number());
+        ingested.is_refused();
+        assert!(ingested.path().join("asof.ingest").exists());
+    }
+}
+
 #[test]
 fn what_was_there_before_the_note_is_not_given_up() {
     let ingested = ingested();
