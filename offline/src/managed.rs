@@ -156,6 +156,14 @@ pub(crate) async fn open(
     check_log_of(source, &directory, Compared::Newest).await?;
     let mut table = found().await?;
     if table.version().is_none() {
+        if let Some(part) = a_part(&directory) {
+            return Err(OfflineError::Data(format!(
+                "managed table {}: its log {} is gone, and there are files of rows ({part}): restore the directory of the \
+                 table from a copy, or remove it to begin with none",
+                source.name,
+                directory.join(sums::LOG).display()
+            )));
+        }
         let created = table
             .create()
             .with_table_name(source.name.as_str())
@@ -173,6 +181,16 @@ pub(crate) async fn open(
         };
     }
     with_every_column(source, schema, table).await
+}
+
+/// The name of a file of rows in a table's directory.
+fn a_part(directory: &Path) -> Option<String> {
+    let names = directory
+        .read_dir()
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.file_name()));
+    let mut names = names.map(|name| name.to_string_lossy().into_owned());
+    names.find(|name| whole::is_of_rows(name))
 }
 
 /// Adds declared columns that the table does not have yet; refuses those of another type.

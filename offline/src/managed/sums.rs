@@ -19,6 +19,8 @@ use crate::error::{OfflineError, Result};
 pub(super) const NAME: &str = "_asof_sums";
 /// The directory of the log.
 pub(super) const LOG: &str = "_delta_log";
+/// The file that names the newest checkpoint.
+const HINT: &str = "_last_checkpoint";
 /// How many lines may name files that are gone before they are dropped.
 const MOST_GONE: usize = 1_000;
 
@@ -32,7 +34,8 @@ struct LogFile {
 impl LogFile {
     fn parse(name: &str) -> Option<Self> {
         let (version, rest) = name.split_at_checked(20)?;
-        let is_checkpoint = rest.starts_with(".checkpoint.");
+        // Not one that is being written, whose name has more to it.
+        let is_checkpoint = rest == ".checkpoint.parquet";
         if !version.bytes().all(|byte| byte.is_ascii_digit()) || !(is_checkpoint || rest == ".json") {
             return None;
         }
@@ -58,7 +61,8 @@ pub(crate) fn check(table: &Path, source: &str, compared: Compared) -> Result<()
         return Ok(());
     };
     let log = table.join(LOG);
-    let mut checkpoint = newest_checkpoint(&log)?;
+    check_hint(&log, source)?;
+    let mut checkpoint = sums.newest_checkpoint(&log)?;
     for (name, (file, sum)) in &sums.0 {
         // Its own entry is not needed for what a checkpoint holds.
         let is_needed = match checkpoint {
@@ -81,7 +85,8 @@ pub(crate) fn check(table: &Path, source: &str, compared: Compared) -> Result<()
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // A checkpoint may have been written meanwhile, and the log been cleaned up.
-                checkpoint = newest_checkpoint(&log)?;
+                checkpoint =
+                    Sums::read(table, source)?.map_or(Ok(None), |sums| sums.newest_checkpoint(&log))?;
                 if is_needed && !file.is_checkpoint && checkpoint.is_none_or(|newest| file.version > newest) {
                     return Err(damaged(source, &format!("{name} of its log is gone")));
                 }
@@ -167,6 +172,42 @@ impl Sums {
         }
         Ok(Some(Self(sums)))
     }
+
+    /// The version of the newest checkpoint that is there and has a sum: no other one makes an entry superfluous.
+    fn newest_checkpoint(&self, log: &Path) -> Result<Option<u64>> {
+        let files = match log_files(log) {
+            Ok(files) => files,
+            // That there is no log is for its reader to say.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(OfflineError::io(log, &error)),
+        };
+        let summed: Vec<_> = files
+            .into_iter()
+            .filter(|(name, _)| self.0.contains_key(name))
+            .collect();
+        Ok(newest(&summed))
+    }
+}
+
+/// Refuses a log whose newest checkpoint is said to be another than there is: its reader would not say which.
+fn check_hint(log: &Path, source: &str) -> Result<()> {
+    let path = log.join(HINT);
+    let text = match std::fs::read(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        text => text.map_err(|error| OfflineError::io(&path, &error))?,
+    };
+    let hint: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let Some(version) = hint.get("version").and_then(serde_json::Value::as_u64) else {
+        return Err(damaged(source, &format!("{HINT} of its log is damaged")));
+    };
+    let name = format!("{version:020}.checkpoint.parquet");
+    match log.join(&name).exists() || hint.get("parts").is_some() {
+        true => Ok(()),
+        false => Err(damaged(
+            source,
+            &format!("{name} of its log, which {HINT} names, is gone"),
+        )),
+    }
 }
 
 /// The name and the sum of a line.
@@ -196,15 +237,6 @@ fn log_files(log: &Path) -> io::Result<Vec<(String, LogFile)>> {
 fn newest(files: &[(String, LogFile)]) -> Option<u64> {
     let checkpoints = files.iter().filter(|(_, file)| file.is_checkpoint);
     checkpoints.map(|(_, file)| file.version).max()
-}
-
-fn newest_checkpoint(log: &Path) -> Result<Option<u64>> {
-    match log_files(log) {
-        Ok(files) => Ok(newest(&files)),
-        // That there is no log is for its reader to say.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(OfflineError::io(log, &error)),
-    }
 }
 
 fn damaged(source: &str, what: &str) -> OfflineError {
@@ -279,10 +311,28 @@ mod tests {
             told.contains("00000000000000000003.json of its log is gone: "),
             "{told}"
         );
+        // A checkpoint that is being written, or that nobody knows of, makes nothing superfluous.
+        table.put("00000000000000000009.checkpoint.parquet#1", "");
+        table.put("00000000000000000009.checkpoint.parquet", "checkpoint 9");
+        table.check(Compared::Newest).unwrap_err();
+        std::fs::remove_file(table.log().join("00000000000000000009.checkpoint.parquet")).unwrap();
         // What a checkpoint holds may be gone.
         table.put("00000000000000000003.checkpoint.parquet", "checkpoint 3");
         table.commit(5);
         table.remove(1);
+        assert_eq!(table.check(Compared::All), Ok(()));
+        for (hint, told) in [
+            (
+                "{\"version\":4}",
+                "00000000000000000004.checkpoint.parquet of its log, which _last_checkpoint names, is gone",
+            ),
+            ("{\"version\"", "_last_checkpoint of its log is damaged"),
+        ] {
+            table.put(HINT, hint);
+            let error = table.check(Compared::Newest).unwrap_err();
+            assert!(error.contains(told), "{error}");
+        }
+        table.put(HINT, "{\"version\":3,\"size\":9}");
         assert_eq!(table.check(Compared::All), Ok(()));
         // An old entry matters to those who ask for an old version.
         table.put("00000000000000000002.json", "entry");

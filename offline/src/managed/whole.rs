@@ -19,6 +19,11 @@ pub(super) fn name(until_now: &str, digest: &str) -> String {
     format!("{name}-{}{EXTENSION}", digest.trim_start_matches("sha256:"))
 }
 
+/// Whether a file is one of rows, and not one that is being written.
+pub(super) fn is_of_rows(name: &str) -> bool {
+    name.starts_with("part-") && expected(name).is_some()
+}
+
 /// The digest that a file was given in its name.
 fn expected(path: &str) -> Option<String> {
     let (_, digest) = path.strip_suffix(EXTENSION)?.rsplit_once('-')?;
