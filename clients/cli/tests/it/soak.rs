@@ -28,6 +28,8 @@ const PUSHES: u64 = 10;
 const ASKED: i64 = 10;
 /// Of the load that is borne, in per cent.
 const LOAD: f64 = 70.0;
+/// How long one call in a hundred may take from when it was due: beside it runs are made on the same cores.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// By how much memory may grow from the first third behind the warm-up to the last: a part in so many, or bytes.
 const GROWTH: (u64, u64) = (10, 32 << 20);
 
@@ -178,7 +180,9 @@ fn the_load_of_a_day_is_borne() {
     let end = Instant::now() + lasts;
     let loading = runtime.spawn(load(callers, end, pace));
     let memories = operate(&project, &server, end);
-    let (_, mut took) = runtime.block_on(loading).unwrap();
+    // Callers that do not keep up are not waited for.
+    let loading = runtime.block_on(async { tokio::time::timeout(PATIENCE, loading).await });
+    let (_, mut took) = loading.expect("the load is not borne").unwrap();
 
     took.sort();
     let at = |part: usize| took[(took.len() * part / 1_000).min(took.len() - 1)];
@@ -196,7 +200,9 @@ fn the_load_of_a_day_is_borne() {
         first >> 20,
         last >> 20
     );
-    assert!(took.len() as u64 >= seconds, "{} calls", took.len());
+    let borne = took.len() as f64 / (seconds as f64 * capacity * LOAD / 100.0);
+    assert!(borne > 0.95, "{borne} of the load was borne");
+    assert!(at(990) < PATIENCE, "p99 is {:?}", at(990));
     let most = first + (first / GROWTH.0).max(GROWTH.1);
     assert!(last <= most, "memory grows: {memories:?}");
     server.signal("-TERM");
