@@ -161,6 +161,7 @@ failures! {
         MaterializeError::Unknown { .. }
         | MaterializeError::Earlier { .. }
         | MaterializeError::Begun { .. }
+        | MaterializeError::Behind { .. }
         | MaterializeError::HeldBack { .. }
         | MaterializeError::NoRun(_)
         | MaterializeError::NotUndone { .. } => Exit::Usage,

@@ -15,6 +15,9 @@ use super::{
 };
 use crate::project::Project;
 
+/// How the names of directories begin in which a backup is made ready.
+const STAGING: &str = ".asof-restore-";
+
 /// What a restore did.
 #[derive(Debug)]
 pub struct Restored {
@@ -59,7 +62,10 @@ pub async fn restore(project: &Project, directory: &Path, at: Timestamp) -> Resu
     let has_pushed = project.has_pushed();
     // From here on nobody else opens either.
     let marker = Marker::set(project.restoring_file(), directory)?;
-    let (beside_online, beside_registry) = (staging(&online)?, staging(&registry)?);
+    let prefix = format!("{STAGING}{}-", project.name());
+    remove_left(&parent_of(&online), &prefix);
+    remove_left(&parent_of(&registry), &prefix);
+    let (beside_online, beside_registry) = (staging(&online, &prefix)?, staging(&registry, &prefix)?);
     let (new_online, new_registry) = (
         beside_online.path().join(ONLINE),
         beside_registry.path().join(REGISTRY),
@@ -106,14 +112,22 @@ pub async fn restore(project: &Project, directory: &Path, at: Timestamp) -> Resu
     })
 }
 
+/// Removes what restores of the same project left that were killed. One that stays does no harm.
+fn remove_left(parent: &Path, prefix: &str) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // The name of another project may begin with this one's.
+        if name.strip_prefix(prefix).is_some_and(|rest| !rest.contains('-')) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A directory of its own beside a file or directory that is to be replaced, on the same file system.
-fn staging(path: &Path) -> Result<TempDir, BackupError> {
+fn staging(path: &Path, prefix: &str) -> Result<TempDir, BackupError> {
     let parent = parent_of(path);
-    let made = fs::create_dir_all(&parent).and_then(|()| {
-        tempfile::Builder::new()
-            .prefix(".asof-restore-")
-            .tempdir_in(&parent)
-    });
+    let made = fs::create_dir_all(&parent)
+        .and_then(|()| tempfile::Builder::new().prefix(prefix).tempdir_in(&parent));
     made.map_err(|error| files::failed(&parent, &error))
 }
 

@@ -69,6 +69,22 @@ pub enum MaterializeError {
         /// The run.
         run: u64,
     },
+    /// The table of a view's source lacks rows that the view has.
+    #[error(
+        "the table of source {source_name} lacks rows that view {view} was materialized from: it has given out seqs below \
+         {now}, and the view has all below {before}; restore a newer copy of the table, or give --full to build the view \
+         from what the table has"
+    )]
+    Behind {
+        /// The view.
+        view: String,
+        /// Its source.
+        source_name: String,
+        /// The seq before which the view has all rows.
+        before: u64,
+        /// The seq that the next row of the table has.
+        now: u64,
+    },
     /// No such run.
     #[error("there is no run {0}: `asof runs` lists them")]
     NoRun(u64),
@@ -174,6 +190,7 @@ impl From<&MaterializeError> for JobError {
             MaterializeError::Earlier { .. }
             | MaterializeError::Begun { .. }
             | MaterializeError::HeldBack { .. }
+            | MaterializeError::Behind { .. }
             | MaterializeError::NotUndone { .. } => Self::Refused(text),
             MaterializeError::Busy { .. } => Self::Busy(text),
             MaterializeError::Mark(_)

@@ -196,6 +196,11 @@ impl Mark {
         Timestamp::from_micros(self.reached)
     }
 
+    /// Of a managed table, the seq before which it has all rows.
+    pub(super) fn next_seq(&self) -> Option<u64> {
+        self.next_seq
+    }
+
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         // A struct of numbers and text always has a JSON form.
         serde_json::to_vec(self).unwrap_or_default()

@@ -73,6 +73,7 @@ impl Work {
         if let Some(on) = gone_on_with(&state, brings_back)?.filter(|_| !full) {
             let mark = Mark::parse(&on.progress)?;
             reached(on, &mark, bound, as_of)?;
+            is_not_behind(&mark, bound, snapshot)?;
             let whole = on.has_fresh(bound.view.ttl, as_of);
             let whole = whole && !was_cut_short(store, slot, on, &mark)?;
             if whole && on.shape.takes(&shape) && mark.grew_into(snapshot) {
@@ -445,6 +446,19 @@ fn is_lost<S: OnlineStore>(
         version(building),
         snapshot,
     ))
+}
+
+/// Refuses a table that has fewer rows than a view of it: one that was lost, or restored from an older copy.
+fn is_not_behind(mark: &Mark, bound: &BoundView, snapshot: &Snapshot) -> Result<(), MaterializeError> {
+    match (mark.next_seq(), snapshot.next_seq()) {
+        (Some(before), Some(now)) if now < before => Err(MaterializeError::Behind {
+            view: bound.view.name.to_string(),
+            source_name: bound.source.name.to_string(),
+            before,
+            now,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a build that was cut short goes on: its rows are written again, which changes nothing.

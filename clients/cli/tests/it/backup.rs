@@ -430,3 +430,96 @@ fn what_cannot_be_backed_up_or_restored_is_told() {
     project.done(&["restore", first]);
     assert_eq!(clicks(&project), 1);
 }
+
+/// A store that was restored and that nobody has opened is read as any other, and what is wrong with it is named.
+#[test]
+fn verify_reads_a_store_that_was_just_restored() {
+    let project = project();
+    push(&project, 1);
+    let (directory, _) = backup(&project, "first");
+    // What a restore left that was killed goes; what is another project's stays.
+    let told = project.done(&["status", "--json"]).json();
+    let name = told["project"].as_str().unwrap();
+    let left = project.write(&format!(".asof/.asof-restore-{name}-AbCdEf/online/a"), "");
+    let others = project.write(&format!(".asof/.asof-restore-{name}-2-AbCdEf/online/a"), "");
+    project.done(&["restore", directory.to_str().unwrap()]);
+    assert!(!left.exists() && others.exists());
+    let online = project.path().join(".asof/online");
+    std::fs::remove_file(online.join("LOCK")).unwrap_or_default();
+    let files = std::fs::read_dir(&online)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let table = files
+        .into_iter()
+        .find(|file| file.extension().is_some_and(|end| end == "sst"));
+    let table = table.unwrap();
+    let bytes = std::fs::read(&table).unwrap();
+    std::fs::write(&table, &bytes[..bytes.len() / 2]).unwrap();
+    let ran = project.asof(&["verify"]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    let name = table.file_name().unwrap().to_str().unwrap();
+    assert!(ran.stderr.contains(name), "{ran:?}");
+}
+
+/// A table that was lost, or restored from a copy that is older than what was materialized from it, takes nothing from what
+/// is served.
+#[test]
+fn a_table_that_is_behind_its_view_is_not_materialized() {
+    let project = project();
+    let ingest = |number: i64| {
+        let file = project.write(
+            &format!("{number}.csv"),
+            &format!("customer_id,at,amount,page\n{number},2024-01-01T00:00:00Z,{number}.5,p0\n"),
+        );
+        project.done(&["ingest", "clicks", file.to_str().unwrap()]);
+    };
+    let served = |customer: i64| {
+        let key = format!("customer_id={customer}");
+        let get = ["get", "--features", "last_click:amount", "--key", &key, "--json"];
+        project.done(&get).json()["columns"][0]["values"][0].as_f64()
+    };
+    ingest(1);
+    let table = project.path().join(".asof/offline/clicks");
+    let older = project.path().join("older");
+    let copy = |from: &Path, to: &Path| {
+        let done = std::process::Command::new("cp")
+            .arg("-r")
+            .args([from, to])
+            .status()
+            .unwrap();
+        assert!(done.success());
+    };
+    copy(&table, &older);
+    ingest(2);
+    project.done(&["materialize"]);
+    for lost in [false, true] {
+        std::fs::remove_dir_all(&table).unwrap();
+        if !lost {
+            copy(&older, &table);
+        }
+        let ran = project.asof(&["materialize", "last_click"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
+        let told = "the table of source clicks lacks rows that view last_click was materialized from: ";
+        assert!(
+            ran.stderr.contains(told) && ran.stderr.contains("--full"),
+            "{ran:?}"
+        );
+        assert_eq!((served(1), served(2)), (Some(1.5), Some(2.5)));
+    }
+    // Without a log, what rows there are is nobody's to say.
+    std::fs::remove_dir_all(&table).unwrap();
+    copy(&older, &table);
+    std::fs::remove_dir_all(table.join("_delta_log")).unwrap();
+    std::fs::remove_file(table.join("_asof_sums")).unwrap();
+    let ran = project.asof(&["materialize", "last_click", "--full"]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("_delta_log is gone, and there are files of rows"),
+        "{ran:?}"
+    );
+    std::fs::remove_dir_all(&table).unwrap();
+    copy(&older, &table);
+    project.done(&["materialize", "--full"]);
+    assert_eq!((served(1), served(2)), (Some(1.5), None));
+}
