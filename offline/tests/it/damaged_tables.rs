@@ -211,7 +211,7 @@ async fn each_damage(commits: u64, usual: usize) {
     });
     let noticed = noticed.await;
     let count = noticed.iter().filter(|noticed| **noticed).count();
-    println!(
+    eprintln!(
         "figure: {count} of {} damaged tables gave an error, the others the right answer",
         noticed.len()
     );
