@@ -1,30 +1,35 @@
 #!/usr/bin/env bash
 # Tries what must not break when Asof is operated, each by its tests and at their usual figures, and writes what was
-# found to RELIABILITY.md. ASOF_CASES (per cent of the usual cases), ASOF_FUZZ_SECONDS and ASOF_SOAK_SECONDS make it longer or
-# shorter; then the file is left alone, and what would stand in it is printed, as it is where arguments choose rows by
-# their names ("I18 soak").
+# found to RELIABILITY.md. Arguments choose some by their names ("I18 soak"): of the others what was found last stays.
+# ASOF_CASES (per cent of the usual cases), ASOF_FUZZ_SECONDS and ASOF_SOAK_SECONDS make it longer or shorter; of a run with
+# fewer cases or less time nothing is written.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PATH:/usr/sbin LC_ALL=C
 export ASOF_FUZZ_SECONDS=${ASOF_FUZZ_SECONDS:-20} ASOF_SOAK_SECONDS=${ASOF_SOAK_SECONDS:-600}
 chosen=" $* "
-whole=yes
-[ "$#" = 0 ] && [ -z "${ASOF_CASES:-}" ] && [ "$ASOF_FUZZ_SECONDS" -ge 20 ] && [ "$ASOF_SOAK_SECONDS" -ge 600 ] || whole=no
+found=${CARGO_TARGET_DIR:-target}/reliability
+[ -z "${ASOF_CASES:-}" ] && [ "$ASOF_FUZZ_SECONDS" -ge 20 ] && [ "$ASOF_SOAK_SECONDS" -ge 600 ] || found=$(mktemp -d)
+mkdir -p "$found"
+commit=$(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo ', with changes')
 
-rows=$(mktemp) log=$(mktemp)
-trap 'rm -f "$rows" "$log"' EXIT
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+names=()
 failed=0
 
 try() { # name, what must not break, filters…: runs the tests that the filters name, and notes what they told
-    local name=$1 what=$2 began=$SECONDS outcome passed
+    local name=$1 what=$2 began=$SECONDS outcome passed tried filter
     shift 2
+    names+=("$name")
     [ "$chosen" = "  " ] || [[ $chosen == *" $name "* ]] || return 0
     printf '=== %s: %s\n' "$name" "$what" >&2
     cargo test --workspace --locked --no-fail-fast -- --nocapture "$@" >"$log" 2>&1
     outcome=$?
     # A filter that names no test any more tries nothing.
+    tried=$(grep -oE 'test [a-z_0-9:]+ ' "$log")
     for filter in "$@"; do
-        grep -E '^test ' "$log" | grep -qF "$filter" || { echo "no test is named $filter" >&2 && outcome=1; }
+        [[ $tried == *"$filter"* ]] || { echo "no test is named $filter" >&2 && outcome=1; }
     done
     passed=$(awk '/^test result: / {passed += $4} END {print passed + 0}' "$log")
     if [ "$outcome" = 0 ] && [ "$passed" -gt 0 ]; then
@@ -36,13 +41,11 @@ try() { # name, what must not break, filters…: runs the tests that the filters
     fi
     {
         printf '\n## %s: %s\n\n' "$name" "$what"
-        printf '%s; %d tests in %d s.\n' "$outcome" "$passed" $((SECONDS - began))
+        printf '%s; %d tests in %d s, commit %s.\n' "$outcome" "$passed" $((SECONDS - began)) "$commit"
         grep -oE '(figure: .*|not run: .*|fuzz .*: [0-9]+ inputs.*)' "$log" | sed 's/^figure: //' | sort |
             awk 'NR == 1 {print ""} {print "- " $0}'
-    } >"$rows.one"
-    cat "$rows.one" >&2
-    cat "$rows.one" >>"$rows"
-    rm -f "$rows.one"
+    } >"$found/$name.md"
+    cat "$found/$name.md" >&2
 }
 
 try I11 "what was acknowledged is durable, as named" \
@@ -66,16 +69,16 @@ report() {
     echo "What must not break when Asof is operated, as \`make reliability\` last tried it: the tests are those of \`make test\`, at their"
     echo "usual figures, with the binary, disks, servers and clocks that they name. \`make planted\` plants bugs that they must catch."
     echo
-    echo "- commit: $(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo ', with changes')"
     echo "- versions: $(rustc --version), $(redis-server --version | sed 's/^Redis server v=\([^ ]*\).*/redis-server \1/'), $(nats-server --version | sed 's/: v/ /')"
     echo "- machine: $(nproc) cores, $(awk '/MemTotal/ {printf "%.1f", $2 / 1048576}' /proc/meminfo) GiB memory, $(uname -sr)"
     echo "- profile: dev; fuzz targets of $ASOF_FUZZ_SECONDS s, a soak of $ASOF_SOAK_SECONDS s"
-    cat "$rows"
+    for name in "${names[@]}"; do
+        cat "$found/$name.md" || return
+    done
 }
-if [ "$whole" = yes ]; then
-    report >"$log"
+if report >"$log" && [ "$found" = "${CARGO_TARGET_DIR:-target}/reliability" ]; then
     cat "$log" >RELIABILITY.md
 else
-    report
+    cat "$log"
 fi
 [ "$failed" = 0 ]
