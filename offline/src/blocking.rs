@@ -7,5 +7,9 @@ pub(crate) async fn blocking<T: Send + 'static>(
     run: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let done = tokio::task::spawn_blocking(run).await;
-    done.unwrap_or_else(|error| Err(OfflineError::Internal(format!("a reader ended early: {error}"))))
+    done.unwrap_or_else(|error| {
+        Err(OfflineError::Internal(format!(
+            "work on files ended early: {error}"
+        )))
+    })
 }

@@ -11,6 +11,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{OfflineError, Result};
 
+/// What a digest begins with.
+const PREFIX: &str = "sha256:";
+
 /// A digest under construction.
 #[derive(Debug, Clone, Default)]
 pub struct Digest(Sha256);
@@ -34,7 +37,18 @@ impl Digest {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        format!("sha256:{hex}")
+        format!("{PREFIX}{hex}")
+    }
+
+    /// The hexadecimal digits of a digest.
+    pub(crate) fn hex(digest: &str) -> &str {
+        digest.trim_start_matches(PREFIX)
+    }
+
+    /// The digest with these hexadecimal digits, if they are those of one.
+    pub(crate) fn from_hex(hex: &str) -> Option<String> {
+        let is_whole = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_whole.then(|| format!("{PREFIX}{hex}"))
     }
 
     /// The digest of bytes.

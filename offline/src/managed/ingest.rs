@@ -297,7 +297,7 @@ fn contents_app(id: &str) -> String {
 
 /// A digest as the version of an application: its first 60 bits.
 fn number(digest: &str) -> i64 {
-    let digits = digest.trim_start_matches("sha256:").get(..15);
+    let digits = Digest::hex(digest).get(..15);
     i64::from_str_radix(digits.unwrap_or_default(), 16).unwrap_or(0)
 }
 

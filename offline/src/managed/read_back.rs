@@ -30,11 +30,11 @@ impl Engine {
         source: &Source,
     ) -> std::result::Result<Option<TableRead>, Vec<OfflineError>> {
         let place = directory(self, source);
+        let log = check_log_of(source, &place, Compared::All).await;
+        log.map_err(|error| vec![error])?;
         if !place.is_dir() {
             return Ok(None);
         }
-        let log = check_log_of(source, &place, Compared::All).await;
-        log.map_err(|error| vec![error])?;
         let table = open_delta(&place, source.name.as_str()).await;
         let table = table.map_err(|error| vec![error])?;
         let files = delta_files(&table, source.name.as_str()).map_err(|error| vec![error])?;

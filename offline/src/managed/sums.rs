@@ -5,11 +5,18 @@
 //! Where a writer is killed in between, its file has none until the next one is written, which notes all that have
 //! none; so a file without a sum is taken as it is. Lines of entries that a checkpoint has made superfluous may name
 //! files that are gone: logs are cleaned up.
+//!
+//! Which entry is the last one is noted outside of the table's directory: it tells one that is gone, or an older copy.
 
-use std::collections::{BTreeMap, HashSet};
+mod head;
+mod noting;
+
+pub(super) use noting::note;
+
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
-use std::path::Path;
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::{OfflineError, Result};
@@ -21,8 +28,6 @@ pub(super) const NAME: &str = "_asof_sums";
 pub(super) const LOG: &str = "_delta_log";
 /// The file that names the newest checkpoint.
 const HINT: &str = "_last_checkpoint";
-/// How many lines may name files that are gone before they are dropped.
-const MOST_GONE: usize = 1_000;
 
 /// A file of a log, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,105 +60,108 @@ pub(crate) enum Compared {
     All,
 }
 
-/// Compares the files of a table's log with their sums, where it has any.
-pub(crate) fn check(table: &Path, source: &str, compared: Compared) -> Result<()> {
-    let Some(sums) = Sums::read(table, source)? else {
-        return Ok(());
-    };
-    let log = table.join(LOG);
-    check_hint(&log, source)?;
-    let mut checkpoint = sums.newest_checkpoint(&log)?;
-    for (name, (file, sum)) in &sums.0 {
-        // Its own entry is not needed for what a checkpoint holds.
-        let is_needed = match checkpoint {
-            Some(checkpoint) if file.is_checkpoint => file.version == checkpoint,
-            Some(checkpoint) => file.version > checkpoint,
-            // The entries from the first one on hold all that a checkpoint does.
-            None => !file.is_checkpoint,
-        };
-        if !is_needed && compared == Compared::Newest {
-            continue;
-        }
-        let path = log.join(name);
-        match File::open(&path) {
-            Ok(_) if Digest::of_file(&path)? == format!("sha256:{sum}") => {}
-            Ok(_) => {
-                return Err(damaged(
-                    source,
-                    &format!("{name} of its log has other bytes than were written"),
-                ));
+/// Compares the files of a table's log with their sums, where it has any, and its end with what was noted.
+pub(crate) fn check(directory: &Path, source: &str, compared: Compared) -> Result<()> {
+    let table = Table { directory, source };
+    if let Some(sums) = table.sums()? {
+        table.check_hint()?;
+        table.check_files(&sums, compared)?;
+    }
+    table.check_head()
+}
+
+/// A table whose log is looked at.
+#[derive(Debug, Clone, Copy)]
+struct Table<'a> {
+    directory: &'a Path,
+    source: &'a str,
+}
+
+impl Table<'_> {
+    fn log(self) -> PathBuf {
+        self.directory.join(LOG)
+    }
+
+    fn check_files(self, sums: &Sums, compared: Compared) -> Result<()> {
+        let log = self.log();
+        let mut checkpoint = sums.newest_checkpoint(&log)?;
+        for (name, (file, sum)) in &sums.0 {
+            // Its own entry is not needed for what a checkpoint holds.
+            let is_needed = match checkpoint {
+                Some(checkpoint) if file.is_checkpoint => file.version == checkpoint,
+                Some(checkpoint) => file.version > checkpoint,
+                // The entries from the first one on hold all that a checkpoint does.
+                None => !file.is_checkpoint,
+            };
+            if !is_needed && compared == Compared::Newest {
+                continue;
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                // A checkpoint may have been written meanwhile, and the log been cleaned up.
-                checkpoint =
-                    Sums::read(table, source)?.map_or(Ok(None), |sums| sums.newest_checkpoint(&log))?;
-                if is_needed && !file.is_checkpoint && checkpoint.is_none_or(|newest| file.version > newest) {
-                    return Err(damaged(source, &format!("{name} of its log is gone")));
+            match self.digest(name)? {
+                Some(digest) if digest == *sum => {}
+                Some(_) => return Err(self.other_bytes(name)),
+                None => {
+                    // A checkpoint may have been written meanwhile, and the log been cleaned up.
+                    checkpoint = self.newest_checkpoint()?;
+                    let is_left = checkpoint.is_none_or(|newest| file.version > newest);
+                    if is_needed && !file.is_checkpoint && is_left {
+                        return Err(self.damaged(&format!("{name} of its log is gone")));
+                    }
                 }
             }
-            Err(error) => return Err(OfflineError::io(&path, &error)),
+        }
+        Ok(())
+    }
+
+    /// Refuses a log whose newest checkpoint is said to be another than there is: its reader would not say which.
+    fn check_hint(self) -> Result<()> {
+        let path = self.log().join(HINT);
+        let text = match std::fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            text => text.map_err(|error| OfflineError::io(&path, &error))?,
+        };
+        let hint: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        let Some(version) = hint.get("version").and_then(serde_json::Value::as_u64) else {
+            return Err(self.damaged(&format!("{HINT} of its log is damaged")));
+        };
+        let name = format!("{version:020}.checkpoint.parquet");
+        match self.log().join(&name).exists() || hint.get("parts").is_some() {
+            true => Ok(()),
+            false => Err(self.damaged(&format!("{name} of its log, which {HINT} names, is gone"))),
         }
     }
-    Ok(())
-}
 
-/// Notes the sum of a file of a log that was just written, and of those that have none yet.
-pub(super) fn note(log: &Path, written: &str) -> io::Result<()> {
-    if LogFile::parse(written).is_none() {
-        return Ok(());
-    }
-    let table = log.parent().unwrap_or(log);
-    let mut file = File::options()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(table.join(NAME))?;
-    // Until it is closed.
-    file.lock()?;
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    let whole = whole_lines(&text);
-    let known: Vec<&str> = whole.lines().filter_map(|line| Some(parse(line)?.0)).collect();
-    let files = log_files(log)?;
-    let present: HashSet<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
-    let checkpoint = newest(&files).unwrap_or(0);
-    let is_wanted = |name: &str| {
-        let is_needed = || LogFile::parse(name).is_some_and(|file| file.version > checkpoint);
-        present.contains(name) || is_needed()
-    };
-    let gone = known.iter().filter(|name| !is_wanted(name)).count();
-    let mut lines = String::new();
-    if gone >= MOST_GONE {
-        let wanted = |line: &&str| parse(line).is_none_or(|(name, _)| is_wanted(name));
-        whole.lines().filter(wanted).for_each(|line| {
-            lines.push_str(line);
-            lines.push('\n');
-        });
-        file.set_len(0)?;
-    } else if whole.len() < text.len() {
-        file.set_len(whole.len() as u64)?;
-    }
-    let known: HashSet<&str> = known.into_iter().collect();
-    for (name, _) in &files {
-        if name == written || !known.contains(name.as_str()) {
-            let sum = Digest::of_file(&log.join(name)).map_err(io::Error::other)?;
-            lines.push_str(&format!("{}  {name}\n", sum.trim_start_matches("sha256:")));
+    /// Refuses a log that does not have the last entry that was written, nor a checkpoint that holds it.
+    fn check_head(self) -> Result<()> {
+        let place = head::place(self.directory);
+        let head = head::read(&place).map_err(|error| OfflineError::io(&place, &error))?;
+        let Some(head) = head else {
+            return Ok(());
+        };
+        match self.digest(&head.name)? {
+            Some(digest) if digest == head.digest => Ok(()),
+            Some(_) => Err(self.other_bytes(&head.name)),
+            None if !self.log().is_dir() => Err(self.damaged("its log is gone")),
+            None if self
+                .newest_checkpoint()?
+                .is_some_and(|newest| newest >= head.version) =>
+            {
+                Ok(())
+            }
+            None => Err(self.damaged(&format!("{}, the last entry of its log, is gone", head.name))),
         }
     }
-    file.write_all(lines.as_bytes())?;
-    file.sync_all()?;
-    if text.is_empty() {
-        File::open(table)?.sync_all()?;
+
+    /// The digest of a file of the log that is there.
+    fn digest(self, name: &str) -> Result<Option<String>> {
+        match Digest::of_file(&self.log().join(name)) {
+            Ok(digest) => Ok(Some(digest)),
+            Err(_) if !self.log().join(name).exists() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
-    Ok(())
-}
 
-/// The sums of a table's log: by the names of its files, the newest of each.
-struct Sums(BTreeMap<String, (LogFile, String)>);
-
-impl Sums {
-    fn read(table: &Path, source: &str) -> Result<Option<Self>> {
-        let path = table.join(NAME);
+    fn sums(self) -> Result<Option<Sums>> {
+        let path = self.directory.join(NAME);
         let mut file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -162,17 +170,41 @@ impl Sums {
         let mut bytes = Vec::new();
         let read = file.lock_shared().and_then(|()| file.read_to_end(&mut bytes));
         read.map_err(|error| OfflineError::io(&path, &error))?;
-        let unreadable = || damaged(source, &format!("its {NAME} is damaged"));
+        let unreadable = || self.damaged(&format!("its {NAME} is damaged"));
         let text = String::from_utf8(bytes).map_err(|_| unreadable())?;
         let mut sums = BTreeMap::new();
         for line in whole_lines(&text).lines() {
-            let (name, sum) = parse(line).ok_or_else(unreadable)?;
+            let (name, digest) = parse(line).ok_or_else(unreadable)?;
             let file = LogFile::parse(name).ok_or_else(unreadable)?;
-            sums.insert(name.to_owned(), (file, sum.to_owned()));
+            sums.insert(name.to_owned(), (file, digest));
         }
-        Ok(Some(Self(sums)))
+        Ok(Some(Sums(sums)))
     }
 
+    fn newest_checkpoint(self) -> Result<Option<u64>> {
+        let sums = self.sums()?;
+        sums.map_or(Ok(None), |sums| sums.newest_checkpoint(&self.log()))
+    }
+
+    fn other_bytes(self, name: &str) -> OfflineError {
+        self.damaged(&format!("{name} of its log has other bytes than were written"))
+    }
+
+    fn damaged(self, what: &str) -> OfflineError {
+        OfflineError::Data(format!(
+            "managed table {}: {what}: restore its directory {} from a copy; or, to go on with what is there, remove \
+             {NAME} in it and {}, and build its views anew (`asof materialize --full`)",
+            self.source,
+            self.directory.display(),
+            head::place(self.directory).display()
+        ))
+    }
+}
+
+/// The sums of a table's log: the digests by the names of its files, the newest of each.
+struct Sums(BTreeMap<String, (LogFile, String)>);
+
+impl Sums {
     /// The version of the newest checkpoint that is there and has a sum: no other one makes an entry superfluous.
     fn newest_checkpoint(&self, log: &Path) -> Result<Option<u64>> {
         let files = match log_files(log) {
@@ -189,32 +221,15 @@ impl Sums {
     }
 }
 
-/// Refuses a log whose newest checkpoint is said to be another than there is: its reader would not say which.
-fn check_hint(log: &Path, source: &str) -> Result<()> {
-    let path = log.join(HINT);
-    let text = match std::fs::read(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        text => text.map_err(|error| OfflineError::io(&path, &error))?,
-    };
-    let hint: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-    let Some(version) = hint.get("version").and_then(serde_json::Value::as_u64) else {
-        return Err(damaged(source, &format!("{HINT} of its log is damaged")));
-    };
-    let name = format!("{version:020}.checkpoint.parquet");
-    match log.join(&name).exists() || hint.get("parts").is_some() {
-        true => Ok(()),
-        false => Err(damaged(
-            source,
-            &format!("{name} of its log, which {HINT} names, is gone"),
-        )),
-    }
+/// The name of a line, and the digest of the file that had it.
+fn parse(line: &str) -> Option<(&str, String)> {
+    let (hex, name) = line.split_once("  ")?;
+    Some((name, Digest::from_hex(hex)?))
 }
 
-/// The name and the sum of a line.
-fn parse(line: &str) -> Option<(&str, &str)> {
-    let (sum, name) = line.split_once("  ")?;
-    let is_sum = sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_sum.then_some((name, sum))
+/// What `parse` reads.
+fn line(digest: &str, name: &str) -> String {
+    format!("{}  {name}\n", Digest::hex(digest))
 }
 
 /// A text without a last line that was cut short.
@@ -239,28 +254,25 @@ fn newest(files: &[(String, LogFile)]) -> Option<u64> {
     checkpoints.map(|(_, file)| file.version).max()
 }
 
-fn damaged(source: &str, what: &str) -> OfflineError {
-    OfflineError::Data(format!(
-        "managed table {source}: {what}: restore the directory of the table from a copy, or remove {NAME} in it to \
-         go on with what is there"
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    struct Table(tempfile::TempDir);
+    struct Written(tempfile::TempDir);
 
-    impl Table {
+    impl Written {
         fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
-            std::fs::create_dir(directory.path().join(LOG)).unwrap();
+            std::fs::create_dir_all(directory.path().join("s").join(LOG)).unwrap();
             Self(directory)
         }
 
-        fn log(&self) -> std::path::PathBuf {
-            self.0.path().join(LOG)
+        fn place(&self) -> PathBuf {
+            self.0.path().join("s")
+        }
+
+        fn log(&self) -> PathBuf {
+            self.place().join(LOG)
         }
 
         fn put(&self, name: &str, text: &str) {
@@ -278,18 +290,18 @@ mod tests {
         }
 
         fn check(&self, compared: Compared) -> std::result::Result<(), String> {
-            check(self.0.path(), "s", compared).map_err(|error| error.to_string())
+            check(&self.place(), "s", compared).map_err(|error| error.to_string())
         }
 
         fn lines(&self) -> usize {
-            let text = std::fs::read_to_string(self.0.path().join(NAME)).unwrap();
+            let text = std::fs::read_to_string(self.place().join(NAME)).unwrap();
             text.lines().count()
         }
     }
 
     #[test]
     fn what_is_changed_or_gone_is_named() {
-        let table = Table::new();
+        let table = Written::new();
         // A log from before there were sums, and an entry whose writer was killed.
         table.put("00000000000000000000.json", "entry 0");
         assert_eq!(table.check(Compared::All), Ok(()));
@@ -347,11 +359,50 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_ends_before_its_last_entry_is_refused() {
+        let table = Written::new();
+        table.commit(0);
+        let older = std::fs::read(table.place().join(NAME)).unwrap();
+        table.commit(1);
+        let head = table.0.path().join("_asof_heads").join("s");
+        let text = std::fs::read_to_string(&head).unwrap();
+        assert!(text.ends_with("  00000000000000000001.json\n"), "{text}");
+        assert_eq!(table.check(Compared::Newest), Ok(()));
+        // As of an older copy.
+        table.remove(1);
+        std::fs::write(table.place().join(NAME), older).unwrap();
+        let told = table.check(Compared::Newest).unwrap_err();
+        let expected = "managed table s: 00000000000000000001.json, the last entry of its log, is gone: restore its directory ";
+        assert!(
+            told.starts_with(expected) && told.contains("_asof_heads/s, "),
+            "{told}"
+        );
+        // One that went on from there.
+        table.put("00000000000000000001.json", "another entry 1");
+        let told = table.check(Compared::Newest).unwrap_err();
+        assert!(
+            told.contains("00000000000000000001.json of its log has other bytes"),
+            "{told}"
+        );
+        std::fs::remove_dir_all(table.place()).unwrap();
+        let told = table.check(Compared::Newest).unwrap_err();
+        assert!(told.starts_with("managed table s: its log is gone: "), "{told}");
+        std::fs::write(&head, "0").unwrap();
+        let told = table.check(Compared::Newest).unwrap_err();
+        assert!(
+            told.ends_with("_asof_heads/s: it is damaged: remove it"),
+            "{told}"
+        );
+        std::fs::remove_file(&head).unwrap();
+        assert_eq!(table.check(Compared::Newest), Ok(()));
+    }
+
+    #[test]
     fn damage_of_the_sums_is_told_and_a_line_cut_short_is_none() {
-        let table = Table::new();
+        let table = Written::new();
         table.commit(0);
         table.commit(1);
-        let sums = table.0.path().join(NAME);
+        let sums = table.place().join(NAME);
         let text = std::fs::read_to_string(&sums).unwrap();
         std::fs::write(&sums, &text[..text.len() - 1]).unwrap();
         assert_eq!(table.check(Compared::All), Ok(()));
@@ -370,18 +421,21 @@ mod tests {
 
     #[test]
     fn lines_of_what_was_cleaned_up_are_dropped() {
-        let table = Table::new();
-        for version in 0..=MOST_GONE as u64 {
+        let table = Written::new();
+        for version in 0..=noting::MOST_GONE as u64 {
             table.commit(version);
         }
-        table.put(&format!("{:020}.checkpoint.parquet", MOST_GONE - 1), "checkpoint");
-        for version in 0..MOST_GONE as u64 {
+        table.put(
+            &format!("{:020}.checkpoint.parquet", noting::MOST_GONE - 1),
+            "checkpoint",
+        );
+        for version in 0..noting::MOST_GONE as u64 {
             table.remove(version);
         }
-        table.commit(MOST_GONE as u64 + 1);
+        table.commit(noting::MOST_GONE as u64 + 1);
         assert_eq!(table.lines(), 3);
         assert_eq!(table.check(Compared::All), Ok(()));
-        table.remove(MOST_GONE as u64);
+        table.remove(noting::MOST_GONE as u64);
         table.check(Compared::Newest).unwrap_err();
     }
 }

@@ -16,7 +16,7 @@ pub(crate) const EXTENSION: &str = ".parquet";
 /// The name of a file that was given another one until its digest was known.
 pub(super) fn name(until_now: &str, digest: &str) -> String {
     let name = until_now.strip_suffix(EXTENSION).unwrap_or(until_now);
-    format!("{name}-{}{EXTENSION}", digest.trim_start_matches("sha256:"))
+    format!("{name}-{}{EXTENSION}", Digest::hex(digest))
 }
 
 /// Whether a file is one of rows, and not one that is being written.
@@ -26,9 +26,8 @@ pub(super) fn is_of_rows(name: &str) -> bool {
 
 /// The digest that a file was given in its name.
 fn expected(path: &str) -> Option<String> {
-    let (_, digest) = path.strip_suffix(EXTENSION)?.rsplit_once('-')?;
-    let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_digest.then(|| format!("sha256:{digest}"))
+    let (_, hex) = path.strip_suffix(EXTENSION)?.rsplit_once('-')?;
+    Digest::from_hex(hex)
 }
 
 /// Compares the digest that a file has with that of its name; `place` is what errors name.

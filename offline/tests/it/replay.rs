@@ -369,6 +369,16 @@ async fn a_table_that_is_not_what_it_was() {
         refused(&project, Ok(&plan), &out).await,
         ["source clicks: the table .asof/offline/clicks is gone"]
     );
+    // A table of this name is not made anew as long as it is known that there was one.
+    let path = project.path("first.csv");
+    let error = project.ingest("clicks", &[path], None).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("managed table clicks: its log is gone: "),
+        "{error}"
+    );
+    std::fs::remove_dir_all(table(&project).with_file_name("_asof_heads")).unwrap();
     // The same rows, accepted by a new table.
     for file in ["first.csv", "second.csv"] {
         let path = project.path(file);

@@ -270,7 +270,9 @@ async fn a_table_in_the_place_of_another_is_read_whole() {
     };
     assert_eq!(served(&project), (1, None));
     // The other has more rows, so that by its seqs alone it would seem to have grown.
-    std::fs::remove_dir_all(project.directory.path().join("tables").join("table")).unwrap();
+    for place in ["table", "_asof_heads"] {
+        std::fs::remove_dir_all(project.directory.path().join("tables").join(place)).unwrap();
+    }
     project.table.clear();
     project.ingest(&random.rows(25, 101)).await;
     let done = project.run(view, 101, false).await.unwrap();

@@ -492,11 +492,45 @@ fn a_table_that_is_behind_its_view_is_not_materialized() {
     copy(&table, &older);
     ingest(2);
     project.done(&["materialize"]);
+    let spine = project.write("spine.csv", "customer_id,event_timestamp\n2,2024-02-01T00:00:00Z\n");
+    let (spine, another) = (spine.to_str().unwrap(), project.write("another.csv", ""));
+    let out = project.path().join("out.parquet");
+    let extract = [
+        "extract",
+        "--spine",
+        spine,
+        "--features",
+        "last_click:amount",
+        "--out",
+        out.to_str().unwrap(),
+    ];
+    let ingest_more = ["ingest", "clicks", another.to_str().unwrap()];
     for lost in [false, true] {
         std::fs::remove_dir_all(&table).unwrap();
         if !lost {
             copy(&older, &table);
         }
+        // What is there is not taken for all that there is.
+        let arguments: [&[&str]; 4] = [
+            &["materialize", "last_click"],
+            &ingest_more,
+            &extract,
+            &["verify"],
+        ];
+        for arguments in arguments {
+            let ran = project.asof(arguments);
+            assert_eq!((ran.code, out.exists()), (4, false), "{ran:?}");
+            let told = "managed table clicks: ";
+            let advice = "restore its directory";
+            assert!(
+                ran.stderr.contains(told) && ran.stderr.contains(advice),
+                "{ran:?}"
+            );
+        }
+        // Nor when it is gone on with.
+        let head = table.with_file_name("_asof_heads").join("clicks");
+        let known = std::fs::read(&head).unwrap();
+        std::fs::remove_file(&head).unwrap();
         let ran = project.asof(&["materialize", "last_click"]);
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
         let told = "the table of source clicks lacks rows that view last_click was materialized from: ";
@@ -505,7 +539,9 @@ fn a_table_that_is_behind_its_view_is_not_materialized() {
             "{ran:?}"
         );
         assert_eq!((served(1), served(2)), (Some(1.5), Some(2.5)));
+        std::fs::write(&head, known).unwrap();
     }
+    std::fs::remove_file(table.with_file_name("_asof_heads").join("clicks")).unwrap();
     // Without a log, what rows there are is nobody's to say.
     std::fs::remove_dir_all(&table).unwrap();
     copy(&older, &table);

@@ -22,6 +22,7 @@ use asof_core::definition::{Location, Source};
 use asof_core::time::Timestamp;
 
 use super::entry::rows_of;
+use crate::blocking::blocking;
 use crate::engine::Engine;
 use crate::error::{OfflineError, Result};
 use crate::managed::commit::{ATTEMPTS, Commit, outrun};
@@ -110,12 +111,10 @@ impl Engine {
             let done = done.and_then(|done| u64::try_from(done).ok());
             let directory = directory(self, source);
             let left = Arc::clone(&entries);
-            let written = tokio::task::spawn_blocking(move || {
+            let written = blocking(move || {
                 write_entries(&directory, left.iter().filter(|(number, _)| Some(*number) > done))
             });
-            let written = written
-                .await
-                .map_err(|error| OfflineError::Internal(format!("a flush ended early: {error}")))??;
+            let written = written.await?;
             if written.parts.is_empty() {
                 return Ok(Flushed {
                     rows: 0,
