@@ -34,11 +34,13 @@ pub(crate) fn begin(path: &Path, has_failed: bool) -> io::Result<()> {
     directory::replace(path, NAME, &sealed::to_bytes([number, length]))
 }
 
-/// Removes the note where nothing came to the list since: what failed had not come so far.
-pub(crate) fn end_where_nothing_came(path: &Path) -> io::Result<()> {
+/// Removes the note where nothing came to the list since: what failed had not come so far. Whether it is gone.
+pub(crate) fn end_where_nothing_came(path: &Path) -> io::Result<bool> {
     match left(path)? {
-        Some(noted) if mark::list(path).is_some_and(|now| now.length == noted.length) => end(path),
-        _ => Ok(()),
+        Some(noted) if mark::list(path).is_some_and(|now| now.length == noted.length) => {
+            end(path).map(|()| true)
+        }
+        _ => Ok(false),
     }
 }
 

@@ -5,7 +5,7 @@
 //! - `key_rows` is what a read finds of a key, `key_cache` keeps it for the next read, with what its windows gave, `answers`.
 //! - `expiry` gives the room of rows back that expired long ago.
 //! - `backup` copies a store, and reads a copy back.
-//! - `directory` and `mark` keep the files beside RocksDB's own, `manifest` looks at one of RocksDB's; `failure` names what went wrong.
+//! - `directory`, `mark` and `lost` keep the files beside RocksDB's own, `manifest` looks at one of RocksDB's; `failure` names what went wrong.
 //!
 //! Nothing outside this crate knows RocksDB.
 
@@ -22,6 +22,7 @@ mod intake_keys;
 mod key_cache;
 mod key_rows;
 mod keys;
+mod lost;
 mod manifest;
 mod mark;
 mod merge;
@@ -32,5 +33,6 @@ mod tiles;
 
 pub use backup::{ReadBack, read_back};
 pub use directory::{Locked, lock};
+pub use lost::{LostWrites, accept_lost_writes, lost_writes};
 pub use options::{Durability, RocksOptions};
 pub use store::{Recovery, RocksStore, has_intake};

@@ -34,6 +34,7 @@ use crate::failure;
 use crate::in_doubt;
 use crate::key_cache::KeyCache;
 use crate::keys::{self, Cell, Due, DueKey, Family, LayerKey, RowKey};
+use crate::lost;
 use crate::manifest;
 use crate::mark::{self, Left, Mark};
 use crate::options::{self, Durability, RocksOptions};
@@ -575,17 +576,25 @@ fn check_mark(
         Left::Missing if *catalogue == Catalogue::default() => Recovery::Complete,
         Left::Missing | Left::Unreadable => Recovery::Unknown,
     };
-    let place = path.join(mark::NAME).display().to_string();
-    let reason = match recovery {
+    let (changes, reason) = match recovery {
         Recovery::Complete => return Ok(recovery),
-        Recovery::Lost(changes) => format!("{changes} changes that were acknowledged are gone from the log"),
-        Recovery::Unknown => "the mark of the last acknowledged write is gone or damaged".into(),
+        Recovery::Lost(changes) => (
+            Some(changes),
+            format!("{changes} changes that were acknowledged are gone from the log"),
+        ),
+        Recovery::Unknown => (
+            None,
+            "the mark of the last acknowledged write is gone or damaged".into(),
+        ),
     };
     match durability {
         Durability::Process => {
-            tracing::warn!(%place, %reason, "the online store may have lost writes: materialize again");
+            lost::note(path, changes).map_err(|error| failure::of_io(&path.join(lost::NAME), &error))?;
             Ok(recovery)
         }
-        Durability::Sync => Err(StoreError::Damaged { place, reason }),
+        Durability::Sync => Err(StoreError::Damaged {
+            place: path.join(mark::NAME).display().to_string(),
+            reason,
+        }),
     }
 }

@@ -86,6 +86,16 @@ pub enum NotServed {
         /// The view.
         view: String,
     },
+    /// The only run that brought it anything was undone.
+    #[error(
+        "view {view:?} serves nothing, as run {run} was rolled back: run `asof materialize {view} --redo` to bring it back, or with --full to read everything again"
+    )]
+    RolledBack {
+        /// The view.
+        view: String,
+        /// The run.
+        run: u64,
+    },
     /// Its first generation is not complete.
     #[error(
         "view {view:?} is being materialized for the first time: wait for that run, or run `asof materialize {view}` if it stopped"

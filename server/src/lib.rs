@@ -20,8 +20,10 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod materialize;
 pub mod metrics;
+pub mod places;
 pub mod project;
 pub mod registry_watch;
+pub mod runs;
 pub mod status;
 pub mod streams;
 
@@ -31,7 +33,6 @@ mod flight;
 mod grpc;
 mod http;
 mod overload;
-mod places;
 
 pub use access::{Access, AccessError, Tls, Token};
 pub use app::{ServeParts, serve, serve_routes};

@@ -24,7 +24,7 @@ use streams::StreamMetrics;
 use crate::deadline::is_over;
 use crate::features::Answer;
 use crate::materialize::NEVER;
-use crate::places::{disks, last_backup};
+use crate::places::{disks, last_backup, lost_writes};
 
 /// Those of the stages of a read, in seconds: from 10 µs to about 0.3 s by factors of two.
 const STAGE_BUCKETS: [f64; 16] = [
@@ -96,6 +96,7 @@ pub struct Metrics {
     executor_delay: Seconds,
     disk_free: Family<Holds, Gauge>,
     last_backup: Seconds,
+    lost_writes: Gauge,
     streams: StreamMetrics,
 }
 
@@ -215,6 +216,12 @@ impl Metrics {
             "When the last backup was taken, since the Unix epoch; 0 where none is known of",
             last_backup.clone(),
         );
+        let lost_writes = Gauge::default();
+        registry.register(
+            "online_lost_writes",
+            "1 where the online store has lost writes that it had acknowledged, until that is accepted",
+            lost_writes.clone(),
+        );
         let streams = StreamMetrics::register(&mut registry);
         Self {
             registry,
@@ -232,6 +239,7 @@ impl Metrics {
             executor_delay,
             disk_free,
             last_backup,
+            lost_writes,
             streams,
         }
     }
@@ -302,7 +310,7 @@ impl Metrics {
         }
     }
 
-    /// Notes the room on the disks, and the last backup.
+    /// Notes the room on the disks, the last backup, and whether anything was lost.
     fn look_at_places(&self, config: &ProjectConfig) {
         for disk in disks(config) {
             for holds in disk.holds {
@@ -312,6 +320,7 @@ impl Metrics {
         }
         let backup = last_backup(config).map_or(0, |backup| backup.taken_at_micros);
         self.last_backup.set(seconds(backup));
+        self.lost_writes.set(i64::from(lost_writes(config).is_some()));
     }
 
     /// The metrics as Prometheus reads them, those of the views and of the disks taken now.

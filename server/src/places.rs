@@ -1,4 +1,4 @@
-//! The disks that a project keeps things on, and when they were copied last.
+//! The disks that a project keeps things on, when they were copied last, and what they have lost.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,36 @@ pub fn last_backup(config: &ProjectConfig) -> Option<v1::LastBackup> {
         taken_at_micros: note.taken_at_micros,
         directory: note.directory.display().to_string(),
     })
+}
+
+/// What the online store has lost, until somebody accepts it.
+pub fn lost_writes(config: &ProjectConfig) -> Option<v1::LostWrites> {
+    if config.online_servers().is_some() {
+        return None;
+    }
+    let path = config.online_path();
+    let lost = asof_online::lost_writes(&path).unwrap_or_else(|error| {
+        tracing::warn!(path = %path.display(), %error, "whether the online store has lost writes cannot be read");
+        None
+    })?;
+    Some(v1::LostWrites {
+        changes: lost.changes,
+        found_at_micros: lost.found_at.micros(),
+    })
+}
+
+/// What was lost, and what to do, in words.
+pub fn what_was_lost(lost: &v1::LostWrites) -> String {
+    let found_at = Timestamp::from_micros(lost.found_at_micros);
+    let what = match lost.changes {
+        Some(1) => "1 change that it had acknowledged".to_owned(),
+        Some(changes) => format!("{changes} changes that it had acknowledged"),
+        None => "its mark of what it had acknowledged, and so perhaps changes".to_owned(),
+    };
+    format!(
+        "the online store has lost {what} (found at {found_at}, as after a power cut): run `asof materialize --full`, and \
+         then `asof verify --accept-loss`"
+    )
 }
 
 /// The file systems on which a project keeps its registry, its online store and its managed tables, with their room.

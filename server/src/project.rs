@@ -11,13 +11,14 @@ use asof_core::online::StoreError;
 use asof_core::registry::{RegistryError, RegistryStore, Version};
 use asof_core::time::Timestamp;
 use asof_offline::{Engine, EngineOptions, OfflineError, Origin};
-use asof_online::{Durability, Recovery, RocksOptions, RocksStore, has_intake};
+use asof_online::{Durability, RocksOptions, RocksStore, has_intake};
 use asof_redis::{RedisOptions, RedisStore};
 use asof_registry::{AuthoredFile, LoadError, OnlineDurability, ProjectConfig, SqliteRegistry};
 use serde::{Deserialize, Serialize};
 
 use crate::access::{Access, AccessError, Tls, Token};
 use crate::intake::{Intake, IntakeLimits};
+use crate::places::{lost_writes, what_was_lost};
 use crate::streams::{Brokers, brokers};
 
 pub use process::ran_since;
@@ -165,14 +166,8 @@ impl Project {
             ..RocksOptions::default()
         };
         let store = RocksStore::open(&self.config.online_path(), &options)?;
-        match store.recovery() {
-            Recovery::Complete => {}
-            Recovery::Lost(changes) => (self.surroundings.warn)(&format!(
-                "warning: the last {changes} changes to the online store are lost, as after a power cut: run `asof materialize --full`"
-            )),
-            Recovery::Unknown => (self.surroundings.warn)(
-                "warning: the online store has lost its mark of what was acknowledged: it cannot tell whether a power cut took anything",
-            ),
+        if let Some(lost) = lost_writes(&self.config) {
+            (self.surroundings.warn)(&format!("warning: {}", what_was_lost(&lost)));
         }
         Ok(store)
     }

@@ -1,6 +1,6 @@
 //! How the views of a project stand, with a server or without.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use asof_core::definition::BoundView;
@@ -17,14 +17,14 @@ use crate::error::ServerError;
 use crate::intake::LaneState;
 use crate::materialize::held_back;
 use crate::metrics::materialized_to;
-use crate::places::{disks, last_backup};
+use crate::places::{disks, last_backup, lost_writes};
 use crate::streams::StreamStates;
 
 /// How often the views are looked at again, as a generation was exchanged while they were counted.
 const ATTEMPTS: usize = 5;
 
 /// Every view of a registry version as it stands in a store at `now`, its rows counted by reading all of
-/// them; where that fails, without their numbers.
+/// them; where that fails, without their numbers. `runs` has their newest runs.
 ///
 /// # Errors
 ///
@@ -34,16 +34,20 @@ pub fn status<S: OnlineStore>(
     config: &ProjectConfig,
     version: &Version,
     now: Timestamp,
+    mut runs: HashMap<String, v1::Run>,
 ) -> Result<v1::GetStatusResponse, ServerError> {
     let project = &config.project;
     let mut attempt = 1;
-    let views = loop {
+    let mut views = loop {
         match views(store, project, version, now) {
             // A generation was exchanged while its rows were counted.
             Err(StoreError::NoGeneration { .. }) if attempt < ATTEMPTS => attempt += 1,
             views => break views?,
         }
     };
+    for view in &mut views {
+        view.last_run = runs.remove(&view.view);
+    }
     Ok(v1::GetStatusResponse {
         project: project.to_string(),
         registry_version: version.number,
@@ -52,6 +56,7 @@ pub fn status<S: OnlineStore>(
         streams: streams(store, project, version, None)?,
         disks: disks(config),
         last_backup: last_backup(config),
+        lost_writes: lost_writes(config),
     })
 }
 
@@ -65,11 +70,12 @@ pub(crate) fn status_of_server<S: OnlineStore>(
     config: &ProjectConfig,
     version: &Version,
     now: Timestamp,
+    runs: HashMap<String, v1::Run>,
     states: Option<&StreamStates>,
 ) -> Result<v1::GetStatusResponse, ServerError> {
     Ok(v1::GetStatusResponse {
         streams: streams(store, &config.project, version, states)?,
-        ..status(store, config, version, now)?
+        ..status(store, config, version, now, runs)?
     })
 }
 
@@ -166,23 +172,37 @@ fn views<S: OnlineStore>(
     };
     let asked: Vec<_> = views.iter().filter_map(serving).collect();
     // In one pass, however many views there are.
-    let mut counted = match store.survey(&asked) {
-        Ok(counts) => Some(counts.into_iter()),
-        Err(gone @ StoreError::NoGeneration { .. }) => return Err(gone),
-        Err(error) => {
-            tracing::warn!(%error, "the rows of the views could not be counted");
-            None
-        }
-    };
+    let mut counted = counts(store, &asked)?.into_iter();
     let views = views.iter().map(|view| {
-        let counts = match (&mut counted, serving(view)) {
-            (None, _) => None,
-            (Some(_), None) => Some(Counts::default()),
-            (Some(counts), Some(_)) => counts.next(),
+        let counts = match serving(view) {
+            None => Some(Counts::default()),
+            Some(_) => counted.next().flatten(),
         };
         view_status(&view.0, &view.2, counts, now)
     });
     Ok(views.collect())
+}
+
+/// The counts of what is asked for, without those that cannot be had.
+fn counts<S: OnlineStore>(store: &S, asked: &[Survey]) -> Result<Vec<Option<Counts>>, StoreError> {
+    let error = match store.survey(asked) {
+        Ok(counts) => return Ok(counts.into_iter().map(Some).collect()),
+        Err(gone @ StoreError::NoGeneration { .. }) => return Err(gone),
+        Err(error) => error,
+    };
+    tracing::warn!(%error, "rows of views could not be counted");
+    // What is damaged may be of one of them.
+    let StoreError::Damaged { .. } = error else {
+        return Ok(vec![None; asked.len()]);
+    };
+    let each = asked
+        .iter()
+        .map(|one| match store.survey(std::slice::from_ref(one)) {
+            Ok(counts) => Ok(counts.first().copied()),
+            Err(gone @ StoreError::NoGeneration { .. }) => Err(gone),
+            Err(_) => Ok(None),
+        });
+    each.collect()
 }
 
 fn view_status(
@@ -211,5 +231,6 @@ fn view_status(
         expired_rows: counts.map(|counts| counts.earlier),
         pending_rows: counts.map(|counts| counts.pending),
         bytes: counts.map(|counts| counts.bytes),
+        last_run: None,
     }
 }

@@ -504,6 +504,9 @@ pub struct RestoreArgs {
 pub struct VerifyArgs {
     /// The directory that `asof backup` made [default: what the project has]
     pub directory: Option<PathBuf>,
+    /// Go on with what is there, where the online store has lost writes: they are not told of any more
+    #[arg(long, conflicts_with = "directory")]
+    pub accept_loss: bool,
 }
 
 /// `serve`

@@ -161,29 +161,31 @@ pub(crate) fn rolled_back(done: &v1::RollbackResponse) -> String {
 }
 
 pub(crate) fn runs(runs: &[v1::Run]) -> String {
-    let runs = runs.iter().map(|run| {
-        let kind = match run.kind() {
-            RunKind::Ingest => "ingest",
-            RunKind::Materialize => "materialize",
-            RunKind::Extract => "extract",
-            RunKind::Compact => "compact",
-            RunKind::Rollback => "rollback",
-            RunKind::Unspecified => "",
-        };
-        let state = match run.state() {
-            RunState::Running => "running",
-            RunState::Done => "done",
-            RunState::Failed => "failed",
-            RunState::Unspecified => "",
-        };
-        json!({
-            "id": run.id, "kind": kind, "subject": run.subject, "state": state, "error": run.error,
-            "error_code": run.error_code, "started_at_micros": run.started_at_micros,
-            "finished_at_micros": run.finished_at_micros, "as_of_micros": run.as_of_micros,
-            "rows_read": run.rows_read, "rows_written": run.rows_written, "rows_skipped": run.rows_skipped,
-        })
-    });
-    json!(runs.collect::<Vec<_>>()).to_string()
+    json!(runs.iter().map(run).collect::<Vec<_>>()).to_string()
+}
+
+fn run(run: &v1::Run) -> Value {
+    let kind = match run.kind() {
+        RunKind::Ingest => "ingest",
+        RunKind::Materialize => "materialize",
+        RunKind::Extract => "extract",
+        RunKind::Compact => "compact",
+        RunKind::Rollback => "rollback",
+        RunKind::Unspecified => "",
+    };
+    let state = match run.state() {
+        RunState::Running => "running",
+        RunState::Done => "done",
+        RunState::Failed => "failed",
+        RunState::CutShort => "cut short",
+        RunState::Unspecified => "",
+    };
+    json!({
+        "id": run.id, "kind": kind, "subject": run.subject, "state": state, "error": run.error,
+        "error_code": run.error_code, "started_at_micros": run.started_at_micros,
+        "finished_at_micros": run.finished_at_micros, "as_of_micros": run.as_of_micros,
+        "rows_read": run.rows_read, "rows_written": run.rows_written, "rows_skipped": run.rows_skipped,
+    })
 }
 
 pub(crate) fn status(status: &v1::GetStatusResponse) -> String {
@@ -194,6 +196,7 @@ pub(crate) fn status(status: &v1::GetStatusResponse) -> String {
             "materialized_to_micros": view.materialized_to_micros, "lag_micros": view.lag_micros,
             "rows": view.rows, "expired_rows": view.expired_rows, "pending_rows": view.pending_rows,
             "bytes": view.bytes, "held_back_runs": view.held_back_runs,
+            "last_run": view.last_run.as_ref().map(run),
         })
     });
     let streams = status.streams.iter().map(|stream| {
@@ -218,10 +221,12 @@ pub(crate) fn status(status: &v1::GetStatusResponse) -> String {
         .last_backup
         .as_ref()
         .map(|backup| json!({ "taken_at_micros": backup.taken_at_micros, "directory": backup.directory }));
+    let lost = status.lost_writes.as_ref();
+    let lost = lost.map(|lost| json!({ "changes": lost.changes, "found_at_micros": lost.found_at_micros }));
     json!({
         "project": status.project, "registry_version": status.registry_version, "now_micros": status.now_micros,
         "views": views.collect::<Vec<_>>(), "streams": streams.collect::<Vec<_>>(), "disks": disks.collect::<Vec<_>>(),
-        "last_backup": backup,
+        "last_backup": backup, "lost_writes": lost,
     })
     .to_string()
 }

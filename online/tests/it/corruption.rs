@@ -8,7 +8,7 @@ use std::thread;
 use asof_core::online::conformance::{address, key, order, row};
 use asof_core::online::{Counts, Generation, OnlineStore, StoreError};
 use asof_core::time::Timestamp;
-use asof_online::{Durability, Recovery, RocksOptions, RocksStore};
+use asof_online::{Durability, Recovery, RocksOptions, RocksStore, accept_lost_writes, lost_writes};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -243,16 +243,40 @@ fn a_log_that_lost_its_end_is_noticed() {
 
     let refused = RocksStore::open(directory.path(), &options()).unwrap_err();
     assert!(matches!(refused, StoreError::Damaged { .. }), "{refused:?}");
-    // A power cut may do this to a store that does not sync: it says so, once.
+    assert_eq!(lost_writes(directory.path()).unwrap(), None);
+    // A power cut may do this to a store that does not sync: it says so, and it stays known.
     let store = harness::open(directory.path()).unwrap();
     assert!(
         matches!(store.recovery(), Recovery::Lost(1..)),
         "{:?}",
         store.recovery()
     );
+    let Recovery::Lost(changes) = store.recovery() else {
+        panic!("{:?}", store.recovery())
+    };
     drop(store);
-    let store = RocksStore::open(directory.path(), &options()).unwrap();
-    assert_eq!(store.recovery(), Recovery::Complete);
+    for _ in 0..2 {
+        let store = RocksStore::open(directory.path(), &options()).unwrap();
+        assert_eq!(store.recovery(), Recovery::Complete);
+        let lost = lost_writes(directory.path()).unwrap().unwrap();
+        assert_eq!(lost.changes, Some(changes));
+        assert!(
+            lost.found_at > Timestamp::from_micros(1_700_000_000_000_000),
+            "{lost:?}"
+        );
+    }
+    // Another loss comes to it: of which nobody can say how much it is.
+    fs::remove_file(directory.path().join("asof.mark")).unwrap();
+    drop(harness::open(directory.path()).unwrap());
+    let lost = lost_writes(directory.path()).unwrap().unwrap();
+    assert_eq!(lost.changes, None);
+    fs::write(directory.path().join("asof.lost"), "damaged").unwrap();
+    let lost = lost_writes(directory.path()).unwrap().unwrap();
+    assert_eq!(lost.changes, None);
+    accept_lost_writes(directory.path()).unwrap();
+    accept_lost_writes(directory.path()).unwrap();
+    drop(harness::open(directory.path()).unwrap());
+    assert_eq!(lost_writes(directory.path()).unwrap(), None);
 }
 
 const WORKERS: u64 = 4;

@@ -1836,6 +1836,19 @@ pub struct GetStatusResponse {
     /// The last backup that was taken; absent where none is known of.
     #[prost(message, optional, tag = "7")]
     pub last_backup: ::core::option::Option<LastBackup>,
+    /// What the online store has lost of what it had acknowledged, until `asof verify --accept-loss`.
+    #[prost(message, optional, tag = "8")]
+    pub lost_writes: ::core::option::Option<LostWrites>,
+}
+/// Writes that were acknowledged and are gone, as after a power cut under durability "process".
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LostWrites {
+    /// How many changes; absent where it cannot be told, nor whether there are any.
+    #[prost(uint64, optional, tag = "1")]
+    pub changes: ::core::option::Option<u64>,
+    /// When that was found, in microseconds since 1970-01-01T00:00:00Z.
+    #[prost(sfixed64, tag = "2")]
+    pub found_at_micros: i64,
 }
 /// A file system.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1953,6 +1966,9 @@ pub struct ViewStatus {
     /// is complete stays where it was before them.
     #[prost(uint64, repeated, tag = "11")]
     pub held_back_runs: ::prost::alloc::vec::Vec<u64>,
+    /// The newest materialization of it, or rollback; absent where there was none.
+    #[prost(message, optional, tag = "12")]
+    pub last_run: ::core::option::Option<Run>,
 }
 /// What a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2011,6 +2027,8 @@ pub enum RunState {
     Done = 2,
     /// It ended with an error.
     Failed = 3,
+    /// It did not end, and the process that ran it is gone.
+    CutShort = 4,
 }
 impl RunState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2023,6 +2041,7 @@ impl RunState {
             Self::Running => "RUN_STATE_RUNNING",
             Self::Done => "RUN_STATE_DONE",
             Self::Failed => "RUN_STATE_FAILED",
+            Self::CutShort => "RUN_STATE_CUT_SHORT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2032,6 +2051,7 @@ impl RunState {
             "RUN_STATE_RUNNING" => Some(Self::Running),
             "RUN_STATE_DONE" => Some(Self::Done),
             "RUN_STATE_FAILED" => Some(Self::Failed),
+            "RUN_STATE_CUT_SHORT" => Some(Self::CutShort),
             _ => None,
         }
     }

@@ -14,6 +14,7 @@ use asof_core::service::{ReadPlan, Value};
 use asof_core::time::Timestamp;
 
 use crate::error::{NotServed, ServerError};
+use crate::materialize::held_back;
 
 /// What a plan needs of the store, and what the store was last seen to have of it.
 #[derive(Debug)]
@@ -223,7 +224,10 @@ fn serving<'a>(
     let Some(serving) = &state.serving else {
         return Err(match state.building {
             Some(_) => NotServed::FirstBuild { view },
-            None => NotServed::Never { view },
+            None => match held_back(state).first() {
+                Some(run) => NotServed::RolledBack { view, run: *run },
+                None => NotServed::Never { view },
+            },
         });
     };
     if serving.shape.rows != need.shape.rows {

@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::error::{ServerError, job_code};
 use crate::jobs::{Jobs, Materialization, ViewRun};
 use crate::materialize::RolledBack;
+use crate::runs::{last_runs, told};
 use crate::status::status_of_server;
 
 /// How many runs are listed where the caller does not say, and at most.
@@ -92,7 +93,7 @@ where
                 .await?;
             let runs = runs.into_iter().map(|run| v1::Run {
                 error_code: self.0.jobs.code_of(run.id).map(i32::from),
-                ..run_to_proto(run)
+                ..told(run)
             });
             Ok(v1::ListRunsResponse { runs: runs.collect() })
         };
@@ -136,10 +137,11 @@ where
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let call = async {
             let app = Arc::clone(&self.0);
+            let version = app.watch.current();
+            let runs = last_runs(app.watch.registry(), app.watch.project(), &version).await?;
             let counting = tokio::task::spawn_blocking(move || {
-                let version = app.watch.current();
                 let now = app.clock.now();
-                status_of_server(&*app.store, &app.config, &version, now, app.stream_states())
+                status_of_server(&*app.store, &app.config, &version, now, runs, app.stream_states())
             });
             counting
                 .await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use asof_core::definition::{BoundView, Definitions};
 use asof_core::name::ProjectName;
-use asof_core::online::{GenerationState, OnlineStore, ViewAddress, ViewState};
+use asof_core::online::{GenerationState, OnlineStore, ViewAddress, ViewSlot, ViewState};
 use asof_core::registry::{NewRun, RegistryStore, Run, RunEnd, RunKind, RunState};
 use asof_core::time::Timestamp;
 
@@ -56,6 +56,10 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             MaterializeError::NotUndone { run, reason }
         })?;
         let _busy = Busy::enter(&self.busy, &undone.subject)?;
+        // What cannot be undone enters nothing in the ledger.
+        let (store, project, of) = (Arc::clone(&self.store), self.project.clone(), bound.clone());
+        let decided = threads.write(move || decide(&*store, &project, &of, (run, unserved)));
+        decided.await?;
         let entry = NewRun {
             kind: RunKind::Rollback,
             subject: undone.subject.clone(),
@@ -115,12 +119,42 @@ fn unserved(run: &Run) -> Result<Option<&'static str>, MaterializeError> {
     }
 }
 
+/// What is written to undo a run.
+struct Decided {
+    slot: ViewSlot,
+    step: Step,
+    /// The instant up to which the view is complete then.
+    as_of: Option<Timestamp>,
+}
+
+enum Step {
+    /// The generation that serves, with another state.
+    Write(GenerationState),
+    /// The generation that serves from then on is the one that was kept.
+    Exchange(Vec<GenerationState>),
+}
+
 fn undo<S: OnlineStore>(
     store: &S,
     project: &ProjectName,
     bound: &BoundView,
-    (run, unserved): (u64, Option<&'static str>),
+    run: (u64, Option<&'static str>),
 ) -> Result<Option<Timestamp>, MaterializeError> {
+    let Decided { slot, step, as_of } = decide(store, project, bound, run)?;
+    match step {
+        Step::Write(state) => store.write(slot, state.generation, Timestamp::MIN, &[], Some(&state))?,
+        Step::Exchange(states) => store.exchange(slot, &states)?,
+    }
+    Ok(as_of)
+}
+
+/// How a run can be undone, as things stand.
+fn decide<S: OnlineStore>(
+    store: &S,
+    project: &ProjectName,
+    bound: &BoundView,
+    (run, unserved): (u64, Option<&'static str>),
+) -> Result<Decided, MaterializeError> {
     let refused = |reason: String| MaterializeError::NotUndone { run, reason };
     let slot = store.open_view(&ViewAddress::of(project, bound))?;
     let state = store.view_state(slot)?;
@@ -151,7 +185,7 @@ fn undo<S: OnlineStore>(
         }
         None => return Err(gone()),
     };
-    match way {
+    let (step, as_of) = match way {
         Way::Layers {
             layers,
             as_of,
@@ -167,13 +201,10 @@ fn undo<S: OnlineStore>(
             let held_back = with_run(&mark, HeldBack { run, layers });
             let mark = mark.holding(Way::held(held), pushed);
             state.progress = mark.with_runs(None, held_back).to_bytes();
-            store.write(slot, state.generation, Timestamp::MIN, &[], Some(&state))?;
-            Ok(state.as_of)
+            let as_of = state.as_of;
+            (Step::Write(state), as_of)
         }
-        Way::Nothing => {
-            store.exchange(slot, &[])?;
-            Ok(None)
-        }
+        Way::Nothing => (Step::Exchange(Vec::new()), None),
         Way::Kept => {
             let answers = |kept: &GenerationState| {
                 let is_fresh = |at| kept.has_fresh(bound.view.ttl, at);
@@ -189,8 +220,8 @@ fn undo<S: OnlineStore>(
             let is_held = |held: &HeldBack| held.run == run && held.is_kept();
             if before.held_back().iter().any(is_held) {
                 // It was brought back by a run that did not come to its end: its own mark is further by then.
-                store.exchange(slot, &[])?;
-                return Ok(kept.as_of);
+                let (step, as_of) = (Step::Exchange(Vec::new()), kept.as_of);
+                return Ok(Decided { slot, step, as_of });
             }
             // What a run wrote that did not come to its end is nobody's any more.
             let held: Vec<u32> = before
@@ -212,10 +243,11 @@ fn undo<S: OnlineStore>(
                 progress: mark.with_runs(None, held_back).to_bytes(),
                 ..kept
             };
-            store.exchange(slot, std::slice::from_ref(&state))?;
-            Ok(state.as_of)
+            let as_of = state.as_of;
+            (Step::Exchange(vec![state]), as_of)
         }
-    }
+    };
+    Ok(Decided { slot, step, as_of })
 }
 
 /// What a mark holds back, with one more run.

@@ -10,7 +10,7 @@ use asof_core::online::{
 };
 use asof_core::row::RowSchema;
 use asof_core::time::Timestamp;
-use asof_online::{Recovery, RocksStore};
+use asof_online::RocksStore;
 use asof_redis::RedisStore;
 
 /// The online store of a project.
@@ -30,16 +30,6 @@ macro_rules! either {
             ProjectStore::Redis($store) => $call,
         }
     };
-}
-
-impl ProjectStore {
-    /// What opening it found of the writes that were acknowledged before. Of what servers lost only they can tell.
-    pub fn recovery(&self) -> Recovery {
-        match self {
-            Self::Rocks(store) => store.recovery(),
-            Self::Redis(_) => Recovery::Complete,
-        }
-    }
 }
 
 impl OnlineStore for ProjectStore {

@@ -329,7 +329,13 @@ async fn the_first_run_leaves_nothing_that_serves() {
     let run = trial.run(false, false).await.unwrap();
     assert_eq!(trial.roll_back(run).await.unwrap().as_of, None);
     let refused = trial.project.read(VIEWS[0], &[key(1)], 1_000).await.unwrap_err();
-    assert!(refused.to_string().contains("never materialized"), "{refused}");
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "view \"of_files\" serves nothing, as run {run} was rolled back: run `asof materialize of_files --redo` to bring \
+             it back, or with --full to read everything again"
+        )
+    );
     let held = trial.run(false, false).await.unwrap_err().to_string();
     assert_eq!(
         held,

@@ -3,10 +3,9 @@
 use asof_core::registry::RegistryStore;
 use asof_core::service::{did_you_mean, nearest};
 use asof_core::time::Timestamp;
-use asof_proto::convert::run_to_proto;
 use asof_proto::v1;
 use asof_registry::ObjectKind;
-use asof_server::project::ran_since;
+use asof_server::runs::told;
 use serde_json::{Value, json};
 
 use crate::args::RunsArgs;
@@ -30,7 +29,7 @@ pub(super) async fn run(global: &Global, args: &RunsArgs) -> Result<(), Failure>
             let runs = registry
                 .runs(project.name(), args.subject.as_deref(), args.limit)
                 .await?;
-            runs.into_iter().map(run_to_proto).collect()
+            runs.into_iter().map(told).collect()
         }
     };
     let nothing = match &args.subject {
@@ -138,20 +137,18 @@ fn kind(run: &v1::Run) -> &'static str {
     }
 }
 
-/// How a run stands; one that has not ended, of a process that is gone, was cut short.
+/// How a run stands.
 fn state(run: &v1::Run) -> &'static str {
     match run.state() {
         v1::RunState::Done => "done",
         v1::RunState::Failed => "failed",
-        v1::RunState::Running if ran_since(run.pid, Timestamp::from_micros(run.started_at_micros)) => {
-            "running"
-        }
-        v1::RunState::Running => "cut short",
+        v1::RunState::Running => "running",
+        v1::RunState::CutShort => "cut short",
         v1::RunState::Unspecified => "unknown",
     }
 }
 
-fn to_json(run: &v1::Run) -> Value {
+pub(super) fn to_json(run: &v1::Run) -> Value {
     let time = |micros: i64| Timestamp::from_micros(micros).to_string();
     json!({
         "id": run.id, "kind": kind(run), "subject": run.subject, "state": state(run),

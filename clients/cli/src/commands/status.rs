@@ -3,10 +3,12 @@
 use asof_core::time::{Clock, Timestamp};
 use asof_proto::v1;
 use asof_server::clock::SystemClock;
+use asof_server::places::what_was_lost;
+use asof_server::runs::last_runs;
 use asof_server::status::status;
 use serde_json::{Value, json};
 
-use crate::commands::Global;
+use crate::commands::{Global, runs};
 use crate::exit::Failure;
 use crate::output;
 use crate::project;
@@ -18,8 +20,9 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
             let project = project::open(&global.project)?;
             let registry = project.registry().await?;
             let version = project.head(&registry).await?;
+            let runs = last_runs(&registry, project.name(), &version).await?;
             let store = project.store()?;
-            status(&*store, &project.config, &version, SystemClock.now())?
+            status(&*store, &project.config, &version, SystemClock.now(), runs)?
         }
     };
     if global.json {
@@ -68,12 +71,34 @@ fn print(status: &v1::GetStatusResponse) {
         ],
         status.views.iter().map(row).collect(),
     );
+    print_troubles(&status.views);
     if !status.streams.is_empty() {
         output::line("");
         print_streams(&status.streams);
     }
     output::line("");
     print_places(status);
+    if let Some(lost) = &status.lost_writes {
+        output::line(format!("LOST: {}", what_was_lost(lost)));
+    }
+}
+
+/// What the state of a view has no room for.
+fn print_troubles(views: &[v1::ViewStatus]) {
+    let failed = views.iter().filter_map(|view| Some((view, trouble(view)?)));
+    for (view, run) in failed.filter(|(_, run)| run.state() == v1::RunState::Failed) {
+        output::line(format!("{}: run {} failed: {}", view.view, run.id, run.error));
+    }
+    if views.iter().any(|view| view.rows.is_none()) {
+        output::line("?: the rows cannot be read; asof verify says what is damaged");
+    }
+}
+
+/// The newest materialization of a view, where it did not come to a good end.
+fn trouble(view: &v1::ViewStatus) -> Option<&v1::Run> {
+    let run = view.last_run.as_ref()?;
+    let is_bad = matches!(run.state(), v1::RunState::Failed | v1::RunState::CutShort);
+    (is_bad && run.kind() == v1::RunKind::Materialize).then_some(run)
 }
 
 /// The room on the disks, and how old the last backup is, where Asof takes any.
@@ -182,11 +207,33 @@ fn advice(view: &v1::ViewStatus) -> String {
         };
         return format!("without run {run}{more}, rolled back: asof materialize {name} --redo");
     }
-    match (view.serving_generation, view.building_generation, view.current) {
-        (0, 0, _) => format!("never materialized: asof materialize {name}"),
-        (0, _, _) => format!("first build not complete: asof materialize {name}"),
+    let is_serving = view.serving_generation != 0;
+    if let Some(run) = trouble(view) {
+        let state = if is_serving { "serving, " } else { "" };
+        let what = match run.state() {
+            v1::RunState::Failed => "failed, see below",
+            _ => "was cut short",
+        };
+        return format!("{state}run {} {what}: asof materialize {name}", run.id);
+    }
+    let running = view
+        .last_run
+        .as_ref()
+        .filter(|run| run.state() == v1::RunState::Running);
+    if let Some(run) = running {
+        return match (is_serving, view.building_generation) {
+            (false, _) => format!("first build, by run {}", run.id),
+            (true, 0) => format!("serving, run {} brings what is new", run.id),
+            (true, _) => format!("serving, run {} builds a new generation", run.id),
+        };
+    }
+    match (is_serving, view.building_generation, view.current) {
+        (false, 0, _) => format!("never materialized: asof materialize {name}"),
+        (false, _, _) => format!("first build not complete: asof materialize {name}"),
         (_, _, false) => format!("redefined since: asof materialize {name}"),
-        (_, building, true) if building != 0 => "serving, a new generation is being built".to_owned(),
+        (_, building, true) if building != 0 => {
+            format!("serving, a new generation is not complete: asof materialize {name}")
+        }
         (_, _, true) if view.materialized_to_micros.is_none() => {
             format!("serving what was pushed: asof materialize {name}")
         }
@@ -228,6 +275,7 @@ fn to_json(status: &v1::GetStatusResponse) -> Value {
                 "materialized_to": view.materialized_to_micros.map(time), "lag_micros": view.lag_micros,
                 "rows": view.rows, "expired_rows": view.expired_rows, "pending_rows": view.pending_rows,
                 "bytes": view.bytes, "held_back_runs": view.held_back_runs,
+                "last_run": view.last_run.as_ref().map(runs::to_json),
             })
         })
         .collect();
@@ -259,9 +307,11 @@ fn to_json(status: &v1::GetStatusResponse) -> Value {
     let backup = status.last_backup.as_ref();
     let backup = backup
         .map(|backup| json!({ "taken_at": time(backup.taken_at_micros), "directory": backup.directory }));
+    let lost = status.lost_writes.as_ref();
+    let lost = lost.map(|lost| json!({ "changes": lost.changes, "found_at": time(lost.found_at_micros) }));
     json!({
         "project": status.project, "registry_version": status.registry_version,
         "now": time(status.now_micros), "views": views, "streams": streams, "disks": disks,
-        "last_backup": backup,
+        "last_backup": backup, "lost_writes": lost,
     })
 }

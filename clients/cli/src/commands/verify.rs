@@ -7,8 +7,9 @@ use asof_core::online::OnlineStore;
 use asof_core::registry::RegistryStore;
 use asof_core::time::Timestamp;
 use asof_offline::EngineOptions;
-use asof_online::{Recovery, lock, read_back};
+use asof_online::{accept_lost_writes, lock, read_back};
 use asof_server::backup::{BackupError, verify};
+use asof_server::places::{lost_writes, what_was_lost};
 use asof_server::project::Project;
 use serde_json::{Value, json};
 
@@ -22,7 +23,7 @@ use crate::remote::Remote;
 pub(super) async fn run(global: &Global, args: &VerifyArgs) -> Result<(), Failure> {
     match &args.directory {
         Some(directory) => of_backup(global, directory).await,
-        None => of_project(global).await,
+        None => of_project(global, args.accept_loss).await,
     }
 }
 
@@ -53,7 +54,7 @@ async fn of_backup(global: &Global, directory: &Path) -> Result<(), Failure> {
 
 /// What a project has: its online store, its registry and its managed tables. What is damaged in one hides nothing of the
 /// others.
-async fn of_project(global: &Global) -> Result<(), Failure> {
+async fn of_project(global: &Global, accept_loss: bool) -> Result<(), Failure> {
     let project = global.open()?;
     let mut problems: Vec<Failure> = Vec::new();
     let mut found = serde_json::Map::new();
@@ -71,6 +72,16 @@ async fn of_project(global: &Global) -> Result<(), Failure> {
             found.extend(told);
         }
         Err(failures) => problems.extend(failures),
+    }
+    if let Some(lost) = lost_writes(&project.config) {
+        match accept_loss && problems.is_empty() {
+            true => {
+                accept(&project)?;
+                lines
+                    .push("The loss of the online store is accepted: it is not told of any more.".to_owned());
+            }
+            false => problems.push(Failure::new(Exit::Data, what_was_lost(&lost))),
+        }
     }
     // Without a registry nobody knows which tables there are.
     let registered = match project.registry().await {
@@ -111,6 +122,12 @@ async fn of_project(global: &Global) -> Result<(), Failure> {
         Some(first) if problems.len() == 1 => Err(Failure::new(first.exit(), first.message())),
         Some(_) => Err(Failure::new(Exit::Data, all.join("\n"))),
     }
+}
+
+/// Notes that the online store has lost writes, and that this is known.
+fn accept(project: &Project) -> Result<(), Failure> {
+    let online = project.config.online_path();
+    accept_lost_writes(&online).map_err(|error| failed(&online, &error))
 }
 
 /// What was read of the online store and of the registry, in words and for programs.
@@ -198,14 +215,8 @@ async fn here(project: &Project) -> Stored {
     let was_there = held.is_there();
     drop(held);
     if was_there && problems.is_empty() {
-        // Whether all is there that was acknowledged is seen when it is opened.
-        let store = project.store().map_err(|error| one(error.into()))?;
-        if store.recovery() != Recovery::Complete {
-            problems.push(Failure::new(
-                Exit::Data,
-                "the online store has lost writes that were acknowledged, as far as it can tell: run `asof materialize --full`",
-            ));
-        }
+        // Whether all is there that was acknowledged is seen when it is opened, and noted.
+        project.store().map_err(|error| one(error.into()))?;
     }
     match registry(project).await {
         Ok(version) if problems.is_empty() => {

@@ -492,7 +492,10 @@ fn a_table_that_is_behind_its_view_is_not_materialized() {
     copy(&table, &older);
     ingest(2);
     project.done(&["materialize"]);
-    let spine = project.write("spine.csv", "customer_id,event_timestamp\n2,2024-02-01T00:00:00Z\n");
+    let spine = project.write(
+        "spine.csv",
+        "customer_id,event_timestamp\n2,2024-02-01T00:00:00Z\n",
+    );
     let (spine, another) = (spine.to_str().unwrap(), project.write("another.csv", ""));
     let out = project.path().join("out.parquet");
     let extract = [

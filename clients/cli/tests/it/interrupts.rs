@@ -97,6 +97,12 @@ fn a_materialization_is_resumed_by_the_same_command() {
         loads.is_dir() && !names(&loads).is_empty()
     });
     assert_eq!(last_run(&project)["state"], "cut short");
+    let status = project.done(&["status"]).stdout;
+    let advice = format!(
+        "run {} was cut short: asof materialize last_order",
+        last_run(&project)["id"]
+    );
+    assert!(status.contains(&advice), "{status}");
     let get = [
         "get",
         "--service",

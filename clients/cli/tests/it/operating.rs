@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::project::Project;
+use crate::project::{Project, Ran};
 use crate::server::Server;
 
 fn get(server: &Server, path: &str) -> String {
@@ -17,6 +17,87 @@ fn get(server: &Server, path: &str) -> String {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     body.to_owned()
+}
+
+/// What the online store has lost is told of by whoever is asked, until it is accepted.
+#[test]
+fn what_was_lost_is_told_until_it_is_accepted() {
+    let project = Project::applied();
+    project.done(&["materialize"]);
+    let online = project.path().join(".asof/online");
+    let logs = std::fs::read_dir(&online)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    for log in logs.filter(|path| path.extension().is_some_and(|end| end == "log")) {
+        std::fs::remove_file(log).unwrap();
+    }
+    let is_told = |ran: &Ran, code: i32| {
+        assert_eq!(ran.code, code, "{ran:?}");
+        let told = "the online store has lost ";
+        let advice = "run `asof materialize --full`, and then `asof verify --accept-loss`";
+        assert!(
+            ran.stderr.contains(told) && ran.stderr.contains(advice),
+            "{ran:?}"
+        );
+    };
+    for _ in 0..2 {
+        is_told(&project.asof(&["verify"]), 4);
+    }
+    let status = project.asof(&["status"]);
+    is_told(&status, 0);
+    assert!(
+        status.stdout.contains("\nLOST: the online store has lost "),
+        "{status:?}"
+    );
+    let server = Server::start(&project, &[]);
+    is_told(&project.asof(&["verify"]), 4);
+    let lost = project.done(&["status", "--json"]).json()["lost_writes"].clone();
+    assert!(
+        lost["changes"].as_u64() > Some(0) && lost["found_at"].is_string(),
+        "{lost}"
+    );
+    let metric = |value| format!("\nasof_online_lost_writes {value}\n");
+    assert!(get(&server, "/metrics").contains(&metric(1)));
+    project.done(&["materialize", "--full"]);
+    let accepted = project.done(&["verify", "--accept-loss"]);
+    assert!(accepted.stdout.contains("is accepted"), "{accepted:?}");
+    assert_eq!(accepted.stderr, "");
+    assert!(get(&server, "/metrics").contains(&metric(0)));
+    let status = project.done(&["status", "--json"]).json();
+    assert_eq!(status["lost_writes"], serde_json::Value::Null);
+    drop(server);
+    assert_eq!(project.done(&["verify"]).stderr, "");
+}
+
+/// A view whose last run failed says so, and what to do.
+#[test]
+fn a_failed_run_is_in_the_status_of_its_view() {
+    let project = Project::applied();
+    project.done(&["materialize"]);
+    let orders = project.read("data/orders.csv");
+    project.write("data/orders.csv", &orders.replacen("customer_id", "customer", 1));
+    let failed = project.asof(&["materialize", "last_order"]);
+    assert_eq!(failed.code, 3, "{failed:?}");
+    for with_server in [false, true] {
+        let _server = with_server.then(|| Server::start(&project, &[]));
+        let status = project.done(&["status"]).stdout;
+        let run = project.done(&["runs", "--json"]).json()["runs"][0].clone();
+        let (id, error) = (&run["id"], run["error"].as_str().unwrap());
+        let state = format!("serving, run {id} failed, see below: asof materialize last_order");
+        assert!(status.contains(&state), "{status}");
+        assert!(
+            status.contains(&format!("\nlast_order: run {id} failed: {error}\n")),
+            "{status}"
+        );
+        let told = project.done(&["status", "--json"]).json();
+        let views = told["views"].as_array().unwrap();
+        let view = views.iter().find(|view| view["view"] == "last_order").unwrap();
+        assert_eq!(view["last_run"], run);
+    }
+    project.write("data/orders.csv", &orders);
+    project.done(&["materialize", "last_order"]);
+    let status = project.done(&["status"]).stdout;
+    assert!(!status.contains("failed"), "{status}");
 }
 
 /// The names in backticks that begin the rows of a table.

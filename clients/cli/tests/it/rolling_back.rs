@@ -127,6 +127,8 @@ fn a_run_that_cannot_be_rolled_back_is_refused() {
             2,
             "run 2 cannot be rolled back: run 4 of view page_clicks was completed after it, and only the last one can be",
         );
+        // What is refused is in no ledger.
+        assert_eq!(project.done(&["runs", "--json"]).json()["runs"][0]["id"], 4);
         project.done(&["rollback", "4"]);
         project.refused(
             &["rollback", "4"],

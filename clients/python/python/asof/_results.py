@@ -174,7 +174,7 @@ class RunRecord:
     id: int
     kind: str
     subject: str
-    #: "running", "done" or "failed".
+    #: "running", "done", "failed" or "cut short", where the process that ran it is gone.
     state: str
     error: str
     started_at: dt.datetime
@@ -189,10 +189,14 @@ class RunRecord:
     def all_of_native(cls, told: str) -> list[RunRecord]:
         records = []
         for found in json.loads(told):
-            for name in ("started_at", "finished_at", "as_of"):
-                found[name] = _instant(found.pop(f"{name}_micros"))
-            records.append(cls(**found))
+            records.append(cls._of(found))
         return records
+
+    @classmethod
+    def _of(cls, found: dict[str, Any]) -> RunRecord:
+        for name in ("started_at", "finished_at", "as_of"):
+            found[name] = _instant(found.pop(f"{name}_micros"))
+        return cls(**found)
 
 
 #: The codes of gRPC by their numbers, as far as runs fail with them.
@@ -315,7 +319,8 @@ class Status:
     project: str
     registry_version: int
     now: dt.datetime
-    #: Per view ``view``, ``materialized_to``, ``lag``, ``rows``, ``expired_rows``, ``pending_rows``, ``bytes`` and more.
+    #: Per view ``view``, ``materialized_to``, ``lag``, ``rows``, ``expired_rows``, ``pending_rows``, ``bytes``, ``last_run`` (a
+    #: :class:`RunRecord`, or None) and more.
     views: list[dict[str, Any]]
     #: Per source with a stream ``source``, ``reading``, ``problem`` and ``lanes``: of each part of the stream ``lane``,
     #: ``next``, ``messages``, ``pending``, ``dead_letters``, ``lost`` and ``last_dead_letter``.
@@ -325,6 +330,9 @@ class Status:
     disks: list[dict[str, Any]] = field(default_factory=list)
     #: The last backup, ``taken_at`` and ``directory``; None where none is known of.
     last_backup: dict[str, Any] | None = None
+    #: What the online store has lost of what it had acknowledged, as after a power cut, ``changes`` (None where it is not
+    #: known how many) and ``found_at``; None where nothing was, or ``asof verify --accept-loss`` was run since.
+    lost_writes: dict[str, Any] | None = None
 
     @classmethod
     def of_native(cls, told: str) -> Status:
@@ -333,6 +341,8 @@ class Status:
             view["materialized_to"] = _instant(view.pop("materialized_to_micros"))
             lag = view.pop("lag_micros")
             view["lag"] = None if lag is None else dt.timedelta(microseconds=lag)
+            last = view["last_run"]
+            view["last_run"] = None if last is None else RunRecord._of(last)
         for stream in values["streams"]:
             for lane in stream["lanes"]:
                 last = lane["last_dead_letter"]
@@ -341,9 +351,12 @@ class Status:
         backup = values["last_backup"]
         if backup is not None:
             backup["taken_at"] = _instant(backup.pop("taken_at_micros"))
+        lost = values["lost_writes"]
+        if lost is not None:
+            lost["found_at"] = _instant(lost.pop("found_at_micros"))
         now = _time.instant(values["now_micros"], "UTC")
         views, streams, disks = values["views"], values["streams"], values["disks"]
-        return cls(values["project"], values["registry_version"], now, views, streams, disks, backup)
+        return cls(values["project"], values["registry_version"], now, views, streams, disks, backup, lost)
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         headings = ["view", "materialized to", "lag", "rows", "expired", "pending", "bytes"]

@@ -1,0 +1,68 @@
+//! Writes that were acknowledged and are gone, noted until somebody accepts it.
+//!
+//! `asof.lost`: the number of changes and whether it is known, when the loss was found in microseconds since the Unix
+//! epoch, [sealed](crate::sealed). It is written before the [mark](crate::mark) moves on, so that no kill in between
+//! makes the loss unseen.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use asof_core::time::Timestamp;
+
+use crate::{directory, sealed};
+
+/// The file's name in the store's directory.
+pub(crate) const NAME: &str = "asof.lost";
+
+/// What a store has lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LostWrites {
+    /// How many changes; `None` where that cannot be told, nor whether there are any.
+    pub changes: Option<u64>,
+    /// When it was last found that some are gone.
+    pub found_at: Timestamp,
+}
+
+/// Notes a loss, on top of one that stands.
+pub(crate) fn note(path: &Path, changes: Option<u64>) -> io::Result<()> {
+    let before = lost_writes(path)?.map_or(Some(0), |before| before.changes);
+    let total = before
+        .zip(changes)
+        .map(|(before, changes)| before.saturating_add(changes));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(now.as_micros()).unwrap_or(0);
+    let numbers = [total.unwrap_or(0), u64::from(total.is_some()), now];
+    directory::replace(path, NAME, &sealed::to_bytes(numbers))
+}
+
+/// The writes that the store in a directory has lost, open or not, where nobody has accepted that yet.
+///
+/// # Errors
+///
+/// The note of it cannot be read.
+pub fn lost_writes(path: &Path) -> io::Result<Option<LostWrites>> {
+    let bytes = match fs::read(path.join(NAME)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        bytes => bytes?,
+    };
+    // One that is damaged still says that something was lost.
+    let [changes, is_known, found_at] = sealed::parse(&bytes).unwrap_or_default();
+    Ok(Some(LostWrites {
+        changes: (is_known == 1).then_some(changes),
+        found_at: Timestamp::from_micros(i64::try_from(found_at).unwrap_or(0)),
+    }))
+}
+
+/// Accepts what the store in a directory has lost: it is not told of any more.
+///
+/// # Errors
+///
+/// The note of it cannot be removed.
+pub fn accept_lost_writes(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path.join(NAME)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
