@@ -21,6 +21,11 @@ use crate::intake::{Intake, IntakeLimits};
 use crate::places::{lost_writes, what_was_lost};
 use crate::streams::{Brokers, brokers};
 
+/// Bytes of rows that are not in files yet, whatever memory there is: fewer make many small files, more make a start
+/// after a kill long.
+const LEAST_WRITE_BUFFER: usize = 4 << 20;
+const MOST_WRITE_BUFFER: usize = 64 << 20;
+
 pub use process::ran_since;
 pub use store::ProjectStore;
 
@@ -163,7 +168,7 @@ impl Project {
             },
             cache_bytes: memory / 2,
             row_cache_bytes: memory / 2,
-            ..RocksOptions::default()
+            write_buffer_bytes: (memory / 8).clamp(LEAST_WRITE_BUFFER, MOST_WRITE_BUFFER),
         };
         let store = RocksStore::open(&self.config.online_path(), &options)?;
         if let Some(lost) = lost_writes(&self.config) {

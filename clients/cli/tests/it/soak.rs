@@ -26,6 +26,8 @@ const CUSTOMERS: i64 = 8_000;
 const PUSHES: u64 = 10;
 /// How many customers a call asks for.
 const ASKED: i64 = 10;
+/// What the configuration gives to caches and to what is not in files yet, in MiB.
+const MEMORY: u64 = 64;
 /// Of the load that is borne, in per cent.
 const LOAD: f64 = 70.0;
 /// How long it lasts at the least, in seconds, for memory and times to be compared: beside other tests, and before caches
@@ -68,12 +70,15 @@ impl Caller {
         self.number + CALLERS * own as i64
     }
 
-    async fn call(&mut self) {
+    /// Makes the next call; whether it was a push.
+    async fn call(&mut self) -> bool {
         self.calls += 1;
-        match self.calls.is_multiple_of(PUSHES) {
+        let is_push = self.calls.is_multiple_of(PUSHES);
+        match is_push {
             true => self.push().await,
             false => self.ask().await,
         }
+        is_push
     }
 
     async fn push(&mut self) {
@@ -104,37 +109,66 @@ impl Caller {
     }
 }
 
-/// Lets each caller call until `end`, one call after the other, at the most one every `pace`; gives how long each call
-/// took from when it was due.
-async fn load(callers: Vec<Caller>, end: Instant, pace: Duration) -> (Vec<Caller>, Vec<Duration>) {
+/// How long calls took from when they were due.
+#[derive(Default)]
+struct Took {
+    asking: Vec<Duration>,
+    pushing: Vec<Duration>,
+}
+
+impl Took {
+    fn calls(&self) -> usize {
+        self.asking.len() + self.pushing.len()
+    }
+
+    /// In words, and how long one call in a hundred took.
+    fn told(mut self) -> (String, Duration) {
+        let quantiles = |of: &mut Vec<Duration>| {
+            of.sort();
+            [500, 990, 999].map(|part| of[(of.len() * part / 1_000).min(of.len() - 1)])
+        };
+        let asking = quantiles(&mut self.asking);
+        let pushing = quantiles(&mut self.pushing);
+        let told = [("reads", asking), ("pushes", pushing)]
+            .map(|(what, [p50, p99, p999])| format!("{what} p50 {p50:.1?}, p99 {p99:.1?}, p99.9 {p999:.1?}"));
+        self.asking.append(&mut self.pushing);
+        (told.join("; "), quantiles(&mut self.asking)[1])
+    }
+}
+
+/// Lets each caller call until `end`, one call after the other, at the most one every `pace`.
+async fn load(callers: Vec<Caller>, end: Instant, pace: Duration) -> (Vec<Caller>, Took) {
     let mut running = JoinSet::new();
     for mut caller in callers {
         running.spawn(async move {
-            let mut took = Vec::new();
+            let mut took = Took::default();
             let mut due = Instant::now() + pace * caller.number as u32 / CALLERS as u32;
             while due < end {
                 tokio::time::sleep_until(due.into()).await;
-                caller.call().await;
-                took.push(due.elapsed());
+                match caller.call().await {
+                    true => took.pushing.push(due.elapsed()),
+                    false => took.asking.push(due.elapsed()),
+                }
                 // Those who are not paced are due when they are done.
                 due = (due + pace).max(if pace.is_zero() { Instant::now() } else { due });
             }
             (caller, took)
         });
     }
-    let (mut callers, mut all) = (Vec::new(), Vec::new());
+    let (mut callers, mut all) = (Vec::new(), Took::default());
     for (caller, took) in running.join_all().await {
         callers.push(caller);
-        all.extend(took);
+        all.asking.extend(took.asking);
+        all.pushing.extend(took.pushing);
     }
     callers.sort_by_key(|caller| caller.number);
     (callers, all)
 }
 
-/// What an operator has done all the time: runs, and looks at how it is. Gives how much memory the server has.
-fn operate(project: &Project, server: &Server, end: Instant) -> Vec<u64> {
+/// What an operator has done all the time: runs, and looks at how it is, three times as often at the latter. Gives how
+/// much memory the server has.
+fn operate(project: &Project, server: &Server, end: Instant, every: Duration) -> Vec<u64> {
     let mut memories = Vec::new();
-    let every = ((end - Instant::now()) / 60).max(Duration::from_secs(1));
     while Instant::now() < end {
         if memories.len().is_multiple_of(3) {
             project.done(&["materialize"]);
@@ -161,6 +195,9 @@ fn the_load_of_a_day_is_borne() {
     let seconds = std::env::var("ASOF_SOAK_SECONDS").map_or(USUAL, |text| text.parse().unwrap());
     let lasts = Duration::from_secs(seconds);
     let project = pushing::project_in(&std::env::temp_dir(), "process");
+    // So that what is bounded by it is full soon, and replaced many times.
+    let config = project.read("asof.toml");
+    project.write("asof.toml", &format!("{config}memory = \"{MEMORY} MiB\"\n"));
     let mut server = Server::start(&project, &[]);
     let runtime = pushing::runtime();
 
@@ -174,32 +211,31 @@ fn the_load_of_a_day_is_borne() {
         runtime.block_on(caller.push());
         caller.phase = "flat-out";
     }
-    let measured = (lasts / 10).min(Duration::from_secs(20));
-    let (mut callers, took) = runtime.block_on(load(callers, Instant::now() + measured, Duration::ZERO));
-    let capacity = took.len() as f64 / measured.as_secs_f64();
+    let (measured, every) = (lasts / 10, (lasts / 60).max(Duration::from_secs(1)));
+    let end = Instant::now() + measured;
+    let loading = runtime.spawn(load(callers, end, Duration::ZERO));
+    operate(&project, &server, end, every);
+    let (mut callers, took) = runtime.block_on(loading).unwrap();
+    let capacity = took.calls() as f64 / measured.as_secs_f64();
 
     callers.iter_mut().for_each(|caller| caller.phase = "soak");
     let pace = Duration::from_secs_f64(CALLERS as f64 / (capacity * LOAD / 100.0));
     let end = Instant::now() + lasts;
     let loading = runtime.spawn(load(callers, end, pace));
-    let memories = operate(&project, &server, end);
+    let memories = operate(&project, &server, end, every);
     // Callers that do not keep up are not waited for.
     let loading = runtime.block_on(async { tokio::time::timeout(12 * PATIENCE, loading).await });
-    let (_, mut took) = loading.expect("the load is not borne").unwrap();
+    let (_, took) = loading.expect("the load is not borne").unwrap();
 
-    took.sort();
-    let at = |part: usize| took[(took.len() * part / 1_000).min(took.len() - 1)];
+    let calls = took.calls();
+    let (told, p99) = took.told();
     // The first quarter is the warm-up.
     let warm = &memories[memories.len() / 4..];
     let third = warm.len().div_ceil(3);
     let (first, last) = (middle(&warm[..third]), middle(&warm[warm.len() - third..]));
     eprintln!(
-        "figure: {capacity:.0} calls a second flat out, one in {PUSHES} a push; {seconds} s of {LOAD} % of that: {} calls, none \
-         failed, p50 {:.1?}, p99 {:.1?}, p99.9 {:.1?}; memory {} MiB after the warm-up, {} MiB at the end",
-        took.len(),
-        at(500),
-        at(990),
-        at(999),
+        "figure: {capacity:.0} calls a second flat out, one in {PUSHES} a push; {seconds} s of {LOAD} % of that: {calls} calls, \
+         none failed; {told}; memory {} MiB after the warm-up, {} MiB at the end",
         first >> 20,
         last >> 20
     );
@@ -208,9 +244,9 @@ fn the_load_of_a_day_is_borne() {
         assert!(server.wait().success());
         return;
     }
-    let borne = took.len() as f64 / (seconds as f64 * capacity * LOAD / 100.0);
+    let borne = calls as f64 / (seconds as f64 * capacity * LOAD / 100.0);
     assert!(borne > 0.95, "{borne} of the load was borne");
-    assert!(at(990) < PATIENCE, "p99 is {:?}", at(990));
+    assert!(p99 < PATIENCE, "p99 is {p99:?}");
     let most = first + (first / GROWTH.0).max(GROWTH.1);
     assert!(last <= most, "memory grows: {memories:?}");
     server.signal("-TERM");
