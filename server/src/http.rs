@@ -52,6 +52,7 @@ use crate::features::{FeatureReader, Prepared};
 use crate::grpc::MAX_REQUEST_BYTES;
 use crate::jobs::Jobs;
 use crate::metrics::code_name;
+use crate::status::reached;
 
 const GET_FEATURES: &str = "/v1/get-features";
 const JSON: &str = "application/json";
@@ -241,9 +242,10 @@ where
     if app.stopping.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n").into_response();
     }
-    match app.store.views() {
-        Ok(_) => "ready\n".into_response(),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    match tokio::task::spawn_blocking(move || reached(&*app.store)).await {
+        Ok(Ok(_)) => "ready\n".into_response(),
+        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
 
@@ -254,11 +256,14 @@ where
     J: Jobs,
 {
     app.metrics.load(app.overload.running(), app.overload.delay());
-    match app
-        .metrics
-        .render(&*app.store, &app.config, &app.watch.current(), app.clock.now())
-    {
-        Ok(text) => ([(CONTENT_TYPE, METRICS)], text).into_response(),
+    let rendered = tokio::task::spawn_blocking(move || {
+        let version = app.watch.current();
+        app.metrics
+            .render(&*app.store, &app.config, &version, app.clock.now())
+    });
+    match rendered.await {
+        Ok(Ok(text)) => ([(CONTENT_TYPE, METRICS)], text).into_response(),
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }

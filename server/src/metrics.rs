@@ -2,10 +2,11 @@
 
 mod streams;
 
+use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use asof_core::online::{OnlineStore, StoreError, ViewState};
+use asof_core::online::{OnlineStore, ViewState};
 use asof_core::registry::Version;
 use asof_core::status::Status;
 use asof_core::time::Timestamp;
@@ -25,6 +26,7 @@ use crate::deadline::is_over;
 use crate::features::Answer;
 use crate::materialize::NEVER;
 use crate::places::{disks, last_backup, lost_writes};
+use crate::status::reached;
 
 /// Those of the stages of a read, in seconds: from 10 µs to about 0.3 s by factors of two.
 const STAGE_BUCKETS: [f64; 16] = [
@@ -97,6 +99,7 @@ pub struct Metrics {
     disk_free: Family<Holds, Gauge>,
     last_backup: Seconds,
     lost_writes: Gauge,
+    store_up: Gauge,
     streams: StreamMetrics,
 }
 
@@ -222,6 +225,12 @@ impl Metrics {
             "1 where the online store has lost writes that it had acknowledged, until that is accepted",
             lost_writes.clone(),
         );
+        let store_up = Gauge::default();
+        registry.register(
+            "online_store_up",
+            "1 where the online store answers",
+            store_up.clone(),
+        );
         let streams = StreamMetrics::register(&mut registry);
         Self {
             registry,
@@ -240,6 +249,7 @@ impl Metrics {
             disk_free,
             last_backup,
             lost_writes,
+            store_up,
             streams,
         }
     }
@@ -324,23 +334,26 @@ impl Metrics {
     }
 
     /// The metrics as Prometheus reads them, those of the views and of the disks taken now.
+    /// Where the online store does not answer, that is said, and nothing of its views.
     ///
     /// # Errors
     ///
-    /// The store cannot say how its views stand.
+    /// The text cannot be made.
     pub fn render<S: OnlineStore + ?Sized>(
         &self,
         store: &S,
         config: &ProjectConfig,
         version: &Version,
         now: Timestamp,
-    ) -> Result<String, StoreError> {
+    ) -> Result<String, fmt::Error> {
         self.look_at_places(config);
         self.version
             .set(i64::try_from(version.number).unwrap_or(i64::MAX));
         self.lags.clear();
         self.materialized.clear();
-        for (address, _, state) in store.views()? {
+        let views = reached(store);
+        self.store_up.set(i64::from(views.is_ok()));
+        for (address, _, state) in views.unwrap_or_default() {
             let defined = version.definitions.views.contains_key(&address.view);
             if let (Some(as_of), true) = (materialized_to(&state), defined) {
                 let view = View {
@@ -362,13 +375,9 @@ impl Metrics {
             }
         }
         let mut text = String::new();
-        let encoded = encode_registry(&mut text, &self.registry)
-            .and_then(|()| encode_registry(&mut text, &of_store))
-            .and_then(|()| encode_eof(&mut text));
-        encoded.map_err(|error| StoreError::Failed {
-            place: "the metrics".into(),
-            reason: error.to_string(),
-        })?;
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, &of_store)?;
+        encode_eof(&mut text)?;
         Ok(text)
     }
 }

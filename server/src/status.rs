@@ -23,6 +23,18 @@ use crate::streams::StreamStates;
 /// How often the views are looked at again, as a generation was exchanged while they were counted.
 const ATTEMPTS: usize = 5;
 
+/// A view of the store, and how it stands there.
+type Stored = (ViewAddress, ViewSlot, ViewState);
+
+/// The views of a store that answers, which servers are asked for.
+pub(crate) fn reached<S: OnlineStore + ?Sized>(store: &S) -> Result<Vec<Stored>, StoreError> {
+    // Which views there are is known here, and whether the servers have them still only to them.
+    if store.is_remote() {
+        store.waiting_sources()?;
+    }
+    store.views()
+}
+
 /// Every view of a registry version as it stands in a store at `now`, its rows counted by reading all of
 /// them; where that fails, without their numbers. `runs` has their newest runs.
 ///

@@ -14,13 +14,15 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use args::{Args, LogFormat};
+use args::{Args, Command, LogFormat};
 use exit::Failure;
 
 /// How long work on other threads is waited for when the command has ended.
 const AFTER_INTERRUPT: Duration = Duration::from_secs(2);
 /// What is not logged unless it is asked for: a client of brokers whose errors the server tells itself.
 const QUIET: &str = "async_nats=off";
+/// Nor what is for who operates a server, by another command.
+const QUIET_COMMAND: &str = "asof_redis::promise=error";
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -57,8 +59,12 @@ async fn interruptible(work: impl Future<Output = Result<(), Failure>>) -> Resul
 
 fn start_logging(args: &Args) {
     use tracing_subscriber::EnvFilter;
+    let quiet = match &args.command {
+        Command::Serve(_) => QUIET.to_owned(),
+        _ => format!("{QUIET},{QUIET_COMMAND}"),
+    };
     let filter =
-        EnvFilter::try_new(format!("{QUIET},{}", args.log)).unwrap_or_else(|_| EnvFilter::new("warn"));
+        EnvFilter::try_new(format!("{quiet},{}", args.log)).unwrap_or_else(|_| EnvFilter::new("warn"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -148,7 +148,8 @@ impl Lease {
                 return Ok(());
             }
         }
-        self.inner.renew(deadline)
+        self.inner
+            .renew(|servers, request| servers.ask_one(request, deadline))
     }
 
     /// Notes that another holds the store.
@@ -172,7 +173,8 @@ impl Inner {
                 return;
             }
             drop(held);
-            pause = match self.renew(self.servers.deadline().within(self.lasts)) {
+            let deadline = self.servers.deadline().within(self.lasts);
+            pause = match self.renew(|servers, request| servers.ask_patiently(request, deadline)) {
                 Ok(()) => self.lasts / 3,
                 // What it says is told to the calls that need it.
                 Err(_) => self.lasts / 20,
@@ -180,14 +182,17 @@ impl Inner {
         }
     }
 
-    fn renew(&self, deadline: Deadline) -> Result<(), StoreError> {
+    fn renew(
+        &self,
+        ask: impl FnOnce(&Servers, Request) -> Result<Value, StoreError>,
+    ) -> Result<(), StoreError> {
         let (lease, catalogue) = (self.names.meta(Meta::Lease), self.names.meta(Meta::Catalogue));
         let request = Request::script(Script::Renew, &[&lease, &catalogue])
             .arg(self.me.as_bytes())
             .arg(self.lasts.as_millis().to_string().as_bytes())
             .arg(self.epoch.to_string().as_bytes());
         let asked = Instant::now();
-        let reply = self.servers.ask_one(request, deadline)?;
+        let reply = ask(&self.servers, request)?;
         match reply {
             Value::Array(reply) => match reply.as_slice() {
                 [Value::Int(1), _] => {

@@ -10,8 +10,8 @@
 mod link;
 mod topology;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
@@ -29,6 +29,8 @@ use crate::scripts::Script;
 
 /// How long it waits before it asks again, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+/// How long it waits for a server that was waited for in vain: what needs several answers does not wait for each.
+const SILENT: Duration = Duration::from_millis(200);
 /// How many requests go out at once, and bytes of them.
 const AT_ONCE: (usize, usize) = (1_000, 1 << 20);
 
@@ -96,6 +98,14 @@ impl Request {
         self
     }
 
+    /// The server that it goes to, where one is known.
+    fn owner<'a>(&'a self, topology: &'a Topology) -> Option<&'a Address> {
+        match &self.target {
+            Target::Node(node) => Some(node),
+            Target::Slot(slot, _) => topology.owner(*slot),
+        }
+    }
+
     fn size(&self) -> usize {
         let arguments = self.command.args_iter();
         let sizes = arguments.map(|argument| match argument {
@@ -113,6 +123,8 @@ pub(crate) struct Servers {
     deadline: Duration,
     topology: RwLock<Arc<Topology>>,
     nodes: Mutex<HashMap<Address, Arc<Node>>>,
+    /// Whether any of them was ever silent.
+    any_silent: AtomicBool,
     /// The id of the store, once its marks are there.
     id: OnceLock<String>,
     pub(crate) told: Told,
@@ -150,6 +162,7 @@ impl Servers {
             deadline,
             topology: RwLock::new(Arc::new(topology)),
             nodes: Mutex::default(),
+            any_silent: AtomicBool::new(false),
             id: OnceLock::new(),
             told: Told::default(),
         }
@@ -216,17 +229,39 @@ impl Servers {
             .ok_or_else(|| failure::odd_reply(self.place()))
     }
 
-    /// Asks and returns the answers in the same order: every one, or an error once the deadline has passed.
+    /// The same of a server that was silent as well as of others: whether it answers again.
+    pub(crate) fn ask_patiently(&self, request: Request, deadline: Deadline) -> Result<Value, StoreError> {
+        let reply = self.ask_until(std::slice::from_ref(&request), deadline)?;
+        reply
+            .into_iter()
+            .next()
+            .ok_or_else(|| failure::odd_reply(self.place()))
+    }
+
+    /// Asks and returns the answers in the same order: every one, or an error once the deadline has passed, or soon where a
+    /// server was waited for in vain and has not answered since.
     pub(crate) fn ask(&self, requests: &[Request], deadline: Deadline) -> Result<Vec<Value>, StoreError> {
+        let deadline = match self.are_silent(requests) {
+            true => deadline.within(SILENT),
+            false => deadline,
+        };
+        self.ask_until(requests, deadline)
+    }
+
+    fn ask_until(&self, requests: &[Request], deadline: Deadline) -> Result<Vec<Value>, StoreError> {
         let mut replies: Vec<Option<Value>> = vec![None; requests.len()];
         let mut pause = PAUSES.0;
         let mut asked_at_once = false;
+        let is_patient = deadline.left() > self.deadline / 2;
         self.told
             .requests
             .fetch_add(requests.len() as u64, Ordering::Relaxed);
         while let Some(trouble) = self.round(requests, &mut replies, deadline)? {
             if deadline.left() <= pause {
                 self.told.failed.fetch_add(1, Ordering::Relaxed);
+                if is_patient {
+                    self.note_silent(requests, &replies);
+                }
                 return Err(trouble.error);
             }
             self.told.again.fetch_add(1, Ordering::Relaxed);
@@ -245,6 +280,27 @@ impl Servers {
         replies.ok_or_else(|| failure::odd_reply(self.place()))
     }
 
+    /// Whether any of the servers that have what is asked for was waited for in vain, and has not answered since.
+    fn are_silent(&self, requests: &[Request]) -> bool {
+        if !self.any_silent.load(Ordering::Acquire) {
+            return false;
+        }
+        let topology = self.topology();
+        let owners = requests.iter().filter_map(|request| request.owner(&topology));
+        let owners: BTreeSet<&Address> = owners.collect();
+        owners.into_iter().any(|owner| self.node(owner).is_silent())
+    }
+
+    /// Notes the servers that gave no answer.
+    fn note_silent(&self, requests: &[Request], replies: &[Option<Value>]) {
+        let topology = self.topology();
+        let left = requests.iter().zip(replies).filter(|(_, reply)| reply.is_none());
+        for owner in left.filter_map(|(request, _)| request.owner(&topology)) {
+            self.node(owner).note_silent(true);
+            self.any_silent.store(true, Ordering::Release);
+        }
+    }
+
     /// Asks once what has no answer yet, of all servers at the same time.
     fn round(
         &self,
@@ -259,11 +315,7 @@ impl Servers {
             if reply.is_some() {
                 continue;
             }
-            let owner = match &request.target {
-                Target::Node(node) => Some(node),
-                Target::Slot(slot, _) => topology.owner(*slot),
-            };
-            match owner {
+            match request.owner(&topology) {
                 Some(owner) => groups.entry(owner.clone()).or_default().push(at),
                 None => {
                     trouble = Some(Trouble {
@@ -395,6 +447,7 @@ impl Servers {
             trouble = Some(self.broken(address, node, &error)?);
         } else {
             node.give_back(link);
+            node.note_silent(false);
         }
         refused?;
         for (at, other, met) in asks {

@@ -5,10 +5,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use asof_proto::v1::ingest_service_client::IngestServiceClient;
 use serde_json::{Value, json};
+use tonic::Code;
 
+use crate::operating::get;
 use crate::project::{Project, Ran};
-use crate::pushing::{CLICKS, PAGES};
+use crate::pushing::{self, CLICKS, PAGES};
 use crate::server::Server;
 
 /// A `redis-server` on a port of its own, killed when dropped.
@@ -152,6 +155,23 @@ fn a_project_is_served_from_redis_through_kills_and_pauses() {
         "{ran:?}"
     );
     assert!(ran.stderr.contains("127.0.0.1"), "it names the server: {ran:?}");
+    // What needs many answers does not wait for each of them.
+    let runtime = pushing::runtime();
+    for id in ["a", "b"] {
+        let started = Instant::now();
+        let refused = runtime.block_on(async {
+            let mut ingest = IngestServiceClient::connect(server.url.clone()).await.unwrap();
+            ingest.push(pushing::request(id, 1, 1.5)).await.unwrap_err()
+        });
+        assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+        assert!(
+            started.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            started.elapsed()
+        );
+    }
+    let metrics = get(&server, "/metrics");
+    assert!(metrics.contains("\nasof_online_store_up 0\n"), "{metrics}");
     redis.signal("-CONT");
     let recovered = |project: &Project| {
         let started = Instant::now();
@@ -165,6 +185,8 @@ fn a_project_is_served_from_redis_through_kills_and_pauses() {
         }
     };
     assert_eq!(count(&recovered(&project)), 20);
+
+    assert!(get(&server, "/metrics").contains("\nasof_online_store_up 1\n"));
 
     redis.kill_and_start_again();
     assert_eq!(count(&recovered(&project)), 20);

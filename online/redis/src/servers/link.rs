@@ -1,5 +1,6 @@
 //! Connections to one server.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use redis::io::tcp::TcpSettings;
@@ -18,9 +19,19 @@ const REPLIES: usize = 32;
 #[derive(Default)]
 pub(super) struct Node {
     idle: Mutex<Vec<Link>>,
+    /// Whether it was waited for in vain, and has not answered since.
+    is_silent: AtomicBool,
 }
 
 impl Node {
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Acquire)
+    }
+
+    pub(super) fn note_silent(&self, is_silent: bool) {
+        self.is_silent.store(is_silent, Ordering::Release);
+    }
+
     /// A connection that was used before, if there is one.
     pub(super) fn take(&self) -> Option<Link> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
