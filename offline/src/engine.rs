@@ -60,6 +60,13 @@ impl Engine {
     pub fn open(project: &Path, tables: &Path, allow: &[PathBuf], options: EngineOptions) -> Result<Self> {
         let roots = Roots::new(project, allow)?;
         let tables = roots.project().join(tables);
+        if tables.exists() && !tables.is_dir() {
+            return Err(OfflineError::Unavailable {
+                place: tables.display().to_string(),
+                reason: "it is no directory, as managed tables need one: name another in [offline] root"
+                    .into(),
+            });
+        }
         let pool = options.memory_limit.map(|bytes| Arc::new(SharePool::new(bytes)));
         Ok(Self {
             roots: Arc::new(roots),

@@ -1,10 +1,12 @@
 //! What RocksDB and the file system say, as the few kinds of errors that a caller can act on.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use asof_core::online::StoreError;
 use rocksdb::ErrorKind;
+
+use crate::manifest;
 
 /// An error of RocksDB on a store that is open.
 pub(crate) fn of(path: &Path, error: rocksdb::Error) -> StoreError {
@@ -51,7 +53,10 @@ pub(crate) fn on_open(path: &Path, error: rocksdb::Error) -> StoreError {
             StoreError::Damaged { place, reason }
         }
         StoreError::Damaged { place, reason } if named_file(&reason).is_none() => StoreError::Damaged {
-            place: format!("{place} (in {}, or a file that it lists)", manifest(path)),
+            place: match damaged_log(path) {
+                Some(log) => log.display().to_string(),
+                None => format!("{place} (in {}, or a file that it lists)", list_of(path)),
+            },
             reason,
         },
         other => other,
@@ -74,8 +79,20 @@ pub(crate) fn of_io(place: &Path, error: &io::Error) -> StoreError {
     }
 }
 
+/// The first log with a record that is not whole: RocksDB does not say in which one it found that.
+fn damaged_log(path: &Path) -> Option<PathBuf> {
+    let files = std::fs::read_dir(path).ok()?;
+    let mut logs: Vec<PathBuf> = files.filter_map(|file| Some(file.ok()?.path())).collect();
+    logs.retain(|file| file.extension().is_some_and(|extension| extension == "log"));
+    logs.sort();
+    logs.into_iter().find(|log| {
+        let bytes = std::fs::read(log).unwrap_or_default();
+        manifest::first_damage(&bytes, bytes.len()).is_some()
+    })
+}
+
 /// The name of the file that lists the others.
-fn manifest(path: &Path) -> String {
+fn list_of(path: &Path) -> String {
     let current = std::fs::read(path.join("CURRENT")).unwrap_or_default();
     let name = String::from_utf8_lossy(&current).trim().to_owned();
     if name.starts_with("MANIFEST-") && path.join(&name).is_file() {

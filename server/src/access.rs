@@ -44,7 +44,7 @@ pub struct Access {
 pub enum AccessError {
     /// A token that is none.
     #[error(
-        "the token in {variable} {problem}: expected {LEAST_TOKEN} or more letters, digits and signs, such as `openssl rand -hex 32` gives"
+        "asof.toml, [serve] token: the environment variable {variable} {problem}: expected {LEAST_TOKEN} or more letters, digits and signs, such as `openssl rand -hex 32` gives"
     )]
     Token {
         /// Where it is from.
@@ -236,7 +236,7 @@ mod tests {
     fn a_token_is_long_and_visible() {
         let wrong = |problem: &str| {
             format!(
-                "the token in T {problem}: expected 16 or more letters, digits and signs, such as `openssl rand -hex 32` gives"
+                "asof.toml, [serve] token: the environment variable T {problem}: expected 16 or more letters, digits and signs, such as `openssl rand -hex 32` gives"
             )
         };
         let none = Token::of_variable("T", None).unwrap_err();

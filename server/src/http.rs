@@ -38,9 +38,10 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::Serialize;
 use tonic::Code;
@@ -72,6 +73,7 @@ where
         .route("/readyz", get(ready::<S, R, J>))
         .route("/metrics", get(metrics::<S, R, J>))
         .method_not_allowed_fallback(other_method)
+        .layer(from_fn(refuse_large))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .with_state(app)
 }
@@ -88,6 +90,21 @@ pub(crate) fn with_fallback(router: Router) -> Router {
         );
         refusal(Code::NotFound, message).into_response()
     })
+}
+
+/// Refuses what says that it is too large before it is read.
+async fn refuse_large(request: Request, next: Next) -> Response {
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    match length {
+        Some(length) if length > MAX_REQUEST_BYTES as u64 => too_large(),
+        _ => next.run(request).await,
+    }
+}
+
+fn too_large() -> Response {
+    let message = format!("the request has more than {MAX_REQUEST_BYTES} bytes");
+    refusal(Code::OutOfRange, message).into_response()
 }
 
 /// Answers a method that a path does not take; the router adds `Allow`.
@@ -133,10 +150,7 @@ where
 {
     let body = match body {
         Ok(body) => body,
-        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            let message = format!("the request has more than {MAX_REQUEST_BYTES} bytes");
-            return refusal(Code::OutOfRange, message).into_response();
-        }
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => return too_large(),
         Err(rejection) => {
             let message = format!("the request could not be read: {}", rejection.body_text());
             return refusal(Code::InvalidArgument, message).into_response();

@@ -200,6 +200,32 @@ fn damage_is_an_error_that_names_a_file_or_changes_nothing() {
     );
 }
 
+/// RocksDB does not say in which log it found damage.
+#[test]
+fn a_damaged_log_is_named() {
+    let original = tempfile::tempdir().unwrap();
+    build(original.path());
+    let logs = files(original.path())
+        .into_iter()
+        .filter(|file| name(file).ends_with(".log"));
+    let log = logs.max_by_key(|file| fs::metadata(file).unwrap().len()).unwrap();
+    let bytes = fs::read(&log).unwrap();
+    for part in 1..8 {
+        let directory = tempfile::tempdir().unwrap();
+        copy(original.path(), directory.path());
+        let mut damaged = bytes.clone();
+        // Not in the last record, which may pass for one that a kill cut short.
+        damaged[bytes.len() * part / 16] ^= 1;
+        let place = directory.path().join(name(&log));
+        fs::write(&place, damaged).unwrap();
+        let refused = RocksStore::open(directory.path(), &options()).unwrap_err();
+        let StoreError::Damaged { place: named, .. } = &refused else {
+            panic!("{refused}");
+        };
+        assert_eq!(*named, place.display().to_string());
+    }
+}
+
 /// RocksDB takes a list of files that was cut for the whole list, and deletes the tables behind the cut.
 #[test]
 fn a_list_of_files_that_was_cut_is_refused() {

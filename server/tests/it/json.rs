@@ -1,6 +1,7 @@
 //! Features as JSON, and what is refused of it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -165,9 +166,32 @@ async fn statuses_and_messages_go_with_the_grpc_codes() {
     let nowhere = r#"{"error":{"code":"NOT_FOUND","message":"there is no /nowhere here; there are POST /v1/get-features, /healthz, /readyz and /metrics"}}"#;
     let (status, body) = http(&server, "GET", "/nowhere", "").await;
     assert_eq!((status, body.as_str()), (404, nowhere));
-    let large = " ".repeat(4 * 1024 * 1024 + 1);
+    // At once, before any of it was sent.
     let refused = r#"{"error":{"code":"OUT_OF_RANGE","message":"the request has more than 4194304 bytes"}}"#;
-    check(&server, &large, 413, refused).await;
+    for length in [4 * 1024 * 1024 + 1, 1_u64 << 40] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let head = format!("POST /v1/get-features HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        let read = tokio::time::timeout(Duration::from_secs(5), read).await;
+        read.expect("an answer at once").unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 413 ") && answer.ends_with(refused),
+            "{answer}"
+        );
+    }
+    // What does not say how long it is is read up to there.
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let head = "POST /v1/get-features HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n400001\r\n";
+    let large = format!("{head}{}\r\n0\r\n\r\n", " ".repeat(4 * 1024 * 1024 + 1));
+    stream.write_all(large.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 413 ") && answer.ends_with(refused),
+        "{answer}"
+    );
 }
 
 #[tokio::test]

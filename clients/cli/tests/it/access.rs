@@ -319,17 +319,10 @@ fn what_cannot_protect_a_port_is_named() {
         let ran = Ran::of(serve.output().unwrap());
         assert_eq!((ran.code, ran.stderr), (code, format!("error: {told}\n")));
     };
+    let variable = "asof.toml, [serve] token: the environment variable SHOP_TOKEN";
     let expected = "expected 16 or more letters, digits and signs, such as `openssl rand -hex 32` gives";
-    refused(
-        None,
-        2,
-        &format!("the token in SHOP_TOKEN is not set: {expected}"),
-    );
-    refused(
-        Some(""),
-        2,
-        &format!("the token in SHOP_TOKEN has 0 characters: {expected}"),
-    );
+    refused(None, 2, &format!("{variable} is not set: {expected}"));
+    refused(Some(""), 2, &format!("{variable} has 0 characters: {expected}"));
     certificate(&project, "own");
     certificate(&project, "other");
     project.write(

@@ -100,6 +100,19 @@ fn a_failed_run_is_in_the_status_of_its_view() {
     assert!(!status.contains("failed"), "{status}");
 }
 
+/// What cannot be a directory of tables is told when the server starts, not when a table is needed.
+#[test]
+fn a_file_in_the_place_of_the_tables_is_refused_at_start() {
+    let project = Project::applied();
+    std::fs::remove_dir_all(project.path().join(".asof/offline")).unwrap_or_default();
+    project.write(".asof/offline", "");
+    let ran = project.asof(&["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(ran.code, 5, "{ran:?}");
+    let told =
+        ".asof/offline: it is no directory, as managed tables need one: name another in [offline] root\n";
+    assert!(ran.stderr.ends_with(told), "{ran:?}");
+}
+
 /// The names in backticks that begin the rows of a table.
 fn documented(page: &str) -> BTreeSet<String> {
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `asof_"));
