@@ -1,13 +1,12 @@
 //! Writes that were acknowledged and are gone, noted until somebody accepts it.
 //!
-//! `asof.lost`: the number of changes and whether it is known, when the loss was found in microseconds since the Unix
-//! epoch, [sealed](crate::sealed). It is written before the [mark](crate::mark) moves on, so that no kill in between
-//! makes the loss unseen.
+//! `asof.lost`: the number of changes and whether it is known, [sealed](crate::sealed); it was found when the file was
+//! written. That is before the [mark](crate::mark) moves on, so that no kill in between makes the loss unseen.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use asof_core::time::Timestamp;
 
@@ -31,9 +30,7 @@ pub(crate) fn note(path: &Path, changes: Option<u64>) -> io::Result<()> {
     let total = before
         .zip(changes)
         .map(|(before, changes)| before.saturating_add(changes));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = u64::try_from(now.as_micros()).unwrap_or(0);
-    let numbers = [total.unwrap_or(0), u64::from(total.is_some()), now];
+    let numbers = [total.unwrap_or(0), u64::from(total.is_some())];
     directory::replace(path, NAME, &sealed::to_bytes(numbers))
 }
 
@@ -47,11 +44,13 @@ pub fn lost_writes(path: &Path) -> io::Result<Option<LostWrites>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         bytes => bytes?,
     };
+    let written = fs::metadata(path.join(NAME))?.modified()?;
+    let written = written.duration_since(UNIX_EPOCH).unwrap_or_default();
     // One that is damaged still says that something was lost.
-    let [changes, is_known, found_at] = sealed::parse(&bytes).unwrap_or_default();
+    let [changes, is_known] = sealed::parse(&bytes).unwrap_or_default();
     Ok(Some(LostWrites {
         changes: (is_known == 1).then_some(changes),
-        found_at: Timestamp::from_micros(i64::try_from(found_at).unwrap_or(0)),
+        found_at: Timestamp::from_micros(i64::try_from(written.as_micros()).unwrap_or(0)),
     }))
 }
 

@@ -21,7 +21,16 @@ pub const CONFIG_FILE: &str = "asof.toml";
 /// How the URL of an online store in a directory begins.
 const LOCAL_STORE: &str = "rocksdb://";
 /// How the URLs of online stores on servers begin.
-const STORE_SERVERS: [&str; 4] = ["redis://", "redis+cluster://", "valkey://", "valkey+cluster://"];
+const STORE_SERVERS: [&str; 8] = [
+    "redis://",
+    "redis+cluster://",
+    "valkey://",
+    "valkey+cluster://",
+    "rediss://",
+    "rediss+cluster://",
+    "valkeys://",
+    "valkeys+cluster://",
+];
 
 /// What `asof.toml` says, with the defaults of what it does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +51,10 @@ pub struct ProjectConfig {
     pub online_durability: OnlineDurability,
     /// Bytes of memory for what was read of the online store lately.
     pub online_memory: u64,
+    /// The authority that signed the certificates of the servers of the online store, where the machine does not trust it.
+    pub online_authority: Option<PathBuf>,
+    /// A certificate to show to these servers, and its key.
+    pub online_tls: Option<TlsFiles>,
     /// Where the server listens.
     pub listen: SocketAddr,
     /// The environment variable with the token that calls of the server bring, where they need one.
@@ -83,6 +96,8 @@ impl ProjectConfig {
             online_url: "rocksdb://.asof/online".into(),
             online_durability: OnlineDurability::default(),
             online_memory: 512 << 20,
+            online_authority: None,
+            online_tls: None,
             listen: listen::DEFAULT,
             token_variable: None,
             tls: None,

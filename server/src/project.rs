@@ -154,6 +154,14 @@ impl Project {
                 OnlineDurability::Process => asof_redis::Durability::Process,
                 OnlineDurability::Sync => asof_redis::Durability::Sync,
             },
+            tls: asof_redis::TlsFiles {
+                authority: self.config.online_authority.clone(),
+                certificate: self
+                    .config
+                    .online_tls
+                    .clone()
+                    .map(|files| (files.certificate, files.key)),
+            },
             ..RedisOptions::new(url)
         };
         RedisStore::open(&options)

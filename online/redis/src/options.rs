@@ -1,10 +1,13 @@
 //! What a caller decides about a store, and where its servers are.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use asof_core::online::StoreError;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+
+use crate::tls::Tls;
 
 /// What a write that was acknowledged survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,8 +24,10 @@ pub enum Durability {
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisOptions {
     /// `redis://[user:password@]host[:port][/database]`, or `redis+cluster://[user:password@]host[:port],…` with some
-    /// of the servers of a cluster; also with `valkey` in the place of `redis`.
+    /// of the servers of a cluster; also with `valkey` in the place of `redis`, and with `rediss` or `valkeys` over TLS.
     pub url: String,
+    /// The files of TLS, where it is spoken.
+    pub tls: TlsFiles,
     /// Under which name the store lies on the servers, so that several can share them.
     pub namespace: String,
     /// What a write that was acknowledged survives.
@@ -34,11 +39,21 @@ pub struct RedisOptions {
     pub lease: Duration,
 }
 
+/// Files in PEM.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The authority that signed the certificates of the servers; without one, those that the machine trusts.
+    pub authority: Option<PathBuf>,
+    /// A certificate to show to servers that ask for one, and its private key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
 impl RedisOptions {
     /// The usual ones for a URL: everything under the name `asof`.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            tls: TlsFiles::default(),
             namespace: "asof".into(),
             durability: Durability::default(),
             deadline: Duration::from_secs(2),
@@ -51,6 +66,7 @@ impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             url,
+            tls,
             namespace,
             durability,
             deadline,
@@ -58,6 +74,7 @@ impl fmt::Debug for RedisOptions {
         } = self;
         f.debug_struct("RedisOptions")
             .field("url", &shown(url))
+            .field("tls", tls)
             .field("namespace", namespace)
             .field("durability", durability)
             .field("deadline", deadline)
@@ -98,31 +115,40 @@ pub(crate) struct Place {
     pub(crate) is_cluster: bool,
     /// Who we are to the servers. Its passwords are shown to nobody.
     pub(crate) login: RedisConnectionInfo,
+    /// How TLS is spoken with them, where it is.
+    pub(crate) tls: Option<Tls>,
     /// The URL without secrets.
     pub(crate) shown: String,
 }
 
-/// The kinds of URLs, with whether they are of clusters.
-const SCHEMES: [(&str, bool); 4] = [
-    ("redis", false),
-    ("valkey", false),
-    ("redis+cluster", true),
-    ("valkey+cluster", true),
+/// The kinds of URLs, with whether they are of clusters and over TLS.
+const SCHEMES: [(&str, bool, bool); 8] = [
+    ("redis", false, false),
+    ("valkey", false, false),
+    ("redis+cluster", true, false),
+    ("valkey+cluster", true, false),
+    ("rediss", false, true),
+    ("valkeys", false, true),
+    ("rediss+cluster", true, true),
+    ("valkeys+cluster", true, true),
 ];
 
 impl Place {
-    pub(crate) fn parse(url: &str) -> Result<Self, StoreError> {
+    pub(crate) fn parse(url: &str, files: &TlsFiles) -> Result<Self, StoreError> {
         let shown = shown(url);
         let refuse = |reason: &str| StoreError::Failed {
             place: shown.clone(),
             reason: reason.into(),
         };
         let (scheme, rest) = url.split_once("://").ok_or_else(|| refuse(EXPECTED))?;
-        let known = SCHEMES.iter().find(|(known, _)| *known == scheme);
-        let (_, is_cluster) = *known.ok_or_else(|| match scheme {
-            "rediss" | "valkeys" => refuse("this build has no TLS for Redis: use redis:// through a tunnel"),
-            _ => refuse(EXPECTED),
-        })?;
+        let known = SCHEMES.iter().find(|(known, ..)| *known == scheme);
+        let (_, is_cluster, is_tls) = *known.ok_or_else(|| refuse(EXPECTED))?;
+        if !is_tls && *files != TlsFiles::default() {
+            return Err(refuse(
+                "there are files of TLS, which this URL does not ask for: write rediss://",
+            ));
+        }
+        let tls = is_tls.then(|| Tls::load(files)).transpose()?;
         let (user, hosts) = rest
             .rsplit_once('@')
             .map_or(("", rest), |(user, hosts)| (user, hosts));
@@ -135,7 +161,9 @@ impl Place {
         }
         let hosts: Vec<&str> = hosts.split(',').collect();
         if hosts.len() > 1 && !is_cluster {
-            return Err(refuse("several servers are a cluster: write redis+cluster://"));
+            return Err(refuse(
+                "several servers are a cluster: write redis+cluster:// or rediss+cluster://",
+            ));
         }
         let mut seeds = Vec::new();
         let mut login = RedisConnectionInfo::default();
@@ -157,12 +185,13 @@ impl Place {
             seeds,
             is_cluster,
             login,
+            tls,
             shown,
         })
     }
 }
 
-const EXPECTED: &str = "expected redis://[user:password@]host[:port][/database] or redis+cluster://[user:password@]host[:port],…";
+const EXPECTED: &str = "expected redis://[user:password@]host[:port][/database] or redis+cluster://[user:password@]host[:port],…, or rediss where it is over TLS";
 
 /// Refuses a name under which keys of others could be taken for the store's.
 pub(crate) fn check_namespace(place: &str, namespace: &str) -> Result<(), StoreError> {
@@ -182,9 +211,13 @@ pub(crate) fn check_namespace(place: &str, namespace: &str) -> Result<(), StoreE
 mod tests {
     use super::*;
 
+    fn parse(url: &str) -> Result<Place, StoreError> {
+        Place::parse(url, &TlsFiles::default())
+    }
+
     #[test]
     fn urls_are_taken_apart_without_their_secrets() {
-        let place = Place::parse("redis://me:s%40cret@db.example:7000/3").unwrap();
+        let place = parse("redis://me:s%40cret@db.example:7000/3").unwrap();
         assert_eq!(place.seeds.len(), 1);
         assert_eq!(place.seeds[0].to_string(), "db.example:7000");
         assert_eq!(place.login.password(), Some("s@cret"));
@@ -194,10 +227,30 @@ mod tests {
             ("redis://db.example:7000/3", false)
         );
 
-        let place = Place::parse("redis+cluster://:secret@a:1,b:2,[::1]:3").unwrap();
+        let place = parse("redis+cluster://:secret@a:1,b:2,[::1]:3").unwrap();
         let seeds: Vec<String> = place.seeds.iter().map(Address::to_string).collect();
         assert_eq!(seeds, ["a:1", "b:2", "[::1]:3"]);
         assert_eq!((place.login.password(), place.is_cluster), (Some("secret"), true));
+        assert!(place.tls.is_none());
+        let place = parse("rediss+cluster://:secret@a:1,b:2").unwrap();
+        assert!(place.is_cluster && place.tls.is_some());
+        let files = TlsFiles {
+            authority: Some("ca.pem".into()),
+            certificate: None,
+        };
+        let refused = Place::parse("redis://:secret@host", &files)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            refused.ends_with("which this URL does not ask for: write rediss://"),
+            "{refused}"
+        );
+        let refused = Place::parse("rediss://:secret@host", &files)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(refused.contains("ca.pem"), "{refused}");
         let options = RedisOptions::new("redis://me:secret@host");
         assert!(!format!("{options:?}").contains("secret"), "{options:?}");
     }
@@ -206,7 +259,7 @@ mod tests {
     fn what_is_no_url_is_refused_without_its_secrets() {
         for url in [
             "secret",
-            "rediss://:secret@host",
+            "redisx://:secret@host",
             "redis://:secret@",
             "redis://:secret@a,b",
             "redis://:secret@host/x",
@@ -214,10 +267,7 @@ mod tests {
             "redis://:secret@host:port",
             "http://:secret@host",
         ] {
-            let refused = Place::parse(url)
-                .err()
-                .unwrap_or_else(|| panic!("{url}"))
-                .to_string();
+            let refused = parse(url).err().unwrap_or_else(|| panic!("{url}")).to_string();
             assert!(!refused.contains("secret"), "{refused}");
         }
         for namespace in ["", "A", "a:b", "a{b", "a*", "a/b"] {

@@ -361,7 +361,7 @@ impl Servers {
         group().for_each(|request| request.command.write_packed_command(&mut bytes));
         let mut link = match node.take() {
             Some(link) => link,
-            None => Link::connect(address, &self.place.login, deadline)?,
+            None => Link::connect(address, &self.place, deadline)?,
         };
         link.send(&bytes, deadline)?;
         Ok(link)
@@ -473,7 +473,7 @@ impl Servers {
         let node = self.node(&address);
         let mut link = match node.take() {
             Some(link) => link,
-            None => Link::connect(&address, &self.place.login, deadline)?,
+            None => Link::connect(&address, &self.place, deadline)?,
         };
         let mut bytes = Vec::new();
         Cmd::new().arg("ASKING").write_packed_command(&mut bytes);
@@ -557,7 +557,7 @@ impl Servers {
         };
         let asked = match node.take().map(ask) {
             Some(Ok(asked)) => Ok(asked),
-            _ => Link::connect(address, &self.place.login, deadline).and_then(ask),
+            _ => Link::connect(address, &self.place, deadline).and_then(ask),
         };
         let (link, reply) = match asked {
             Ok(asked) => asked,

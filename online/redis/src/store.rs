@@ -121,7 +121,7 @@ impl RedisStore {
     /// [`StoreError::Held`] where another process has it open; [`StoreError::Failed`] where a server is not reached, or
     /// does not keep what the durability promises; [`StoreError::Damaged`] where a part of the store is gone.
     pub fn open(options: &RedisOptions) -> Result<Self, StoreError> {
-        let place = Place::parse(&options.url)?;
+        let place = Place::parse(&options.url, &options.tls)?;
         check_namespace(&place.shown, &options.namespace)?;
         let names = Names::new(&options.namespace);
         let servers = Arc::new(Servers::new(place, names.clone(), options.deadline));

@@ -65,7 +65,11 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
         let name = self.project(&root);
         let registry = self.section(&root, "registry", &["url"]);
         let offline = self.section(&root, "offline", &["root", "allow"]);
-        let online = self.section(&root, "online", &["url", "durability", "memory"]);
+        let online = self.section(
+            &root,
+            "online",
+            &["url", "durability", "memory", "tls_ca", "tls_cert", "tls_key"],
+        );
         let serve_keys = ["listen", "token", "tls_cert", "tls_key", "insecure"];
         let serve = self.section(&root, "serve", &serve_keys);
 
@@ -75,11 +79,17 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
         let online_url = self.online_url(online.as_ref());
         let online_durability = self.durability(online.as_ref());
         let online_memory = self.memory(online.as_ref());
+        let online_authority = online.as_ref().and_then(|online| self.setting(online, "tls_ca"));
+        let online_tls = self.tls("online", online.as_ref());
         let listen = self.listen(serve.as_ref());
         let token_variable = self.token_variable(serve.as_ref());
-        let tls = self.tls(serve.as_ref());
+        let tls = self.tls("serve", serve.as_ref());
         let insecure = self.insecure(serve.as_ref());
 
+        let files = |(certificate, key): (String, String)| TlsFiles {
+            certificate: below(directory, &certificate),
+            key: below(directory, &key),
+        };
         let defaults = ProjectConfig::new(directory, name?);
         Some(ProjectConfig {
             registry_url: registry_url.unwrap_or(defaults.registry_url),
@@ -88,12 +98,11 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
             online_url: online_url.unwrap_or(defaults.online_url),
             online_durability: online_durability.unwrap_or(defaults.online_durability),
             online_memory: online_memory.unwrap_or(defaults.online_memory),
+            online_authority: online_authority.map(|file| below(directory, &file.value)),
+            online_tls: online_tls.map(files),
             listen: listen.unwrap_or(defaults.listen),
             token_variable,
-            tls: tls.map(|(certificate, key)| TlsFiles {
-                certificate: below(directory, &certificate),
-                key: below(directory, &key),
-            }),
+            tls: tls.map(files),
             insecure: insecure.unwrap_or(defaults.insecure),
             directory: defaults.directory,
             project: defaults.project,
@@ -149,7 +158,8 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
             return None;
         }
         let schemes: Vec<&str> = std::iter::once(LOCAL_STORE).chain(STORE_SERVERS).collect();
-        let expected = "rocksdb:// and a path, or redis:// or redis+cluster:// and a host";
+        let expected =
+            "rocksdb:// and a path, or redis:// or redis+cluster:// and a host, or rediss:// over TLS";
         self.url(section, &schemes, expected)
     }
 
@@ -252,7 +262,7 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
     }
 
     /// Both files, or neither.
-    fn tls(&mut self, section: Option<&Table<'_>>) -> Option<(String, String)> {
+    fn tls(&mut self, name: &str, section: Option<&Table<'_>>) -> Option<(String, String)> {
         let section = section?;
         let (certificate, key) = (section.get("tls_cert"), section.get("tls_key"));
         let (given, missing) = match (&certificate, &key) {
@@ -268,7 +278,7 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
             (None, Some(given)) => (given, "tls_cert"),
             (None, None) => return None,
         };
-        let what = format!("[serve] has no {missing:?} beside this");
+        let what = format!("[{name}] has no {missing:?} beside this");
         let help = "expected tls_cert = \"cert.pem\" and tls_key = \"key.pem\"";
         self.problems.push(Problem::new(given.place(), what, help));
         None

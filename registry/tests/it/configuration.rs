@@ -143,6 +143,10 @@ fn the_online_store_may_be_on_servers() {
         "redis+cluster://a:1,b:2",
         "valkey://h",
         "valkey+cluster://h",
+        "rediss://h",
+        "rediss+cluster://h",
+        "valkeys://h",
+        "valkeys+cluster://h",
     ] {
         assert_eq!(config(url).online_servers(), Some(url));
     }
@@ -150,6 +154,21 @@ fn the_online_store_may_be_on_servers() {
     assert_eq!(
         config("env:STORE_URL").online_servers(),
         Some("redis://u:secret@h")
+    );
+}
+
+#[test]
+fn files_of_tls_lie_below_the_project() {
+    let text = "project = \"p\"\n[online]\nurl = \"rediss://h\"\ntls_ca = \"ca.pem\"\ntls_cert = \"./own.pem\"\ntls_key = \"/own.key\"\n";
+    let folder = write(text.as_bytes());
+    let (config, _) = load(folder.path(), env).unwrap();
+    assert_eq!(config.online_authority, Some(config.directory.join("ca.pem")));
+    let files = config.online_tls.unwrap();
+    assert_eq!(files.certificate, config.directory.join("own.pem"));
+    assert_eq!(files.key, std::path::Path::new("/own.key"));
+    check(
+        "project = \"p\"\n[online]\nurl = \"rediss://h\"\ntls_key = \"own.key\"\n",
+        "asof.toml:4:11: [online] has no \"tls_cert\" beside this; expected tls_cert = \"cert.pem\" and tls_key = \"key.pem\"",
     );
 }
 
@@ -165,7 +184,7 @@ fn other_stores_are_not_supported_yet() {
     );
     check(
         "project = \"p\"\n[online]\nurl = \"cassandra://cache\"",
-        "asof.toml:3:7: \"cassandra://cache\" is not supported by this version of asof; expected rocksdb:// and a path, or redis:// or redis+cluster:// and a host",
+        "asof.toml:3:7: \"cassandra://cache\" is not supported by this version of asof; expected rocksdb:// and a path, or redis:// or redis+cluster:// and a host, or rediss:// over TLS",
     );
     check(
         "project = \"p\"\n[offline]\nroot = \"s3://bucket/prefix\"",

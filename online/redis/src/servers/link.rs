@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use redis::io::tcp::TcpSettings;
-use redis::{Client, Cmd, Connection, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, RedisError, Value};
+use redis::{Client, Cmd, Connection, ErrorKind, IntoConnectionInfo, RedisError, Value};
 
 use crate::deadline::Deadline;
-use crate::options::Address;
+use crate::options::{Address, Place};
 use crate::scripts::Script;
 
 /// How many connections are kept that nobody uses.
@@ -56,16 +56,19 @@ pub(super) struct Link(Connection);
 
 impl Link {
     /// Connects and gives the server the scripts.
-    pub(super) fn connect(
-        address: &Address,
-        login: &RedisConnectionInfo,
-        deadline: Deadline,
-    ) -> Result<Self, RedisError> {
-        let info = (address.host.as_str(), address.port).into_connection_info()?;
+    pub(super) fn connect(address: &Address, place: &Place, deadline: Deadline) -> Result<Self, RedisError> {
+        let info = match &place.tls {
+            Some(tls) => tls.info(address)?,
+            None => (address.host.as_str(), address.port).into_connection_info()?,
+        };
         let info = info
             .set_tcp_settings(TcpSettings::default().set_nodelay(true))
-            .set_redis_settings(login.clone());
-        let connection = Client::open(info)?.get_connection_with_timeout(deadline.timeout())?;
+            .set_redis_settings(place.login.clone());
+        let client = match &place.tls {
+            Some(tls) => tls.client(info)?,
+            None => Client::open(info)?,
+        };
+        let connection = client.get_connection_with_timeout(deadline.timeout())?;
         let mut link = Self(connection);
         link.load_scripts(deadline)?;
         Ok(link)
@@ -102,9 +105,18 @@ impl Link {
     }
 }
 
+/// Whether the server's certificate is not one that is trusted, or ours is not one for it: another look changes nothing.
+fn is_untrusted(error: &RedisError) -> bool {
+    let told = error.to_string();
+    error.is_io_error() && (told.contains("peer certificate") || told.contains("fatal alert"))
+}
+
 /// Whether a connection will not come about however often it is tried.
 pub(super) fn is_final(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::AuthenticationFailed
+    matches!(
+        error.kind(),
+        ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig
+    ) || is_untrusted(error)
         || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED"))
         || (error.code() == Some("ERR") && !error.is_io_error())
 }

@@ -20,4 +20,5 @@ mod outages;
 mod refusals;
 mod servers;
 mod tiles;
+mod tls;
 mod topology;

@@ -61,6 +61,12 @@ impl Server {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// What it was given under a name.
+    pub(crate) fn setting(&self, name: &str) -> &str {
+        let at = self.settings.iter().position(|word| word == name).unwrap();
+        &self.settings[at + 1]
+    }
+
     /// Starts it again over what it left, and waits until it answers.
     pub(crate) fn restart(&mut self) {
         self.spawn();
@@ -221,27 +227,27 @@ impl Cluster {
 
     /// One with so many servers, of which those behind the third have no slots.
     pub(crate) fn of(count: usize) -> Self {
+        Self::with(count, &Vec::new)
+    }
+
+    /// The same with settings of each server beside the usual ones.
+    pub(crate) fn with(count: usize, more: &dyn Fn() -> Vec<String>) -> Self {
         let servers: Vec<Server> = (0..count)
             .map(|_| {
-                let bus = free_port().to_string();
-                Server::with(&[
+                let (bus, more) = (free_port().to_string(), more());
+                let mut settings = vec![
                     "--cluster-enabled",
                     "yes",
                     "--cluster-port",
                     &bus,
                     "--cluster-node-timeout",
                     "1000",
-                ])
+                ];
+                settings.extend(more.iter().map(String::as_str));
+                Server::with(&settings)
             })
             .collect();
-        let bus = |server: &Server| {
-            let at = server
-                .settings
-                .iter()
-                .position(|word| word == "--cluster-port")
-                .unwrap();
-            server.settings[at + 1].clone()
-        };
+        let bus = |server: &Server| server.setting("--cluster-port").to_owned();
         for (server, slots) in servers.iter().zip(["0 5460", "5461 10922", "10923 16383"]) {
             assert!(
                 server
