@@ -194,6 +194,43 @@ async fn damaged(whole: PathBuf, plan: Arc<ReadPlan>, random: &mut Random) -> bo
     verified.is_err()
 }
 
+/// Two files in the place of each other are whole, and of the same columns: only their names tell.
+#[tokio::test]
+async fn whoever_reads_files_compares_them_with_their_names() {
+    let project = project(0).await;
+    let plan = project.plan(&["last_click:amount"]);
+    let source = &plan.reads[0].bound.source;
+    let files = files_below(&project.path(".asof/offline/clicks"));
+    // Of the last ingests, which no compaction wrote.
+    let mut parts = files
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|end| end == "parquet"));
+    let (one, other) = (parts.next_back().unwrap(), parts.next_back().unwrap());
+    let bytes = [&one, &other].map(|file| std::fs::read(file).unwrap());
+    std::fs::write(&one, &bytes[1]).unwrap();
+    std::fs::write(&other, &bytes[0]).unwrap();
+    let is_told = |error: OfflineError| {
+        let told = error.to_string();
+        assert!(
+            told.contains("has other bytes than were written: it is damaged"),
+            "{told}"
+        );
+    };
+    // Each by an engine of its own, which knows of no file that it was whole.
+    let root = project.path("");
+    let engine = || project.engine();
+    is_told(extracted(&engine(), &root, &plan).await.unwrap_err());
+    is_told(scanned(&engine(), &plan).await.unwrap_err());
+    is_told(
+        compact(&engine(), source, &[vec!["user".to_owned()]], 1 << 20)
+            .await
+            .unwrap_err(),
+    );
+    for error in engine().read_back(source).await.unwrap_err() {
+        is_told(error);
+    }
+}
+
 async fn each_damage(commits: u64, usual: usize) {
     let project = project(commits).await;
     let whole = project.path("");
