@@ -525,7 +525,10 @@ fn data_directories_that_cannot_be_used() {
     project.refused(
         &["ingest", "clicks", "clicks.csv"],
         5,
-        &format!("{}/clicks: Not a directory (os error 20)", tables.display()),
+        &format!(
+            "{}: it is no directory, as managed tables need one: name another in [offline] root",
+            tables.display()
+        ),
     );
 }
 
