@@ -60,7 +60,11 @@ impl Engine {
     pub fn open(project: &Path, tables: &Path, allow: &[PathBuf], options: EngineOptions) -> Result<Self> {
         let roots = Roots::new(project, allow)?;
         let tables = roots.project().join(tables);
-        if tables.exists() && !tables.is_dir() {
+        if tables
+            .ancestors()
+            .find(|path| path.exists())
+            .is_some_and(|path| !path.is_dir())
+        {
             return Err(OfflineError::Unavailable {
                 place: tables.display().to_string(),
                 reason: "it is no directory, as managed tables need one: name another in [offline] root"

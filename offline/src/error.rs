@@ -11,6 +11,9 @@ pub enum OfflineError {
     /// Data that cannot be used: a spine, a source's file, a file to ingest.
     #[error("{0}")]
     Data(String),
+    /// What a managed table had is damaged or gone.
+    #[error("{0}")]
+    Damaged(String),
     /// An output that is in the way.
     #[error("{path} exists: give --overwrite to replace it, or another --out")]
     OutputExists {
@@ -72,6 +75,13 @@ impl OfflineError {
     /// The decoder of a file panicked, as some do on damage.
     pub(crate) fn undecodable(place: &str) -> Self {
         Self::Data(format!("{place}: cannot be read: {DECODER_FAILED}"))
+    }
+
+    /// A file of a managed table that is not there.
+    pub(crate) fn lost(place: &str) -> Self {
+        Self::Damaged(format!(
+            "{place} is gone: restore it from a copy of the table's directory"
+        ))
     }
 
     /// A file that a source names, and that is not there.

@@ -139,6 +139,7 @@ pub(crate) async fn open(
     schema: &[(String, DataType)],
 ) -> Result<DeltaTable> {
     let directory = directory(engine, source);
+    check_log_of(source, &directory, Compared::Newest).await?;
     std::fs::create_dir_all(&directory).map_err(|error| OfflineError::io(&directory, &error))?;
     let url = Url::from_directory_path(&directory)
         .map_err(|()| OfflineError::Internal(format!("{} has no file URL", directory.display())))?;
@@ -153,11 +154,10 @@ pub(crate) async fn open(
             Err(error) => Err(delta_error(source, &error)),
         }
     };
-    check_log_of(source, &directory, Compared::Newest).await?;
     let mut table = found().await?;
     if table.version().is_none() {
         if let Some(part) = a_part(&directory) {
-            return Err(OfflineError::Data(format!(
+            return Err(OfflineError::Damaged(format!(
                 "managed table {}: its log {} is gone, and there are files of rows ({part}): restore the directory of the \
                  table from a copy, or remove it to begin with none",
                 source.name,

@@ -95,7 +95,11 @@ impl Snapshot {
     pub(crate) fn digests(&self, known: &mut KnownDigests, threads: usize) -> Result<Vec<String>> {
         let locations: Vec<&Path> = self.files.iter().map(|file| file.location.as_path()).collect();
         if let Some(gone) = self.files.iter().find(|file| !file.location.exists()) {
-            return Err(OfflineError::gone(&self.place(gone)));
+            let place = self.place(gone);
+            return Err(match self.is_managed() {
+                true => OfflineError::lost(&place),
+                false => OfflineError::gone(&place),
+            });
         }
         let digests = known.of_files(&locations, threads)?;
         if self.is_managed() {

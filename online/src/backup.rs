@@ -21,7 +21,7 @@ use crate::keys::{DueKey, Family, RowKey, is_loader_key};
 use crate::mark::Mark;
 use crate::options::{self, RocksOptions};
 use crate::store::{handle, note_intake};
-use crate::{directory, failure, in_doubt};
+use crate::{directory, failure, in_doubt, lost};
 
 /// What was read of a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub(crate) fn copy(db: &DB, path: &Path, to: &Path) -> Result<(), StoreError> {
             },
             error => error,
         })?;
+    // What the store has lost, its copy lacks as well.
+    lost::carry(path, to).map_err(|error| failure::of_io(&to.join(lost::NAME), &error))?;
     directory::write_format(to)
 }
 

@@ -54,6 +54,15 @@ pub fn lost_writes(path: &Path) -> io::Result<Option<LostWrites>> {
     }))
 }
 
+/// Notes what the store in one directory has lost for a copy of it.
+pub(crate) fn carry(path: &Path, to: &Path) -> io::Result<()> {
+    match fs::read(path.join(NAME)) {
+        Ok(bytes) => directory::replace(to, NAME, &bytes),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Accepts what the store in a directory has lost: it is not told of any more.
 ///
 /// # Errors

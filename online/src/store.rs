@@ -594,7 +594,10 @@ fn check_mark(
         }
         Durability::Sync => Err(StoreError::Damaged {
             place: path.join(mark::NAME).display().to_string(),
-            reason,
+            reason: format!(
+                "{reason}: restore a backup, or move the directory away and run `asof materialize`, which brings what the \
+                 tables have"
+            ),
         }),
     }
 }

@@ -137,8 +137,8 @@ impl From<Vec<StoreError>> for BackupError {
 /// What takes backups.
 #[async_trait]
 pub trait Backups: Send + Sync {
-    /// Takes one into a directory that is not there yet, or is empty.
-    async fn take(&self, directory: &Path, at: Timestamp) -> Result<Backup, BackupError>;
+    /// Takes one into a directory that is not there yet, or is empty. One that is a trial is not kept, and not noted.
+    async fn take(&self, directory: &Path, at: Timestamp, is_trial: bool) -> Result<Backup, BackupError>;
 }
 
 /// The parts of a project that a backup holds, while others go on reading and writing.
@@ -161,7 +161,7 @@ impl ProjectBackups {
 
 #[async_trait]
 impl Backups for ProjectBackups {
-    async fn take(&self, directory: &Path, at: Timestamp) -> Result<Backup, BackupError> {
+    async fn take(&self, directory: &Path, at: Timestamp, is_trial: bool) -> Result<Backup, BackupError> {
         if let ProjectStore::Redis(store) = &*self.store {
             return Err(on_servers(&store.place()));
         }
@@ -198,7 +198,9 @@ impl Backups for ProjectBackups {
             files::sync_directory(making.path())?;
             files::place(making, &directory)?;
             files::sync_directory(&parent)?;
-            note_backup(&project, &directory, at);
+            if !is_trial {
+                note_backup(&project, &directory, at);
+            }
             Ok(backup)
         })
         .await?

@@ -296,6 +296,7 @@ fn intake_code(error: &IntakeError) -> Code {
         IntakeError::Refused(_) => Code::InvalidArgument,
         IntakeError::Overloaded(_) => Code::ResourceExhausted,
         IntakeError::Unavailable(_) => Code::Unavailable,
+        IntakeError::Damaged(_) => Code::DataLoss,
         IntakeError::Moved => Code::Aborted,
         IntakeError::Store(error) => store_code(error),
         IntakeError::Bug(_) => Code::Internal,
@@ -306,6 +307,7 @@ fn offline_code(error: &OfflineError) -> Code {
     match error {
         OfflineError::Definition(_) => Code::FailedPrecondition,
         OfflineError::Data(_) => Code::InvalidArgument,
+        OfflineError::Damaged(_) => Code::DataLoss,
         OfflineError::OutputExists { .. } => Code::AlreadyExists,
         OfflineError::OutputIsInput { .. } => Code::InvalidArgument,
         OfflineError::NoSpace { .. } | OfflineError::Memory(_) => Code::ResourceExhausted,

@@ -101,6 +101,7 @@ pub fn disks(config: &ProjectConfig) -> Vec<v1::Disk> {
 
 /// The file system that a path is on, or will be: its device, the bytes that are free for this process, and its size.
 fn room(path: &Path) -> Option<(u64, u64, u64)> {
+    let path = std::path::absolute(path).ok()?;
     let there = path.ancestors().find(|path| path.exists())?;
     let device = there.metadata().ok()?.dev();
     let system = rustix::fs::statvfs(there).ok()?;

@@ -138,6 +138,15 @@ impl Project {
 
     /// Its online store, for this process alone.
     pub fn store(&self) -> Result<Arc<ProjectStore>, ProjectError> {
+        let store = self.store_quietly()?;
+        if let Some(lost) = lost_writes(&self.config) {
+            (self.surroundings.warn)(&format!("warning: {}", what_was_lost(&lost)));
+        }
+        Ok(store)
+    }
+
+    /// The same for those who tell themselves what it has lost.
+    pub fn store_quietly(&self) -> Result<Arc<ProjectStore>, ProjectError> {
         self.check_restored()?;
         let store = match self.config.online_servers() {
             Some(url) => ProjectStore::Redis(self.redis(url)?),
@@ -178,11 +187,7 @@ impl Project {
             row_cache_bytes: memory / 2,
             write_buffer_bytes: (memory / 8).clamp(LEAST_WRITE_BUFFER, MOST_WRITE_BUFFER),
         };
-        let store = RocksStore::open(&self.config.online_path(), &options)?;
-        if let Some(lost) = lost_writes(&self.config) {
-            (self.surroundings.warn)(&format!("warning: {}", what_was_lost(&lost)));
-        }
-        Ok(store)
+        RocksStore::open(&self.config.online_path(), &options)
     }
 
     /// Where the streams are that fill the sources of the project.

@@ -504,7 +504,8 @@ pub struct RestoreArgs {
 pub struct VerifyArgs {
     /// The directory that `asof backup` made [default: what the project has]
     pub directory: Option<PathBuf>,
-    /// Go on with what is there, where the online store has lost writes: they are not told of any more
+    /// Where the online store has lost writes and all else is whole: do not tell of it any more (run
+    /// `asof materialize --full` before, which brings back what the tables have)
     #[arg(long, conflicts_with = "directory")]
     pub accept_loss: bool,
 }

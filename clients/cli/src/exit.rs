@@ -253,7 +253,7 @@ fn store(error: &StoreError) -> Exit {
 fn intake(error: &IntakeError) -> Exit {
     match error {
         IntakeError::Unknown { .. } => Exit::Usage,
-        IntakeError::Refused(_) => Exit::Data,
+        IntakeError::Refused(_) | IntakeError::Damaged(_) => Exit::Data,
         IntakeError::Overloaded(_) | IntakeError::Unavailable(_) | IntakeError::Moved => Exit::Unavailable,
         IntakeError::Store(cause) => store(cause),
         IntakeError::Bug(_) => Exit::Bug,
@@ -263,7 +263,7 @@ fn intake(error: &IntakeError) -> Exit {
 fn offline(error: &OfflineError) -> Exit {
     match error {
         OfflineError::Definition(_) => Exit::Definition,
-        OfflineError::Data(_) => Exit::Data,
+        OfflineError::Data(_) | OfflineError::Damaged(_) => Exit::Data,
         OfflineError::OutputExists { .. } | OfflineError::OutputIsInput { .. } => Exit::Usage,
         OfflineError::NoSpace { .. }
         | OfflineError::Memory(_)

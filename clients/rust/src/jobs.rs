@@ -55,9 +55,20 @@ impl Client {
     ///
     /// A path that is relative, or where something is; a store or a registry that is damaged; a full disk.
     pub async fn backup(&self, directory: impl Into<String>) -> Result<v1::BackupResponse, Error> {
-        let request = v1::BackupRequest {
-            directory: directory.into(),
-        };
+        self.copy_to(directory.into(), false).await
+    }
+
+    /// The same to see that all can be read: the copy is not kept, and does not count as a backup.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Client::backup`].
+    pub async fn try_backup(&self, directory: impl Into<String>) -> Result<v1::BackupResponse, Error> {
+        self.copy_to(directory.into(), true).await
+    }
+
+    async fn copy_to(&self, directory: String, is_trial: bool) -> Result<v1::BackupResponse, Error> {
+        let request = v1::BackupRequest { directory, is_trial };
         // Not made again: what an answer that was lost had made would be in its way.
         let mut jobs = self.clients().jobs;
         Ok(jobs.backup(self.request(request)).await?.into_inner())

@@ -32,7 +32,9 @@ impl Engine {
         let place = directory(self, source);
         let log = check_log_of(source, &place, Compared::All).await;
         log.map_err(|error| vec![error])?;
-        if !place.is_dir() {
+        // A directory with nothing in it is that of a table to be.
+        let is_empty = |mut entries: std::fs::ReadDir| entries.next().is_none();
+        if place.read_dir().map_or(true, is_empty) {
             return Ok(None);
         }
         let table = open_delta(&place, source.name.as_str()).await;

@@ -191,7 +191,7 @@ impl Table<'_> {
     }
 
     fn damaged(self, what: &str) -> OfflineError {
-        OfflineError::Data(format!(
+        OfflineError::Damaged(format!(
             "managed table {}: {what}: restore its directory {} from a copy; or, to go on with what is there, remove \
              {NAME} in it and {}, and build its views anew (`asof materialize --full`)",
             self.source,

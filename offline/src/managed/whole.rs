@@ -33,7 +33,7 @@ fn expected(path: &str) -> Option<String> {
 /// Compares the digest that a file has with that of its name; `place` is what errors name.
 pub(crate) fn compare(place: &str, file: &SourceFile, digest: &str) -> Result<()> {
     match expected(&file.path) {
-        Some(expected) if expected != digest => Err(OfflineError::Data(format!(
+        Some(expected) if expected != digest => Err(OfflineError::Damaged(format!(
             "{place} has other bytes than were written: it is damaged, restore it from a copy"
         ))),
         _ => Ok(()),
@@ -56,7 +56,7 @@ impl WholeFiles {
         }
         let digest = Digest::of_file(&file.location).map_err(|error| match file.location.exists() {
             true => error,
-            false => OfflineError::gone(place),
+            false => OfflineError::lost(place),
         })?;
         compare(place, file, &digest)?;
         self.add(&file.location, stamp);

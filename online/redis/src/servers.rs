@@ -489,7 +489,7 @@ impl Servers {
         let reason = match (reply, self.id.get()) {
             (Value::BulkString(mark), Some(id)) if mark == id.as_bytes() => return Ok(()),
             (Value::Nil, _) => {
-                "what it had of the store is gone: restore its data, or empty all servers and materialize again"
+                "what it had of the store is gone: restore its data, or empty all servers, start asof anew and materialize"
             }
             _ => "it has the data of another store",
         };

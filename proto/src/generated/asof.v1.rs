@@ -1696,6 +1696,9 @@ pub struct BackupRequest {
     /// A directory of the server's machine that is not there yet or is empty, from the root on.
     #[prost(string, tag = "1")]
     pub directory: ::prost::alloc::string::String,
+    /// That it is only taken to see that all can be read, and not kept: it does not count as the last backup.
+    #[prost(bool, tag = "2")]
+    pub is_trial: bool,
 }
 /// A backup that was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -222,12 +222,10 @@ fn serving<'a>(
     view: String,
 ) -> Result<(&'a GenerationState, Timestamp), NotServed> {
     let Some(serving) = &state.serving else {
-        return Err(match state.building {
-            Some(_) => NotServed::FirstBuild { view },
-            None => match held_back(state).first() {
-                Some(run) => NotServed::RolledBack { view, run: *run },
-                None => NotServed::Never { view },
-            },
+        return Err(match (held_back(state).first(), &state.building) {
+            (Some(run), _) => NotServed::RolledBack { view, run: *run },
+            (None, Some(_)) => NotServed::FirstBuild { view },
+            (None, None) => NotServed::Never { view },
         });
     };
     if serving.shape.rows != need.shape.rows {

@@ -120,12 +120,12 @@ where
         request: Request<v1::BackupRequest>,
     ) -> Result<Response<v1::BackupResponse>, Status> {
         let call = async {
-            let directory = request.into_inner().directory;
+            let v1::BackupRequest { directory, is_trial } = request.into_inner();
             let backups = self.0.backups.as_ref().ok_or_else(|| {
                 ServerError::Bug("this server is of no project that could be copied".to_owned())
             })?;
             let at = self.0.wall.now();
-            let backup = backups.take(Path::new(&directory), at).await?;
+            let backup = backups.take(Path::new(&directory), at, is_trial).await?;
             Ok(backup.to_wire(at))
         };
         self.0.call("asof.v1.JobService/Backup", call).await

@@ -24,6 +24,9 @@ pub enum IntakeError {
     /// What is needed cannot be reached.
     #[error("{0}")]
     Unavailable(String),
+    /// The table of the rows is damaged or gone.
+    #[error("{0}")]
+    Damaged(String),
     /// Of messages of a stream: others were taken in since those were read which these follow.
     #[error("the stream was read further by somebody else")]
     Moved,
@@ -49,6 +52,7 @@ impl From<OfflineError> for IntakeError {
         let text = error.to_string();
         match error {
             OfflineError::Data(_) | OfflineError::Definition(_) => Self::Refused(text),
+            OfflineError::Damaged(_) => Self::Damaged(text),
             OfflineError::Internal(_) => Self::Bug(text),
             _ => Self::Unavailable(text),
         }

@@ -194,11 +194,11 @@ impl From<&MaterializeError> for JobError {
             | MaterializeError::NotUndone { .. } => Self::Refused(text),
             MaterializeError::Busy { .. } => Self::Busy(text),
             MaterializeError::Mark(_)
-            | MaterializeError::Offline(OfflineError::Data(_))
+            | MaterializeError::Offline(OfflineError::Data(_) | OfflineError::Damaged(_))
             | MaterializeError::Store(StoreError::Damaged { .. })
             | MaterializeError::Registry(RegistryError::Damaged { .. })
             | MaterializeError::Intake(
-                IntakeError::Refused(_) | IntakeError::Store(StoreError::Damaged { .. }),
+                IntakeError::Refused(_) | IntakeError::Damaged(_) | IntakeError::Store(StoreError::Damaged { .. }),
             ) => Self::Data(text),
             MaterializeError::NotBegun(_)
             | MaterializeError::NotReadBack { .. }

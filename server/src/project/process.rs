@@ -14,8 +14,19 @@ pub fn ran_since(number: u32, instant: Timestamp) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{number}/stat")) else {
         return false;
     };
+    if is_over(&stat) {
+        return false;
+    }
     // One that cannot be told is taken for the same.
     started_at(&stat).is_none_or(|started| started - SLACK_MICROS <= instant.micros())
+}
+
+/// Whether a process has ended, and only whoever started it has not asked how.
+fn is_over(stat: &str) -> bool {
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, fields)| fields.split_whitespace().next());
+    matches!(state, Some("Z" | "X"))
 }
 
 /// When a process was started, in microseconds since 1970.
@@ -43,5 +54,12 @@ mod tests {
         let before = SystemClock.now().micros() - 3_600 * 1_000_000;
         assert!(!ran_since(own, Timestamp::from_micros(before)));
         assert!(!ran_since(u32::MAX, SystemClock.now()));
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        let number = ended.id();
+        while !is_over(&fs::read_to_string(format!("/proc/{number}/stat")).unwrap()) {
+            std::thread::yield_now();
+        }
+        assert!(!ran_since(number, SystemClock.now()));
+        ended.wait().unwrap();
     }
 }

@@ -20,7 +20,7 @@ pub(super) async fn run(global: &Global, args: &BackupArgs) -> Result<(), Failur
         Some(_) => args.directory.clone(),
         None => absolute(&args.directory)?,
     };
-    let taken = take(global, &directory).await?;
+    let taken = take(global, &directory, false).await?;
     let place = directory.display().to_string();
     let taken_at = Timestamp::from_micros(taken.taken_at_micros).to_string();
     if global.json {
@@ -42,8 +42,12 @@ pub(super) async fn run(global: &Global, args: &BackupArgs) -> Result<(), Failur
     Ok(())
 }
 
-/// Takes one, by the server that holds the online store or here.
-pub(super) async fn take(global: &Global, directory: &Path) -> Result<v1::BackupResponse, Failure> {
+/// Takes one, or tries to, by the server that holds the online store or here.
+pub(super) async fn take(
+    global: &Global,
+    directory: &Path,
+    is_trial: bool,
+) -> Result<v1::BackupResponse, Failure> {
     if let Some(remote) = global.remote_or_running().await? {
         let directory = directory.to_str().ok_or_else(|| {
             Failure::usage(format!(
@@ -51,13 +55,16 @@ pub(super) async fn take(global: &Global, directory: &Path) -> Result<v1::Backup
                 directory.display()
             ))
         })?;
-        return Ok(remote.client().backup(directory).await?);
+        return Ok(match is_trial {
+            true => remote.client().try_backup(directory).await?,
+            false => remote.client().backup(directory).await?,
+        });
     }
     let project = global.open()?;
     let registry = Arc::new(project.registry().await?);
     let backups = ProjectBackups::new(project.config.clone(), project.store()?, registry);
     let at = SystemClock.now();
-    Ok(backups.take(directory, at).await?.to_wire(at))
+    Ok(backups.take(directory, at, is_trial).await?.to_wire(at))
 }
 
 /// A path from the root on.

@@ -21,7 +21,7 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
             let registry = project.registry().await?;
             let version = project.head(&registry).await?;
             let runs = last_runs(&registry, project.name(), &version).await?;
-            let store = project.store()?;
+            let store = project.store_quietly()?;
             status(&*store, &project.config, &version, SystemClock.now(), runs)?
         }
     };
@@ -86,8 +86,17 @@ fn print(status: &v1::GetStatusResponse) {
 /// What the state of a view has no room for.
 fn print_troubles(views: &[v1::ViewStatus]) {
     let failed = views.iter().filter_map(|view| Some((view, trouble(view)?)));
-    for (view, run) in failed.filter(|(_, run)| run.state() == v1::RunState::Failed) {
-        output::line(format!("{}: run {} failed: {}", view.view, run.id, run.error));
+    for (view, run) in failed {
+        match run.state() {
+            v1::RunState::Failed => {
+                output::line(format!("{}: run {} failed: {}", view.view, run.id, run.error));
+            }
+            // Otherwise its state says so.
+            _ if !view.held_back_runs.is_empty() => {
+                output::line(format!("{}: run {} was cut short", view.view, run.id));
+            }
+            _ => {}
+        }
     }
     if views.iter().any(|view| view.rows.is_none()) {
         output::line("?: the rows cannot be read; asof verify says what is damaged");
@@ -200,14 +209,17 @@ fn reading(stream: &v1::StreamStatus) -> String {
 /// How a view stands, and what to type next where something is to be done.
 fn advice(view: &v1::ViewStatus) -> String {
     let name = &view.view;
+    let is_serving = view.serving_generation != 0;
     if let Some(run) = view.held_back_runs.first() {
         let more = match view.held_back_runs.len() {
             1 => String::new(),
             runs => format!(" and {} more", runs - 1),
         };
-        return format!("without run {run}{more}, rolled back: asof materialize {name} --redo");
+        let state = if is_serving { "" } else { "serves nothing, " };
+        return format!(
+            "{state}without run {run}{more}, rolled back: asof materialize {name} --redo, or --full"
+        );
     }
-    let is_serving = view.serving_generation != 0;
     if let Some(run) = trouble(view) {
         let state = if is_serving { "serving, " } else { "" };
         let what = match run.state() {

@@ -73,16 +73,6 @@ async fn of_project(global: &Global, accept_loss: bool) -> Result<(), Failure> {
         }
         Err(failures) => problems.extend(failures),
     }
-    if let Some(lost) = lost_writes(&project.config) {
-        match accept_loss && problems.is_empty() {
-            true => {
-                accept(&project)?;
-                lines
-                    .push("The loss of the online store is accepted: it is not told of any more.".to_owned());
-            }
-            false => problems.push(Failure::new(Exit::Data, what_was_lost(&lost))),
-        }
-    }
     // Without a registry nobody knows which tables there are.
     let registered = match project.registry().await {
         Ok(registry) => project.head(&registry).await.ok(),
@@ -98,8 +88,10 @@ async fn of_project(global: &Global, accept_loss: bool) -> Result<(), Failure> {
                 Ok(None) => lines.push(format!("The table of {} is not there yet.", source.name)),
                 Ok(Some(read)) => {
                     lines.push(format!(
-                        "The table of {} is whole: {} rows in {} files.",
-                        source.name, read.rows, read.files
+                        "The table of {} is whole: {} in {}.",
+                        source.name,
+                        output::counted(read.rows, "row"),
+                        output::counted(read.files as u64, "file")
                     ));
                     tables.insert(
                         source.name.to_string(),
@@ -110,6 +102,17 @@ async fn of_project(global: &Global, accept_loss: bool) -> Result<(), Failure> {
             }
         }
         found.insert("tables".to_owned(), tables.into());
+    }
+    if let Some(lost) = lost_writes(&project.config) {
+        match accept_loss && problems.is_empty() {
+            true => {
+                accept(&project)?;
+                found.insert("loss_accepted".to_owned(), true.into());
+                lines
+                    .push("The loss of the online store is accepted: it is not told of any more.".to_owned());
+            }
+            false => problems.push(Failure::new(Exit::Data, what_was_lost(&lost))),
+        }
     }
     if global.json && problems.is_empty() {
         output::json(&found.into());
@@ -124,7 +127,7 @@ async fn of_project(global: &Global, accept_loss: bool) -> Result<(), Failure> {
     }
 }
 
-/// Notes that the online store has lost writes, and that this is known.
+/// Has what the online store has lost not told of any more.
 fn accept(project: &Project) -> Result<(), Failure> {
     let online = project.config.online_path();
     accept_lost_writes(&online).map_err(|error| failed(&online, &error))
@@ -140,7 +143,7 @@ async fn by_server(global: &Global, project: &Project) -> Stored {
     let above = absolute(above.parent().unwrap_or(&project.config.directory)).map_err(one)?;
     // Made by the server, which may be another user.
     let copy = above.join(format!(".asof-verify-{}", std::process::id()));
-    let taken = take(global, &copy).await.map_err(one)?;
+    let taken = take(global, &copy, true).await.map_err(one)?;
     std::fs::remove_dir_all(&copy).map_err(|error| vec![failed(&copy, &error)])?;
     let line = format!(
         "The online store ({} entries) and the registry (v{}) are whole, as of {}.",
@@ -216,7 +219,7 @@ async fn here(project: &Project) -> Stored {
     drop(held);
     if was_there && problems.is_empty() {
         // Whether all is there that was acknowledged is seen when it is opened, and noted.
-        project.store().map_err(|error| one(error.into()))?;
+        project.store_quietly().map_err(|error| one(error.into()))?;
     }
     match registry(project).await {
         Ok(version) if problems.is_empty() => {

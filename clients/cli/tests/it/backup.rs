@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use asof_proto::v1::ingest_service_client::IngestServiceClient;
+use tonic::Code;
+
 use crate::project::{Project, Ran};
-use crate::pushing::{CLICKS, PAGES, served_page, with_input};
+use crate::pushing::{self, CLICKS, PAGES, served_page, with_input};
 use crate::server::Server;
 
 fn project() -> Project {
@@ -530,6 +533,16 @@ fn a_table_that_is_behind_its_view_is_not_materialized() {
                 "{ran:?}"
             );
         }
+        // By a server as damage, not as a mistake of whoever pushes.
+        let server = Server::start(&project, &[]);
+        let refused = pushing::runtime().block_on(async {
+            let mut ingest = IngestServiceClient::connect(server.url.clone()).await.unwrap();
+            ingest.push(pushing::request("p", 3, 1.0)).await.unwrap_err()
+        });
+        assert_eq!(refused.code(), Code::DataLoss, "{refused:?}");
+        drop(server);
+        // Nothing stands in the way of a copy that is put back.
+        assert_eq!(table.exists(), !lost);
         // Nor when it is gone on with.
         let head = table.with_file_name("_asof_heads").join("clicks");
         let known = std::fs::read(&head).unwrap();
