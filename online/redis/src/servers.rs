@@ -223,19 +223,18 @@ impl Servers {
     /// Asks one thing.
     pub(crate) fn ask_one(&self, request: Request, deadline: Deadline) -> Result<Value, StoreError> {
         let reply = self.ask(std::slice::from_ref(&request), deadline)?;
-        reply
-            .into_iter()
-            .next()
-            .ok_or_else(|| failure::odd_reply(self.place()))
+        self.only(reply)
+    }
+
+    fn only(&self, replies: Vec<Value>) -> Result<Value, StoreError> {
+        let reply = replies.into_iter().next();
+        reply.ok_or_else(|| failure::odd_reply(self.place()))
     }
 
     /// The same of a server that was silent as well as of others: whether it answers again.
     pub(crate) fn ask_patiently(&self, request: Request, deadline: Deadline) -> Result<Value, StoreError> {
         let reply = self.ask_until(std::slice::from_ref(&request), deadline)?;
-        reply
-            .into_iter()
-            .next()
-            .ok_or_else(|| failure::odd_reply(self.place()))
+        self.only(reply)
     }
 
     /// Asks and returns the answers in the same order: every one, or an error once the deadline has passed, or soon where a
