@@ -20,16 +20,16 @@ pub const CONFIG_FILE: &str = "asof.toml";
 
 /// How the URL of an online store in a directory begins.
 const LOCAL_STORE: &str = "rocksdb://";
-/// How the URLs of online stores on servers begin.
-const STORE_SERVERS: [&str; 8] = [
-    "redis://",
-    "redis+cluster://",
-    "valkey://",
-    "valkey+cluster://",
-    "rediss://",
-    "rediss+cluster://",
-    "valkeys://",
-    "valkeys+cluster://",
+/// How the URLs of online stores on servers begin, and whether these are reached over TLS.
+const STORE_SERVERS: [(&str, bool); 8] = [
+    ("redis://", false),
+    ("redis+cluster://", false),
+    ("valkey://", false),
+    ("valkey+cluster://", false),
+    ("rediss://", true),
+    ("rediss+cluster://", true),
+    ("valkeys://", true),
+    ("valkeys+cluster://", true),
 ];
 
 /// What `asof.toml` says, with the defaults of what it does not.

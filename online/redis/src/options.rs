@@ -39,7 +39,7 @@ pub struct RedisOptions {
     pub lease: Duration,
 }
 
-/// Files in PEM.
+/// Files in PEM: `tls_ca`, and `tls_cert` with `tls_key`, of `[online]` in the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The authority that signed the certificates of the servers; without one, those that the machine trusts.
@@ -83,13 +83,14 @@ impl fmt::Debug for RedisOptions {
     }
 }
 
-/// A URL without what stands before the hosts, which is a secret.
+/// A URL without what stands before the hosts, and behind a `?`: secrets.
 fn shown(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, hosts))) => format!("{scheme}://{hosts}"),
-        (Some(_), None) => url.to_owned(),
-        (None, _) => "not a URL".to_owned(),
-    }
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "not a URL".to_owned();
+    };
+    let hosts = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
+    let hosts = hosts.split_once('?').map_or(hosts, |(hosts, _)| hosts);
+    format!("{scheme}://{hosts}")
 }
 
 /// Where a server listens.
@@ -148,7 +149,13 @@ impl Place {
                 "there are files of TLS, which this URL does not ask for: write rediss://",
             ));
         }
-        let tls = is_tls.then(|| Tls::load(files)).transpose()?;
+        if rest.contains('?') {
+            return Err(refuse(
+                "nothing is read behind a \"?\": leave it out, or write %3F where it is one of the password",
+            ));
+        }
+        let tls = is_tls.then(|| Tls::load(files)).transpose();
+        let tls = tls.map_err(|reason| refuse(&reason))?;
         let (user, hosts) = rest
             .rsplit_once('@')
             .map_or(("", rest), |(user, hosts)| (user, hosts));
@@ -188,6 +195,14 @@ impl Place {
             tls,
             shown,
         })
+    }
+
+    /// How the URL of one of the servers begins.
+    pub(crate) fn scheme(&self) -> &'static str {
+        match self.tls {
+            Some(_) => "rediss",
+            None => "redis",
+        }
     }
 }
 
@@ -250,7 +265,10 @@ mod tests {
             .err()
             .unwrap()
             .to_string();
-        assert!(refused.contains("ca.pem"), "{refused}");
+        assert!(
+            refused.contains(": [online] tls_ca ca.pem: No such file"),
+            "{refused}"
+        );
         let options = RedisOptions::new("redis://me:secret@host");
         assert!(!format!("{options:?}").contains("secret"), "{options:?}");
     }
@@ -265,10 +283,13 @@ mod tests {
             "redis://:secret@host/x",
             "redis+cluster://:secret@host/1",
             "redis://:secret@host:port",
+            "redis://host?password=secret",
+            "redis://host/0?password=secret",
+            "redis://:sec?ret@host?password=secret",
             "http://:secret@host",
         ] {
             let refused = parse(url).err().unwrap_or_else(|| panic!("{url}")).to_string();
-            assert!(!refused.contains("secret"), "{refused}");
+            assert!(!refused.contains("sec"), "{refused}");
         }
         for namespace in ["", "A", "a:b", "a{b", "a*", "a/b"] {
             assert!(check_namespace("", namespace).is_err(), "{namespace}");

@@ -6,7 +6,7 @@ use redis::Value;
 use crate::failure;
 use crate::options::{Address, Durability};
 use crate::reply;
-use crate::servers::{Request, Servers, shown};
+use crate::servers::{Request, Servers};
 
 /// Refuses servers that drop keys, or that have not written down what they acknowledge.
 pub(crate) fn check(servers: &Servers, durability: Durability) -> Result<(), StoreError> {
@@ -18,7 +18,7 @@ pub(crate) fn check(servers: &Servers, durability: Durability) -> Result<(), Sto
 }
 
 fn check_server(servers: &Servers, master: &Address, durability: Durability) -> Result<(), StoreError> {
-    let place = shown(master);
+    let place = servers.shown(master);
     let mut settings = Vec::new();
     for name in ["maxmemory-policy", "appendonly", "appendfsync"] {
         let request = Request::to(master, "CONFIG").arg(b"GET").arg(name.as_bytes());

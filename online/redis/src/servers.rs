@@ -173,6 +173,11 @@ impl Servers {
         &self.place.shown
     }
 
+    /// What errors call a server.
+    pub(crate) fn shown(&self, address: &Address) -> String {
+        format!("{}://{address}", self.place.scheme())
+    }
+
     /// Until when a call that begins now may wait.
     pub(crate) fn deadline(&self) -> Deadline {
         Deadline::after(self.deadline)
@@ -402,7 +407,7 @@ impl Servers {
         replies: &mut [Option<Value>],
         deadline: Deadline,
     ) -> Result<Option<Trouble>, StoreError> {
-        let place = shown(address);
+        let place = self.shown(address);
         let mut trouble = None;
         let mut refused = Ok(());
         let mut asks = Vec::new();
@@ -504,9 +509,9 @@ impl Servers {
         let told = match link::is_final(error) {
             // What the library says may have what was sent.
             true if error.kind() == redis::ErrorKind::AuthenticationFailed => {
-                failure::failed(&shown(address), "it refuses the user or the password")
+                failure::failed(&self.shown(address), "it refuses the user or the password")
             }
-            _ => failure::of_link(&shown(address), error),
+            _ => failure::of_link(&self.shown(address), error),
         };
         match link::is_final(error) {
             true => Err(told),
@@ -543,7 +548,7 @@ impl Servers {
 
     fn slots_at(&self, address: &Address, deadline: Deadline) -> Result<Topology, StoreError> {
         let node = self.node(address);
-        let place = shown(address);
+        let place = self.shown(address);
         let ask = |mut link: Link| {
             let mut bytes = Vec::new();
             Cmd::new()
@@ -576,10 +581,15 @@ impl Servers {
             .details()
             .is_some_and(|details| details.contains("cluster support disabled"))
         {
-            true => failure::failed(
-                place,
-                "it is no server of a cluster: write redis:// in the place of redis+cluster://",
-            ),
+            true => {
+                let scheme = self.place.scheme();
+                failure::failed(
+                    place,
+                    &format!(
+                        "it is no server of a cluster: write {scheme}:// in the place of {scheme}+cluster://"
+                    ),
+                )
+            }
             false => failure::of_reply(place, error),
         }
     }
@@ -592,11 +602,6 @@ impl Servers {
     fn topology(&self) -> Arc<Topology> {
         Arc::clone(&self.topology.read().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// What errors call a server.
-pub(crate) fn shown(address: &Address) -> String {
-    format!("redis://{address}")
 }
 
 fn put(replies: &mut [Option<Value>], at: usize, reply: Value) {

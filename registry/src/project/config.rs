@@ -81,6 +81,7 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
         let online_memory = self.memory(online.as_ref());
         let online_authority = online.as_ref().and_then(|online| self.setting(online, "tls_ca"));
         let online_tls = self.tls("online", online.as_ref());
+        self.only_over_tls(online.as_ref(), online_url.as_deref());
         let listen = self.listen(serve.as_ref());
         let token_variable = self.token_variable(serve.as_ref());
         let tls = self.tls("serve", serve.as_ref());
@@ -147,17 +148,23 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
 
     fn online_url(&mut self, section: Option<&Table<'_>>) -> Option<String> {
         let setting = self.setting(section?, "url")?;
-        let has_password = STORE_SERVERS
+        let is_server = STORE_SERVERS
             .iter()
-            .any(|scheme| setting.value.starts_with(scheme))
-            && setting.value.contains(['@', '?']);
-        if has_password && setting.reference.is_none() {
+            .any(|(scheme, _)| setting.value.starts_with(scheme));
+        if is_server && setting.value.contains('@') && setting.reference.is_none() {
             let what = "a password that stands in a file is read by others";
             let help = "put the URL into an environment variable of the server, and write \"env:NAME\" here";
             self.problems.push(Problem::new(setting.place, what, help));
             return None;
         }
-        let schemes: Vec<&str> = std::iter::once(LOCAL_STORE).chain(STORE_SERVERS).collect();
+        if is_server && setting.value.contains('?') {
+            let what = format!("{} has a \"?\", behind which nothing is read", setting.shown());
+            let help = "leave it out, or write %3F where it is one of the password";
+            self.problems.push(Problem::new(setting.place, what, help));
+            return None;
+        }
+        let servers = STORE_SERVERS.iter().map(|(scheme, _)| *scheme);
+        let schemes: Vec<&str> = std::iter::once(LOCAL_STORE).chain(servers).collect();
         let expected =
             "rocksdb:// and a path, or redis:// or redis+cluster:// and a host, or rediss:// over TLS";
         self.url(section, &schemes, expected)
@@ -282,6 +289,28 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
         let help = "expected tls_cert = \"cert.pem\" and tls_key = \"key.pem\"";
         self.problems.push(Problem::new(given.place(), what, help));
         None
+    }
+
+    /// Refuses files of TLS for an online store that is not reached over it.
+    fn only_over_tls(&mut self, section: Option<&Table<'_>>, url: Option<&str>) {
+        let Some(section) = section else {
+            return;
+        };
+        let is_tls = match url {
+            Some(url) => STORE_SERVERS
+                .iter()
+                .any(|(scheme, is_tls)| *is_tls && url.starts_with(scheme)),
+            // One that cannot be used was told of.
+            None => section.get("url").is_some(),
+        };
+        let given = ["tls_ca", "tls_cert", "tls_key"].map(|key| section.get(key));
+        if let Some(value) = given.into_iter().flatten().next()
+            && !is_tls
+        {
+            let what = "the online store is not reached over TLS";
+            let help = "leave the files of TLS out, or write rediss:// in the URL of its servers";
+            self.problems.push(Problem::new(value.place(), what, help));
+        }
     }
 
     fn insecure(&mut self, section: Option<&Table<'_>>) -> Option<bool> {

@@ -173,6 +173,26 @@ fn files_of_tls_lie_below_the_project() {
 }
 
 #[test]
+fn files_of_tls_that_nobody_reads_are_refused() {
+    for url in [
+        "",
+        "url = \"rocksdb://o\"",
+        "url = \"redis://h\"",
+        "url = \"env:STORE_URL\"",
+    ] {
+        for file in ["tls_ca = \"a\"", "tls_cert = \"a\"\ntls_key = \"b\""] {
+            check(
+                &format!("project = \"p\"\n[online]\n{url}\n{file}\n"),
+                &format!(
+                    "asof.toml:4:{}: the online store is not reached over TLS; leave the files of TLS out, or write rediss:// in the URL of its servers",
+                    file.find('"').unwrap() + 1
+                ),
+            );
+        }
+    }
+}
+
+#[test]
 fn other_stores_are_not_supported_yet() {
     check(
         "project = \"p\"\n[registry]\nurl = \"postgres://db/asof\"",
@@ -213,6 +233,10 @@ fn references_that_are_not_set_are_named_and_secrets_are_not_shown() {
     check(
         "project = \"p\"\n[online]\nurl = \"redis://:secret@h/0?password=secret\"",
         "asof.toml:3:7: a password that stands in a file is read by others; put the URL into an environment variable of the server, and write \"env:NAME\" here",
+    );
+    check(
+        "project = \"p\"\n[online]\nurl = \"redis://h/0?password=secret\"",
+        "asof.toml:3:7: \"redis://h/0?***\" has a \"?\", behind which nothing is read; leave it out, or write %3F where it is one of the password",
     );
     check(
         "project = \"p\"\n[serve]\nlisten = \"env:SECRET_URL\"",

@@ -18,7 +18,7 @@ use crate::deadline::Deadline;
 use crate::names::{Bucket, Due, Meta, generation_field, source_bytes, time_bytes};
 use crate::options::Address;
 use crate::reply;
-use crate::servers::{Request, shown};
+use crate::servers::Request;
 use crate::work::{Group, Work};
 
 /// How many answers are forgotten in one step.
@@ -278,7 +278,7 @@ impl RedisStore {
 
     /// Waits until all that a server has written is on its disk.
     fn settle_server(&self, master: &Address) -> Result<(), StoreError> {
-        let place = shown(master);
+        let place = self.servers.shown(master);
         let deadline = self.servers.deadline();
         let config = Request::to(master, "CONFIG").arg(b"GET").arg(b"appendfsync");
         let sync = self.servers.ask_one(config, deadline).ok();

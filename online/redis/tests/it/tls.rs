@@ -174,16 +174,32 @@ fn who_is_not_trusted_is_refused_at_once() {
     let server = start(&own, None);
     refused(&server, trusting(&other.0), "certificate");
     refused(&server, TlsFiles::default(), "certificate");
+    refused(&server, trusting(&own.1), "own.key: it has no certificate in PEM");
     refused(
         &server,
-        trusting(&own.1),
-        "own.key failed: it has no certificate in PEM",
+        trusting(Path::new("/none.pem")),
+        "[online] tls_ca /none.pem: No such file",
     );
-    refused(&server, trusting(Path::new("/none.pem")), "/none.pem");
+    let mixed = |certificate: &PathBuf, key: &PathBuf| TlsFiles {
+        authority: Some(own.0.clone()),
+        certificate: Some((certificate.clone(), key.clone())),
+    };
+    refused(
+        &server,
+        mixed(&other.0, &own.1),
+        "own.key: it does not go with tls_cert ",
+    );
+    refused(
+        &server,
+        mixed(&other.0, &own.0),
+        "own.pem: it has no private key in PEM",
+    );
+    refused(&server, mixed(&other.1, &other.1), "[online] tls_cert");
     let named = start(&elsewhere, None);
     refused(&named, trusting(&elsewhere.0), "certificate");
     // A server that asks for a certificate, and those who have none, another, and the right one.
     let asking = start(&own, Some(&other.0));
+    refused(&asking, trusting(&own.0), "rediss://127.0.0.1:");
     refused(&asking, trusting(&own.0), "alert: CertificateRequired");
     let with = |certificate: &(PathBuf, PathBuf)| TlsFiles {
         authority: Some(own.0.clone()),
