@@ -1,13 +1,12 @@
 //! The jobs that a server runs, as its services call them.
 
-use asof_core::online::Counts;
 use asof_core::registry::Run;
 use asof_core::time::Timestamp;
 use async_trait::async_trait;
 use tonic::Code;
 
 use crate::error::JobError;
-use crate::materialize::RolledBack;
+use crate::materialize::{Materialized, RolledBack};
 
 /// What to materialize.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +28,8 @@ pub struct Materialization {
 pub struct ViewRun {
     /// Its entry in the ledger, as it stands.
     pub run: Run,
-    /// How it ended, where that was waited for: what the view's generation holds, or why it failed.
-    pub ended: Option<Result<Counts, JobError>>,
+    /// How it ended, where that was waited for: what it did, or why it failed.
+    pub ended: Option<Result<Materialized, JobError>>,
 }
 
 /// Whoever runs jobs.

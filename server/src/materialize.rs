@@ -122,7 +122,7 @@ pub struct Ended {
 }
 
 /// What a run did to a view.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Materialized {
     /// Rows read from the source.
     pub rows_read: u64,
@@ -132,6 +132,8 @@ pub struct Materialized {
     pub rows_skipped: u64,
     /// Keys and pending rows that the generation holds, counted by reading all of it.
     pub counts: Counts,
+    /// The runs that were rolled back and are not brought back: the view lacks what they brought.
+    pub held_back: Vec<u64>,
 }
 
 /// Who is told of a view how many of its rows have been read, and of how many, where that is known.

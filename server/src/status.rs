@@ -46,20 +46,17 @@ pub fn status<S: OnlineStore>(
     config: &ProjectConfig,
     version: &Version,
     now: Timestamp,
-    mut runs: HashMap<String, v1::Run>,
+    runs: HashMap<String, v1::Run>,
 ) -> Result<v1::GetStatusResponse, ServerError> {
     let project = &config.project;
     let mut attempt = 1;
-    let mut views = loop {
-        match views(store, project, version, now) {
+    let views = loop {
+        match views(store, project, version, now, &runs) {
             // A generation was exchanged while its rows were counted.
             Err(StoreError::NoGeneration { .. }) if attempt < ATTEMPTS => attempt += 1,
             views => break views?,
         }
     };
-    for view in &mut views {
-        view.last_run = runs.remove(&view.view);
-    }
     Ok(v1::GetStatusResponse {
         project: project.to_string(),
         registry_version: version.number,
@@ -157,6 +154,7 @@ fn views<S: OnlineStore>(
     project: &ProjectName,
     version: &Version,
     now: Timestamp,
+    runs: &HashMap<String, v1::Run>,
 ) -> Result<Vec<v1::ViewStatus>, StoreError> {
     let states = store.views()?;
     let mut views = Vec::new();
@@ -190,7 +188,8 @@ fn views<S: OnlineStore>(
             None => Some(Counts::default()),
             Some(_) => counted.next().flatten(),
         };
-        view_status(&view.0, &view.2, counts, now)
+        let last_run = runs.get(view.0.view.name.as_str()).cloned();
+        view_status(&view.0, &view.2, counts, now, last_run)
     });
     Ok(views.collect())
 }
@@ -222,6 +221,7 @@ fn view_status(
     state: &ViewState,
     counts: Option<Counts>,
     now: Timestamp,
+    last_run: Option<v1::Run>,
 ) -> v1::ViewStatus {
     let shape = bound.stored_shape();
     let to = materialized_to(state);
@@ -243,6 +243,6 @@ fn view_status(
         expired_rows: counts.map(|counts| counts.earlier),
         pending_rows: counts.map(|counts| counts.pending),
         bytes: counts.map(|counts| counts.bytes),
-        last_run: None,
+        last_run,
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use asof_offline::Strategy;
-use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgGroup, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// A feature store: every value is the value as of a moment.
 #[derive(Debug, Parser)]
@@ -62,7 +62,16 @@ pub struct Args {
     /// What to do
     #[command(subcommand)]
     pub command: Command,
+    /// The command's name, where it works on a directory and not through a server
+    #[arg(skip)]
+    pub local: Option<&'static str>,
 }
+
+/// The commands that work on a directory and not through a server.
+const LOCAL: [&str; 12] = [
+    "init", "test", "ingest", "compact", "explain", "lint", "replay", "diff", "serve", "demo", "restore",
+    "verify",
+];
 
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -116,6 +125,7 @@ pub enum Command {
     /// Serve features over gRPC and HTTP
     Serve(ServeArgs),
     /// Show how the views stand
+    #[command(long_about = STATUS)]
     Status,
     /// Copy the online store and the registry to a directory, while others read and write
     Backup(BackupArgs),
@@ -129,38 +139,30 @@ pub enum Command {
     Demo,
 }
 
-impl Command {
-    /// Its name, where it works on a directory and not through a server.
-    pub fn local(&self) -> Option<&'static str> {
-        match self {
-            Self::Init(_) => Some("init"),
-            Self::Test => Some("test"),
-            Self::Ingest(_) => Some("ingest"),
-            Self::Compact(_) => Some("compact"),
-            Self::Explain(_) => Some("explain"),
-            Self::Lint(_) => Some("lint"),
-            Self::Replay(_) => Some("replay"),
-            Self::Diff(_) => Some("diff"),
-            Self::Serve(_) => Some("serve"),
-            Self::Demo => Some("demo"),
-            Self::Restore(_) => Some("restore"),
-            Self::Verify(_) => Some("verify"),
-            Self::Plan
-            | Self::Apply(_)
-            | Self::List(_)
-            | Self::Show(_)
-            | Self::Search(_)
-            | Self::Push(_)
-            | Self::Extract(_)
-            | Self::Materialize(_)
-            | Self::Rollback(_)
-            | Self::Get(_)
-            | Self::Status
-            | Self::Backup(_)
-            | Self::Runs(_) => None,
+impl Args {
+    /// Parses the command line. The help of a command that works on a directory tells of no server.
+    pub fn of_process() -> Self {
+        let mut command = Self::command();
+        let of_server = |option: &&Arg| matches!(option.get_id().as_str(), "server" | "ca");
+        let hidden: Vec<Arg> = command
+            .get_arguments()
+            .filter(of_server)
+            .map(|option| option.clone().hide(true))
+            .collect();
+        for name in LOCAL {
+            // They take the place of the global ones.
+            command = command.mut_subcommand(name, |command| command.args(hidden.clone()));
         }
+        let matches = command.get_matches();
+        let local = LOCAL
+            .into_iter()
+            .find(|name| matches.subcommand_name() == Some(name));
+        let args = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        Self { local, ..args }
     }
+}
 
+impl Command {
     /// Whether the command itself sees to Ctrl-C.
     pub fn handles_interrupts(&self) -> bool {
         matches!(self, Self::Serve(_) | Self::Push(_))
@@ -401,6 +403,22 @@ pub struct ExplainArgs {
     #[arg(long)]
     pub all: bool,
 }
+
+/// What `status` tells.
+const STATUS: &str = "\
+Show how the views stand: what each serves, how fresh it is, how its last run ended, and what to type next.
+
+  state            what it serves, and what is to be done, as a command
+  materialized to  the instant up to which it is complete, but for what was rolled back since
+  behind           how far that is behind the clock
+  live, expired    rows that are served, and those older than the view's ttl
+  pending          rows that become due only later
+  size             of the keys and rows of all of them, uncompressed
+
+Of a source with a stream: how much was read of it, waits, could not be read (dead letters) and was gone from the \
+broker before it was read (lost). Then the room on the disks, the last backup, and what the online store has lost, \
+where it has. A server that runs for the project is asked; otherwise the online store is opened. Rows are counted by \
+reading all of them.";
 
 /// What `lint` sees and what it does not.
 const LINT: &str = "\

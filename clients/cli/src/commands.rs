@@ -43,7 +43,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         ca: args.ca,
         json: args.json,
     };
-    if let (Some(command), true) = (args.command.local(), global.server.is_some()) {
+    if let (Some(command), true) = (args.local, global.server.is_some()) {
         return Err(Failure::usage(format!(
             "`asof {command}` works on the project's directory, not yet through a server: run it there, without --server"
         )));

@@ -12,7 +12,6 @@ mod remote;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 
 use args::{Args, Command, LogFormat};
 use exit::Failure;
@@ -25,7 +24,7 @@ const QUIET: &str = "async_nats=off";
 const QUIET_COMMAND: &str = "asof_redis::promise=error";
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::of_process();
     start_logging(&args);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

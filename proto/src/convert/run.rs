@@ -35,5 +35,6 @@ pub fn run_to_proto(run: Run) -> v1::Run {
         keys: None,
         pending: None,
         error_code: None,
+        held_back_runs: Vec::new(),
     }
 }

@@ -1811,6 +1811,10 @@ pub struct Run {
     /// 1,000 that failed. Here FAILED_PRECONDITION says that a definition does not fit.
     #[prost(int32, optional, tag = "15")]
     pub error_code: ::core::option::Option<i32>,
+    /// The runs of the view that were rolled back and are not brought back, without which it stays complete up to an instant
+    /// before this run's; only in answers to Materialize, of runs that ended well.
+    #[prost(uint64, repeated, tag = "16")]
+    pub held_back_runs: ::prost::alloc::vec::Vec<u64>,
 }
 /// Nothing to say.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

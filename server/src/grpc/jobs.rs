@@ -156,8 +156,8 @@ fn first_line(text: &str) -> String {
 }
 
 fn view_run(view: ViewRun) -> v1::Run {
-    let (counts, error) = match view.ended {
-        Some(Ok(counts)) => (Some(counts), None),
+    let (done, error) = match view.ended {
+        Some(Ok(done)) => (Some(done), None),
         Some(Err(error)) => (None, Some(error)),
         None => (None, None),
     };
@@ -165,9 +165,10 @@ fn view_run(view: ViewRun) -> v1::Run {
     let text = error.as_ref().map(|error| first_line(&error.to_string()));
     v1::Run {
         error: text.unwrap_or_else(|| run.error.clone()),
-        keys: counts.map(|counts| counts.keys),
-        pending: counts.map(|counts| counts.pending),
+        keys: done.as_ref().map(|done| done.counts.keys),
+        pending: done.as_ref().map(|done| done.counts.pending),
         error_code: error.map(|error| i32::from(job_code(&error))),
+        held_back_runs: done.map(|done| done.held_back).unwrap_or_default(),
         ..run
     }
 }

@@ -59,7 +59,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore + 'static> Jobs for Materializer
             };
             let _ = starting.send(Ok(started.iter().map(|started| started.run).collect()));
             for Ended { run, view, result } in inner.run(started, request, None, &threads).await {
-                let result = result.map(|done| done.counts).map_err(JobError::from);
+                let result = result.map_err(JobError::from);
                 match &result {
                     Ok(_) => {}
                     Err(error @ (JobError::Refused(_) | JobError::Busy(_))) => {

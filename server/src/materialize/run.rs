@@ -16,6 +16,7 @@ use super::progress::Mark;
 use super::reading::Reading;
 use super::tally::Held;
 use super::undefined::drop_undefined;
+use super::undo::held_back;
 use super::work::{Task, Work};
 use super::{Ended, Inner, MaterializeError, Materialized, OnRows, Request};
 use crate::background::Threads;
@@ -92,13 +93,16 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
                 }
             }
         };
-        let done = result.as_ref().ok().copied().unwrap_or_default();
+        let [rows_read, rows_written, rows_skipped] = match &result {
+            Ok(done) => [done.rows_read, done.rows_written, done.rows_skipped],
+            Err(_) => [0; 3],
+        };
         let end = RunEnd {
             finished_at: self.clock.now(),
             state,
-            rows_read: done.rows_read,
-            rows_written: done.rows_written,
-            rows_skipped: done.rows_skipped,
+            rows_read,
+            rows_written,
+            rows_skipped,
         };
         let entered = self.registry.end_run(&self.project, run, end).await;
         Ended {
@@ -280,7 +284,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             is_done,
             done,
         } = written;
-        let done = Materialized { counts, ..done };
+        let mut done = Materialized { counts, ..done };
         let expected = match is_done {
             true => work.expected_unchanged(),
             false => work.expected(),
@@ -297,6 +301,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             });
         }
         if is_done {
+            done.held_back = held_back(&self.store.view_state(work.slot)?);
             return Ok(done);
         }
         let mark = Mark::of(&snapshot, as_of, before).counted(held);
@@ -309,6 +314,7 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             .write(move || work.end(&*store, run, mark, as_of, known))
             .await?;
         drop(paused);
+        done.held_back = held_back(&self.store.view_state(slot)?);
         self.fold(slot, generation, folded, threads).await;
         Ok(done)
     }

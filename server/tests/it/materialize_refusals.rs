@@ -231,7 +231,7 @@ async fn jobs_run_what_was_asked_for_and_say_how_it_ended() {
     );
     let keys: Vec<_> = runs
         .iter()
-        .map(|view| Some(view.ended.as_ref()?.as_ref().ok()?.keys))
+        .map(|view| Some(view.ended.as_ref()?.as_ref().ok()?.counts.keys))
         .collect();
     assert_eq!(keys, [Some(1), Some(1)]);
     let runs = project

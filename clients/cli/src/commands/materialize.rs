@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 
 use crate::args::MaterializeArgs;
 use crate::commands::Global;
+use crate::commands::status::without;
 use crate::exit::{Exit, Failure, of_run};
 use crate::output;
 use crate::progress::Line;
@@ -28,6 +29,7 @@ pub(super) struct Done {
     rows_skipped: u64,
     keys: u64,
     pending: u64,
+    held_back: Vec<u64>,
 }
 
 impl Done {
@@ -40,6 +42,7 @@ impl Done {
             rows_skipped: done.rows_skipped,
             keys: done.counts.keys,
             pending: done.counts.pending,
+            held_back: done.held_back,
         }
     }
 
@@ -52,6 +55,7 @@ impl Done {
             rows_skipped: run.rows_skipped,
             keys: run.keys.unwrap_or_default(),
             pending: run.pending.unwrap_or_default(),
+            held_back: run.held_back_runs.clone(),
         }
     }
 }
@@ -76,6 +80,9 @@ pub(super) async fn run(global: &Global, args: &MaterializeArgs) -> Result<(), F
     } else {
         print(&done);
         output::line(format!("Materialized as of {as_of}."));
+        for done in done.iter().filter(|done| !done.held_back.is_empty()) {
+            output::line(format!("{}: {}", done.view, without(&done.view, &done.held_back)));
+        }
     }
     Ok(())
 }
@@ -158,7 +165,7 @@ fn told(failed: Vec<(u64, String, Failure)>, done: &[Done]) -> Option<Failure> {
 fn to_json(done: &Done) -> Value {
     json!({
         "run": done.run, "view": done.view, "rows_read": done.rows_read, "rows_written": done.rows_written,
-        "rows_skipped": done.rows_skipped, "keys": done.keys, "pending": done.pending,
+        "rows_skipped": done.rows_skipped, "keys": done.keys, "pending": done.pending, "held_back_runs": done.held_back,
     })
 }
 

@@ -210,15 +210,9 @@ fn reading(stream: &v1::StreamStatus) -> String {
 fn advice(view: &v1::ViewStatus) -> String {
     let name = &view.view;
     let is_serving = view.serving_generation != 0;
-    if let Some(run) = view.held_back_runs.first() {
-        let more = match view.held_back_runs.len() {
-            1 => String::new(),
-            runs => format!(" and {} more", runs - 1),
-        };
+    if !view.held_back_runs.is_empty() {
         let state = if is_serving { "" } else { "serves nothing, " };
-        return format!(
-            "{state}without run {run}{more}, rolled back: asof materialize {name} --redo, or --full"
-        );
+        return format!("{state}{}", without(name, &view.held_back_runs));
     }
     if let Some(run) = trouble(view) {
         let state = if is_serving { "serving, " } else { "" };
@@ -251,6 +245,16 @@ fn advice(view: &v1::ViewStatus) -> String {
         }
         (_, _, true) => "serving".to_owned(),
     }
+}
+
+/// What a view lacks since runs were rolled back, and what to type to have it.
+pub(super) fn without(view: &str, runs: &[u64]) -> String {
+    let more = match runs {
+        [_] => String::new(),
+        runs => format!(" and {} more", runs.len().saturating_sub(1)),
+    };
+    let first = runs.first().copied().unwrap_or_default();
+    format!("without run {first}{more}, rolled back: asof materialize {view} --redo, or --full")
 }
 
 /// What stands for a number that could not be counted.

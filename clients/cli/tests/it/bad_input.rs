@@ -31,6 +31,26 @@ fn commands_and_flags() {
 }
 
 #[test]
+fn help_offers_a_server_where_there_is_one_to_ask() {
+    let project = Project::starter();
+    for (command, offers) in [
+        ("verify", false),
+        ("ingest", false),
+        ("status", true),
+        ("push", true),
+    ] {
+        let help = project.done(&[command, "--help"]).stdout;
+        assert_eq!(help.contains("--server <URL>"), offers, "{help}");
+        assert!(help.contains("--project <DIR>"), "{help}");
+    }
+    project.refused(
+        &["verify", "--server", "http://127.0.0.1:1"],
+        2,
+        "`asof verify` works on the project's directory, not yet through a server: run it there, without --server",
+    );
+}
+
+#[test]
 fn no_project_and_nothing_applied() {
     let project = Project::starter();
     project.refused(

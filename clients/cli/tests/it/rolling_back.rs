@@ -91,14 +91,19 @@ fn windows_are_rolled_back_and_brought_back() {
 
         // What is new comes, and nothing of what is held back.
         ingest(&project, "new.csv", &[(5, "cart", 5.0)]);
-        project.done(&["materialize", "page_clicks"]);
+        let told = project.done(&["materialize", "page_clicks"]).stdout;
+        assert!(told.contains(&format!("\npage_clicks: {advice}")), "{told}");
+        // Also where nothing is new.
+        let told = project.done(&["materialize", "page_clicks", "--json"]).json();
+        assert_eq!(told["runs"][0]["held_back_runs"], json!([bad]));
         assert_eq!(page(&project, "home"), (3, Some(7.0)));
         assert_eq!(page(&project, "cart"), (1, Some(5.0)));
         assert_eq!(state(&project, "page_clicks")["materialized_to"], before);
 
         let both = project.asof(&["materialize", "page_clicks", "--redo", "--full"]);
         assert_eq!(both.code, 2, "{both:?}");
-        project.done(&["materialize", "page_clicks", "--redo"]);
+        let told = project.done(&["materialize", "page_clicks", "--redo"]).stdout;
+        assert!(!told.contains("rolled back"), "{told}");
         assert_eq!(page(&project, "home"), (4, Some(1_007.5)));
         assert_eq!(page(&project, "cart"), (2, Some(12.0)));
         let stands = state(&project, "page_clicks");
