@@ -33,6 +33,7 @@ mod flight;
 mod grpc;
 mod http;
 mod overload;
+mod process;
 
 pub use access::{Access, AccessError, Tls, Token};
 pub use app::{ServeParts, serve, serve_routes};

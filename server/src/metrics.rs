@@ -1,5 +1,6 @@
 //! What Prometheus reads at `/metrics`.
 
+mod process;
 mod streams;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use crate::deadline::is_over;
 use crate::features::Answer;
 use crate::materialize::NEVER;
 use crate::places::{disks, last_backup, lost_writes};
+use crate::process::usage;
 use crate::status::reached;
 
 /// Those of the stages of a read, in seconds: from 10 µs to about 0.3 s by factors of two.
@@ -377,6 +379,9 @@ impl Metrics {
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
         encode_registry(&mut text, &of_store)?;
+        if let Some(usage) = usage() {
+            encode_registry(&mut text, &process::register(usage))?;
+        }
         encode_eof(&mut text)?;
         Ok(text)
     }

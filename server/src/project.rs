@@ -1,6 +1,5 @@
 //! A project opened in this process: its configuration, registry, engine and online store.
 
-mod process;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::{Access, AccessError, Tls, Token};
 use crate::intake::{Intake, IntakeLimits};
 use crate::places::{lost_writes, what_was_lost};
+use crate::process::ran_since;
 use crate::streams::{Brokers, brokers};
 
 /// Bytes of rows that are not in files yet, whatever memory there is: fewer make many small files, more make a start
@@ -26,7 +26,6 @@ use crate::streams::{Brokers, brokers};
 const LEAST_WRITE_BUFFER: usize = 4 << 20;
 const MOST_WRITE_BUFFER: usize = 64 << 20;
 
-pub use process::ran_since;
 pub use store::ProjectStore;
 
 /// Where a server tells others in the project how to reach it.

@@ -8,7 +8,7 @@ use asof_core::time::Timestamp;
 use asof_proto::convert::run_to_proto;
 use asof_proto::v1;
 
-use crate::project::ran_since;
+use crate::process::ran_since;
 
 /// Among how many runs of its name that of a view is looked for: a source may have the same one.
 const LOOKED_AT: u32 = 20;

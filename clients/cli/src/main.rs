@@ -12,9 +12,15 @@ mod remote;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tikv_jemallocator::Jemalloc;
 
 use args::{Args, Command, LogFormat};
 use exit::Failure;
+
+/// Of the system's own allocator each thread has a heap of its own, which keeps what other threads have given back: the
+/// memory of a server with many threads grows for days.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// How long work on other threads is waited for when the command has ended.
 const AFTER_INTERRUPT: Duration = Duration::from_secs(2);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use crate::abuse::memory;
 use crate::project::{Project, Ran};
 use crate::server::Server;
 
@@ -120,8 +121,8 @@ fn a_file_in_the_place_of_the_tables_is_refused_at_start() {
 
 /// The names in backticks that begin the rows of a table.
 fn documented(page: &str) -> BTreeSet<String> {
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `asof_"));
-    rows.map(|row| format!("asof_{}", row.split_once('`').unwrap().0))
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| row.split_once('`').unwrap().0.to_owned())
         .collect()
 }
 
@@ -169,6 +170,11 @@ fn every_metric_is_documented_and_every_documented_metric_is_there() {
     {
         assert!(told.contains(name), "{name}");
     }
+    let resident = text
+        .lines()
+        .find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
+    let resident: u64 = resident.unwrap().parse().unwrap();
+    assert!(resident.abs_diff(memory(&server)) < 64 << 20, "{resident}");
     // What happened just now has been counted.
     for line in [
         "asof_requests_total{method=\"POST /v1/get-features\",code=\"OK\"} 1",

@@ -26,8 +26,8 @@ const CUSTOMERS: i64 = 8_000;
 const PUSHES: u64 = 10;
 /// How many customers a call asks for.
 const ASKED: i64 = 10;
-/// What the configuration gives to caches and to what is not in files yet, in MiB.
-const MEMORY: u64 = 64;
+/// What the configuration gives to caches and to what is not in files yet, in MiB: the least.
+const MEMORY: u64 = 16;
 /// Of the load that is borne, in per cent.
 const LOAD: f64 = 70.0;
 /// How long it lasts at the least, in seconds, for memory and times to be compared: beside other tests, and before caches
