@@ -58,7 +58,12 @@ pub(crate) fn of_link(place: &str, error: &RedisError) -> StoreError {
     } else if error.is_connection_dropped() {
         "it closed the connection".to_owned()
     } else {
-        error.to_string()
+        match error.to_string() {
+            untrusted if untrusted.contains("peer certificate") => {
+                format!("{untrusted}; [online] tls_ca names who signed it")
+            }
+            told => told,
+        }
     };
     failed(place, &reason)
 }

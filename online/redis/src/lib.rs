@@ -27,5 +27,5 @@ mod turn;
 mod work;
 mod writers;
 
-pub use options::{Durability, RedisOptions, TlsFiles};
+pub use options::{Durability, RedisOptions, TlsFiles, shown};
 pub use store::RedisStore;

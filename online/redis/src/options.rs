@@ -83,14 +83,15 @@ impl fmt::Debug for RedisOptions {
     }
 }
 
-/// A URL without what stands before the hosts, and behind a `?`: secrets.
-fn shown(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return "not a URL".to_owned();
-    };
-    let hosts = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
-    let hosts = hosts.split_once('?').map_or(hosts, |(hosts, _)| hosts);
-    format!("{scheme}://{hosts}")
+/// A URL without what is secret in it: what was read of it, and nothing of one that cannot be read.
+pub fn shown(url: &str) -> String {
+    match Parsed::parse(url) {
+        Ok(parsed) => parsed.shown,
+        Err(_) => match scheme_of(url) {
+            Some((scheme, ..)) => format!("{scheme}://…"),
+            None => "not a URL".to_owned(),
+        },
+    }
 }
 
 /// Where a server listens.
@@ -134,65 +135,34 @@ const SCHEMES: [(&str, bool, bool); 8] = [
     ("valkeys+cluster", true, true),
 ];
 
+fn scheme_of(url: &str) -> Option<(&'static str, bool, bool)> {
+    let (scheme, _) = url.split_once("://")?;
+    SCHEMES.iter().find(|(known, ..)| *known == scheme).copied()
+}
+
 impl Place {
     pub(crate) fn parse(url: &str, files: &TlsFiles) -> Result<Self, StoreError> {
-        let shown = shown(url);
-        let refuse = |reason: &str| StoreError::Failed {
-            place: shown.clone(),
-            reason: reason.into(),
+        let refuse = |reason: String| StoreError::Failed {
+            place: shown(url),
+            reason,
         };
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| refuse(EXPECTED))?;
-        let known = SCHEMES.iter().find(|(known, ..)| *known == scheme);
-        let (_, is_cluster, is_tls) = *known.ok_or_else(|| refuse(EXPECTED))?;
+        let Parsed {
+            seeds,
+            is_cluster,
+            is_tls,
+            login,
+            shown,
+        } = Parsed::parse(url).map_err(|reason| refuse(reason.to_owned()))?;
         if !is_tls && *files != TlsFiles::default() {
-            return Err(refuse(
-                "there are files of TLS, which this URL does not ask for: write rediss://",
-            ));
-        }
-        if rest.contains('?') {
-            return Err(refuse(
-                "nothing is read behind a \"?\": leave it out, or write %3F where it is one of the password",
-            ));
+            let reason = "there are files of TLS, which this URL does not ask for: write rediss://";
+            return Err(refuse(reason.to_owned()));
         }
         let tls = is_tls.then(|| Tls::load(files)).transpose();
-        let tls = tls.map_err(|reason| refuse(&reason))?;
-        let (user, hosts) = rest
-            .rsplit_once('@')
-            .map_or(("", rest), |(user, hosts)| (user, hosts));
-        let (hosts, database) = hosts.split_once('/').unwrap_or((hosts, ""));
-        if !database.is_empty() && (is_cluster || database.parse::<u16>().is_err()) {
-            return Err(refuse(match is_cluster {
-                true => "a cluster has no databases: leave out what is behind the hosts",
-                false => "what is behind the host is not the number of a database",
-            }));
-        }
-        let hosts: Vec<&str> = hosts.split(',').collect();
-        if hosts.len() > 1 && !is_cluster {
-            return Err(refuse(
-                "several servers are a cluster: write redis+cluster:// or rediss+cluster://",
-            ));
-        }
-        let mut seeds = Vec::new();
-        let mut login = RedisConnectionInfo::default();
-        for host in hosts {
-            let at = if user.is_empty() { "" } else { "@" };
-            // What the library says of a URL may have the password in it.
-            let one = format!("redis://{user}{at}{host}/{database}").into_connection_info();
-            let one: ConnectionInfo = one.map_err(|_| refuse(EXPECTED))?;
-            let ConnectionAddr::Tcp(host, port) = one.addr() else {
-                return Err(refuse(EXPECTED));
-            };
-            seeds.push(Address {
-                host: host.clone(),
-                port: *port,
-            });
-            login = one.redis_settings().clone();
-        }
         Ok(Self {
             seeds,
             is_cluster,
             login,
-            tls,
+            tls: tls.map_err(refuse)?,
             shown,
         })
     }
@@ -206,7 +176,73 @@ impl Place {
     }
 }
 
-const EXPECTED: &str = "expected redis://[user:password@]host[:port][/database] or redis+cluster://[user:password@]host[:port],…, or rediss where it is over TLS";
+/// What stands in a URL.
+struct Parsed {
+    seeds: Vec<Address>,
+    is_cluster: bool,
+    is_tls: bool,
+    login: RedisConnectionInfo,
+    shown: String,
+}
+
+impl Parsed {
+    /// What is said of one that is none has nothing of it, as that may be of a password.
+    fn parse(url: &str) -> Result<Self, &'static str> {
+        let (scheme, is_cluster, is_tls) = scheme_of(url).ok_or(EXPECTED)?;
+        let (_, rest) = url.split_once("://").ok_or(EXPECTED)?;
+        if rest.contains('?') {
+            return Err(
+                "nothing is read behind a \"?\": leave it out, or write %3F where it is one of the password",
+            );
+        }
+        let (user, hosts) = rest
+            .rsplit_once('@')
+            .map_or(("", rest), |(user, hosts)| (user, hosts));
+        let (hosts, database) = hosts.split_once('/').unwrap_or((hosts, ""));
+        if !database.is_empty() && (is_cluster || database.parse::<u16>().is_err()) {
+            return Err(match is_cluster {
+                true => "a cluster has no databases: leave out what is behind the hosts",
+                false => "what is behind the host is not the number of a database",
+            });
+        }
+        let names: Vec<&str> = hosts.split(',').collect();
+        if names.len() > 1 && !is_cluster {
+            return Err("several servers are a cluster: write redis+cluster:// or rediss+cluster://");
+        }
+        let mut seeds = Vec::new();
+        let mut login = RedisConnectionInfo::default();
+        for host in names {
+            let at = if user.is_empty() { "" } else { "@" };
+            // What the library says of a URL may have the password in it.
+            let one = format!("redis://{user}{at}{host}/{database}").into_connection_info();
+            let one: ConnectionInfo = one.map_err(|_| EXPECTED)?;
+            let ConnectionAddr::Tcp(host, port) = one.addr() else {
+                return Err(EXPECTED);
+            };
+            seeds.push(Address {
+                host: host.clone(),
+                port: *port,
+            });
+            login = one.redis_settings().clone();
+        }
+        let hosts: Vec<String> = seeds.iter().map(Address::to_string).collect();
+        let database = if database.is_empty() {
+            String::new()
+        } else {
+            format!("/{database}")
+        };
+        Ok(Self {
+            shown: format!("{scheme}://{}{database}", hosts.join(",")),
+            seeds,
+            is_cluster,
+            is_tls,
+            login,
+        })
+    }
+}
+
+const EXPECTED: &str = "expected redis://[user:password@]host[:port][/database] or redis+cluster://[user:password@]host[:port],…, \
+    or rediss where it is over TLS; in a password write %2F for /, %3A for :, %40 for @, %23 for #, %3F for ? and %25 for %";
 
 /// Refuses a name under which keys of others could be taken for the store's.
 pub(crate) fn check_namespace(place: &str, namespace: &str) -> Result<(), StoreError> {
@@ -275,6 +311,8 @@ mod tests {
 
     #[test]
     fn what_is_no_url_is_refused_without_its_secrets() {
+        assert_eq!(shown("redis://:secret@host/1"), "redis://host:6379/1");
+        assert_eq!(shown("redis://:secret.host:1"), "redis://…");
         for url in [
             "secret",
             "redisx://:secret@host",
@@ -286,6 +324,14 @@ mod tests {
             "redis://host?password=secret",
             "redis://host/0?password=secret",
             "redis://:sec?ret@host?password=secret",
+            "redis://host/0?password=a@secret",
+            "redis://:secret127.0.0.1:36391",
+            "redis://:secret:127.0.0.1:36391",
+            "redis://host/secret",
+            "redis://host/0#secret",
+            "redis://:sec/ret@host",
+            "redis://:sec#ret@host",
+            "redis:/:secret@host",
             "http://:secret@host",
         ] {
             let refused = parse(url).err().unwrap_or_else(|| panic!("{url}")).to_string();

@@ -5,11 +5,11 @@ use std::path::Path;
 use redis::{
     Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, TlsCertificates,
 };
-use rustls::RootCertStore;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys, RootCertStore};
 
 use crate::options::{Address, TlsFiles};
 
@@ -51,29 +51,39 @@ impl Tls {
 fn read_authority(file: &Path) -> Result<Vec<u8>, String> {
     let setting = "[online] tls_ca";
     let bytes = read(setting, file)?;
-    let mut trusted = RootCertStore::empty();
-    for certificate in certificates(setting, file, &bytes)? {
-        let added = trusted.add(certificate);
-        added.map_err(|error| refused(setting, file, &error.to_string()))?;
-    }
+    certificates(setting, file, &bytes)?;
     Ok(bytes)
 }
 
 /// A certificate and its private key.
 fn read_own(certificate: &Path, key: &Path) -> Result<ClientTlsConfig, String> {
-    let settings = ["[online] tls_cert", "[online] tls_key"];
-    let read = ClientTlsConfig {
-        client_cert: read(settings[0], certificate)?,
-        client_key: read(settings[1], key)?,
+    let [of_certificate, of_key] = ["[online] tls_cert", "[online] tls_key"];
+    let own = ClientTlsConfig {
+        client_cert: read(of_certificate, certificate)?,
+        client_key: read(of_key, key)?,
     };
-    let certificates = certificates(settings[0], certificate, &read.client_cert)?;
-    let private = PrivateKeyDer::from_pem_slice(&read.client_key);
-    let private = private.map_err(|_| refused(settings[1], key, "it has no private key in PEM"))?;
-    CertifiedKey::from_der(certificates, private, &default_provider()).map_err(|error| {
-        let reason = format!("it does not go with tls_cert {}: {error}", certificate.display());
-        refused(settings[1], key, &reason)
-    })?;
-    Ok(read)
+    let certificates = certificates(of_certificate, certificate, &own.client_cert)?;
+    let refuse = |reason: &str| refused(of_key, key, reason);
+    let private = match PrivateKeyDer::from_pem_slice(&own.client_key) {
+        Ok(private) => private,
+        Err(_) if has(&own.client_key, "ENCRYPTED") => {
+            return Err(refuse("it is encrypted: give one without a passphrase"));
+        }
+        Err(_) => return Err(refuse("it has no private key in PEM")),
+    };
+    let private = default_provider().key_provider.load_private_key(private);
+    let private = private.map_err(|_| refuse("it is encrypted, or of a kind that is not supported"))?;
+    match CertifiedKey::new(certificates, private).keys_match() {
+        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(refuse(&format!(
+            "it does not go with tls_cert {}",
+            certificate.display()
+        ))),
+        _ => Ok(own),
+    }
+}
+
+fn has(bytes: &[u8], word: &str) -> bool {
+    bytes.windows(word.len()).any(|part| part == word.as_bytes())
 }
 
 /// Why a file cannot be used, with the setting that names it.
@@ -88,8 +98,14 @@ fn read(setting: &str, file: &Path) -> Result<Vec<u8>, String> {
 /// One certificate or more.
 fn certificates(setting: &str, file: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(refused(setting, file, "it has no certificate in PEM")),
+    let certificates = match certificates {
+        Ok(certificates) if !certificates.is_empty() => certificates,
+        _ => return Err(refused(setting, file, "it has no certificate in PEM")),
+    };
+    // Read as an authority is: whether it is one is for the servers' certificates to say.
+    let mut readable = RootCertStore::empty();
+    match readable.add_parsable_certificates(certificates.iter().cloned()) {
+        (_, 0) => Ok(certificates),
+        _ => Err(refused(setting, file, "it has a certificate that cannot be read")),
     }
 }

@@ -40,8 +40,7 @@ pub struct Restored {
 /// [`BackupError`]: no backup, one that is damaged or of another project, or a store that is open.
 pub async fn restore(project: &Project, directory: &Path, at: Timestamp) -> Result<Restored, BackupError> {
     if let Some(url) = project.config.online_servers() {
-        let host = url.rsplit(['@', '/']).next().unwrap_or_default();
-        return Err(on_servers(host));
+        return Err(on_servers(&asof_redis::shown(url)));
     }
     let backup = contents(directory)?;
     if backup.project != project.name().as_str() {

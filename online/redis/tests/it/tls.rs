@@ -172,7 +172,7 @@ fn who_is_not_trusted_is_refused_at_once() {
         );
     };
     let server = start(&own, None);
-    refused(&server, trusting(&other.0), "certificate");
+    refused(&server, trusting(&other.0), "[online] tls_ca names who signed it");
     refused(&server, TlsFiles::default(), "certificate");
     refused(&server, trusting(&own.1), "own.key: it has no certificate in PEM");
     refused(
@@ -195,6 +195,39 @@ fn who_is_not_trusted_is_refused_at_once() {
         "own.pem: it has no private key in PEM",
     );
     refused(&server, mixed(&other.1, &other.1), "[online] tls_cert");
+    let file = |name: &str, kind: &str| {
+        let file = certificates.0.path().join(name);
+        std::fs::write(
+            &file,
+            format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n"),
+        )
+        .unwrap();
+        file
+    };
+    let junk = file("junk.pem", "CERTIFICATE");
+    refused(&server, trusting(&junk), "tls_ca ");
+    refused(
+        &server,
+        trusting(&junk),
+        "junk.pem: it has a certificate that cannot be read",
+    );
+    refused(
+        &server,
+        mixed(&junk, &own.1),
+        "junk.pem: it has a certificate that cannot be read",
+    );
+    let odd = file("odd.key", "PRIVATE KEY");
+    refused(
+        &server,
+        mixed(&own.0, &odd),
+        "odd.key: it is encrypted, or of a kind that is not supported",
+    );
+    let encrypted = file("locked.key", "ENCRYPTED PRIVATE KEY");
+    refused(
+        &server,
+        mixed(&own.0, &encrypted),
+        "locked.key: it is encrypted: give one without a passphrase",
+    );
     let named = start(&elsewhere, None);
     refused(&named, trusting(&elsewhere.0), "certificate");
     // A server that asks for a certificate, and those who have none, another, and the right one.
