@@ -12,14 +12,14 @@ pub(crate) struct Usage {
     /// Time of processors, its own and that of the system for it.
     pub(crate) cpu_seconds: f64,
     /// Files, sockets and pipes that are open.
-    pub(crate) open_files: u64,
-    /// How many may be; nothing where there is no limit.
+    pub(crate) open_files: Option<u64>,
+    /// How many may be.
     pub(crate) max_files: Option<u64>,
     /// When it was started.
-    pub(crate) started_at: Timestamp,
+    pub(crate) started_at: Option<Timestamp>,
 }
 
-/// What this process uses; nothing where the system does not tell.
+/// What this process uses; without what the system does not tell.
 pub(crate) fn usage() -> Option<Usage> {
     system::usage()
 }
@@ -32,8 +32,11 @@ pub fn ran_since(number: u32, instant: Timestamp) -> bool {
 
 #[cfg(target_os = "linux")]
 mod system {
+    use std::sync::OnceLock;
+
     use asof_core::time::Timestamp;
     use procfs::process::{LimitValue, Process, Stat};
+    use procfs::{CurrentSI, KernelStats};
 
     use super::Usage;
 
@@ -47,17 +50,20 @@ mod system {
     pub(super) fn usage() -> Option<Usage> {
         let process = Process::myself().ok()?;
         let stat = process.stat().ok()?;
-        let max_files = match process.limits().ok()?.max_open_files.soft_limit {
+        // It stays the same when the clock is set.
+        static STARTED: OnceLock<Option<Timestamp>> = OnceLock::new();
+        let limits = process.limits().ok();
+        let max_files = limits.and_then(|limits| match limits.max_open_files.soft_limit {
             LimitValue::Value(files) => Some(files),
             LimitValue::Unlimited => None,
-        };
+        });
         Some(Usage {
             resident_bytes: stat.rss.saturating_mul(procfs::page_size()),
             virtual_bytes: stat.vsize,
             cpu_seconds: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
-            open_files: process.fd_count().ok()?.try_into().ok()?,
+            open_files: process.fd_count().ok().and_then(|files| files.try_into().ok()),
             max_files,
-            started_at: started_at(&stat)?,
+            started_at: *STARTED.get_or_init(|| started_at(&stat)),
         })
     }
 
@@ -77,7 +83,8 @@ mod system {
     }
 
     fn started_at(stat: &Stat) -> Option<Timestamp> {
-        let booted = procfs::boot_time_secs().ok()?.checked_mul(1_000_000)?;
+        // Anew each time: it moves when the clock is set.
+        let booted = KernelStats::current().ok()?.btime.checked_mul(1_000_000)?;
         let since = stat.starttime.checked_mul(1_000_000)? / procfs::ticks_per_second();
         let micros = booted.checked_add(since)?;
         Some(Timestamp::from_micros(i64::try_from(micros).ok()?))
@@ -137,8 +144,10 @@ mod tests {
         );
         assert!(after.virtual_bytes >= after.resident_bytes);
         // Other tests open and close some, too.
-        assert!(after.open_files >= 10 && after.max_files.is_none_or(|most| after.open_files <= most));
-        assert!(after.cpu_seconds > 0.0 && after.started_at <= SystemClock.now());
+        let open = after.open_files.unwrap();
+        assert!(open >= 10 && after.max_files.is_none_or(|most| open <= most));
+        assert!(after.cpu_seconds > 0.0 && after.started_at.unwrap() <= SystemClock.now());
+        assert_eq!(after.started_at, before.started_at);
         drop((files, memory));
     }
 }

@@ -185,8 +185,8 @@ fn views<S: OnlineStore>(
     let mut counted = counts(store, &asked)?.into_iter();
     let views = views.iter().map(|view| {
         let counts = match serving(view) {
-            None => Some(Counts::default()),
-            Some(_) => counted.next().flatten(),
+            None => Ok(Counts::default()),
+            Some(_) => counted.next().unwrap_or_else(|| Err("not counted".into())),
         };
         let last_run = runs.get(view.0.view.name.as_str()).cloned();
         view_status(&view.0, &view.2, counts, now, last_run)
@@ -194,24 +194,24 @@ fn views<S: OnlineStore>(
     Ok(views.collect())
 }
 
-/// The counts of what is asked for, without those that cannot be had.
-fn counts<S: OnlineStore>(store: &S, asked: &[Survey]) -> Result<Vec<Option<Counts>>, StoreError> {
+/// The counts of what is asked for, or why one cannot be had.
+fn counts<S: OnlineStore>(store: &S, asked: &[Survey]) -> Result<Vec<Result<Counts, String>>, StoreError> {
     let error = match store.survey(asked) {
-        Ok(counts) => return Ok(counts.into_iter().map(Some).collect()),
+        Ok(counts) => return Ok(counts.into_iter().map(Ok).collect()),
         Err(gone @ StoreError::NoGeneration { .. }) => return Err(gone),
         Err(error) => error,
     };
     tracing::warn!(%error, "rows of views could not be counted");
     // What is damaged may be of one of them.
     let StoreError::Damaged { .. } = error else {
-        return Ok(vec![None; asked.len()]);
+        return Ok(vec![Err(error.to_string()); asked.len()]);
     };
     let each = asked
         .iter()
         .map(|one| match store.survey(std::slice::from_ref(one)) {
-            Ok(counts) => Ok(counts.first().copied()),
+            Ok(counts) => Ok(Ok(counts.first().copied().unwrap_or_default())),
             Err(gone @ StoreError::NoGeneration { .. }) => Err(gone),
-            Err(_) => Ok(None),
+            Err(error) => Ok(Err(error.to_string())),
         });
     each.collect()
 }
@@ -219,12 +219,16 @@ fn counts<S: OnlineStore>(store: &S, asked: &[Survey]) -> Result<Vec<Option<Coun
 fn view_status(
     bound: &BoundView,
     state: &ViewState,
-    counts: Option<Counts>,
+    counts: Result<Counts, String>,
     now: Timestamp,
     last_run: Option<v1::Run>,
 ) -> v1::ViewStatus {
     let shape = bound.stored_shape();
     let to = materialized_to(state);
+    let (counts, problem) = match counts {
+        Ok(counts) => (Some(counts), String::new()),
+        Err(problem) => (None, problem),
+    };
     v1::ViewStatus {
         view: bound.view.name.to_string(),
         serving_generation: state.serving.as_ref().map_or(0, |serving| serving.generation.0),
@@ -244,5 +248,6 @@ fn view_status(
         pending_rows: counts.map(|counts| counts.pending),
         bytes: counts.map(|counts| counts.bytes),
         last_run,
+        problem,
     }
 }

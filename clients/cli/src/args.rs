@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use asof_offline::Strategy;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Arg, ArgGroup, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// A feature store: every value is the value as of a moment.
@@ -34,7 +35,8 @@ pub struct Args {
         global = true,
         value_name = "FILE",
         env = "ASOF_CA",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = OsStringValueParser::new().map(PathBuf::from)
     )]
     pub ca: Option<PathBuf>,
     /// Print JSON, for programs
@@ -140,17 +142,17 @@ pub enum Command {
 }
 
 impl Args {
-    /// Parses the command line. The help of a command that works on a directory tells of no server.
-    pub fn of_process() -> Self {
+    /// Parses the command line of the process. The help of a command that works on a directory offers no server.
+    pub fn read() -> Self {
         let mut command = Self::command();
-        let of_server = |option: &&Arg| matches!(option.get_id().as_str(), "server" | "ca");
+        let of_server = |option: &&Arg| option.get_id() == "server";
         let hidden: Vec<Arg> = command
             .get_arguments()
             .filter(of_server)
             .map(|option| option.clone().hide(true))
             .collect();
         for name in LOCAL {
-            // They take the place of the global ones.
+            // It takes the place of the global one.
             command = command.mut_subcommand(name, |command| command.args(hidden.clone()));
         }
         let matches = command.get_matches();
@@ -409,7 +411,7 @@ const STATUS: &str = "\
 Show how the views stand: what each serves, how fresh it is, how its last run ended, and what to type next.
 
   state            what it serves, and what is to be done, as a command
-  materialized to  the instant up to which it is complete, but for what was rolled back since
+  materialized to  the instant up to which it is complete; a run that is rolled back moves it back
   behind           how far that is behind the clock
   live, expired    rows that are served, and those older than the view's ttl
   pending          rows that become due only later
@@ -547,4 +549,34 @@ pub struct RunsArgs {
     /// At most so many
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_command_works_on_a_directory_or_through_a_server() {
+        let through_a_server = [
+            "plan",
+            "apply",
+            "list",
+            "show",
+            "search",
+            "push",
+            "extract",
+            "materialize",
+            "rollback",
+            "get",
+            "status",
+            "backup",
+            "runs",
+        ];
+        let mut known: Vec<&str> = LOCAL.into_iter().chain(through_a_server).collect();
+        let command = Args::command();
+        let mut all: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        known.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(all, known);
+    }
 }

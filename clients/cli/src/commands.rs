@@ -40,7 +40,8 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     let global = Global {
         project: args.project,
         server: args.server,
-        ca: args.ca,
+        // A variable that is set to nothing is not set.
+        ca: args.ca.filter(|ca| !ca.as_os_str().is_empty()),
         json: args.json,
     };
     if let (Some(command), true) = (args.local, global.server.is_some()) {

@@ -30,7 +30,7 @@ const QUIET: &str = "async_nats=off";
 const QUIET_COMMAND: &str = "asof_redis::promise=error";
 
 fn main() -> ExitCode {
-    let args = Args::of_process();
+    let args = Args::read();
     start_logging(&args);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

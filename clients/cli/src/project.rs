@@ -31,7 +31,9 @@ fn environment(name: &str) -> Option<String> {
 /// What is shown to any server: the token of this shell, and the authority that the user named.
 pub fn access(ca: Option<&Path>) -> Result<Access, Failure> {
     let access = match ca {
-        Some(ca) => Access::default().authority(ca)?,
+        Some(ca) => Access::default()
+            .authority(ca)
+            .map_err(|error| Failure::from(error).reworded(|text| format!("--ca, or ASOF_CA: {text}")))?,
         None => Access::default(),
     };
     Ok(match environment("ASOF_TOKEN") {

@@ -197,6 +197,7 @@ pub(crate) fn status(status: &v1::GetStatusResponse) -> String {
             "rows": view.rows, "expired_rows": view.expired_rows, "pending_rows": view.pending_rows,
             "bytes": view.bytes, "held_back_runs": view.held_back_runs,
             "last_run": view.last_run.as_ref().map(run),
+            "problem": Some(&view.problem).filter(|problem| !problem.is_empty()),
         })
     });
     let streams = status.streams.iter().map(|stream| {

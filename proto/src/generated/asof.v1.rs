@@ -1976,6 +1976,9 @@ pub struct ViewStatus {
     /// The newest materialization of it, or rollback; absent where there was none.
     #[prost(message, optional, tag = "12")]
     pub last_run: ::core::option::Option<Run>,
+    /// Why the numbers of rows and bytes are absent, where they are.
+    #[prost(string, tag = "13")]
+    pub problem: ::prost::alloc::string::String,
 }
 /// What a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -16,7 +16,6 @@ use super::progress::Mark;
 use super::reading::Reading;
 use super::tally::Held;
 use super::undefined::drop_undefined;
-use super::undo::held_back;
 use super::work::{Task, Work};
 use super::{Ended, Inner, MaterializeError, Materialized, OnRows, Request};
 use crate::background::Threads;
@@ -284,7 +283,11 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             is_done,
             done,
         } = written;
-        let mut done = Materialized { counts, ..done };
+        let done = Materialized {
+            counts,
+            held_back: work.held_back(),
+            ..done
+        };
         let expected = match is_done {
             true => work.expected_unchanged(),
             false => work.expected(),
@@ -301,7 +304,6 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             });
         }
         if is_done {
-            done.held_back = held_back(&self.store.view_state(work.slot)?);
             return Ok(done);
         }
         let mark = Mark::of(&snapshot, as_of, before).counted(held);
@@ -314,7 +316,6 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
             .write(move || work.end(&*store, run, mark, as_of, known))
             .await?;
         drop(paused);
-        done.held_back = held_back(&self.store.view_state(slot)?);
         self.fold(slot, generation, folded, threads).await;
         Ok(done)
     }

@@ -256,6 +256,15 @@ impl Work {
         Ok(())
     }
 
+    /// The runs that are held back, also when it has come to its end.
+    pub(super) fn held_back(&self) -> Vec<u64> {
+        let before = self.before.iter();
+        before
+            .flat_map(|(mark, _)| mark.held_back())
+            .map(|held| held.run)
+            .collect()
+    }
+
     /// Moves the mark and the instant, in one write, and shows the layer or lets a new generation take over, for a run of
     /// that number; no row is pushed to the source meanwhile. What has expired for long at `known` may be reclaimed from
     /// now on. Returns the layers that are to be folded, as the runs that they are of cannot be undone any more.

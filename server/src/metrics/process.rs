@@ -24,18 +24,29 @@ pub(super) fn register(usage: Usage) -> Registry {
         "Time of processors that the process took, and the system for it",
         ConstCounter::new(usage.cpu_seconds),
     );
-    registry.register(
-        "open_fds",
-        "Files, sockets and pipes that are open",
-        ConstGauge::new(usage.open_files),
-    );
-    if let Some(most) = usage.max_files {
-        registry.register("max_fds", "How many of these may be open", ConstGauge::new(most));
+    let counts = [
+        (
+            "open_fds",
+            "Files, sockets and pipes that are open",
+            usage.open_files,
+        ),
+        (
+            "max_fds",
+            "How many files, sockets and pipes may be open",
+            usage.max_files,
+        ),
+    ];
+    for (name, help, count) in counts {
+        if let Some(count) = count {
+            registry.register(name, help, ConstGauge::new(count));
+        }
     }
-    registry.register(
-        "start_time_seconds",
-        "When the process was started, since the Unix epoch",
-        ConstGauge::new(seconds(usage.started_at.micros())),
-    );
+    if let Some(started) = usage.started_at {
+        registry.register(
+            "start_time_seconds",
+            "When the process was started, since the Unix epoch",
+            ConstGauge::new(seconds(started.micros())),
+        );
+    }
     registry
 }

@@ -1,5 +1,7 @@
 //! `asof status`: how the views and the streams stand.
 
+use std::collections::BTreeSet;
+
 use asof_core::time::{Clock, Timestamp};
 use asof_proto::v1;
 use asof_server::clock::SystemClock;
@@ -98,8 +100,13 @@ fn print_troubles(views: &[v1::ViewStatus]) {
             _ => {}
         }
     }
-    if views.iter().any(|view| view.rows.is_none()) {
-        output::line("?: the rows cannot be read; asof verify says what is damaged");
+    let problems: BTreeSet<&str> = views
+        .iter()
+        .map(|view| view.problem.as_str())
+        .filter(|problem| !problem.is_empty())
+        .collect();
+    for problem in problems {
+        output::line(format!("?: {problem}"));
     }
 }
 
@@ -292,6 +299,7 @@ fn to_json(status: &v1::GetStatusResponse) -> Value {
                 "rows": view.rows, "expired_rows": view.expired_rows, "pending_rows": view.pending_rows,
                 "bytes": view.bytes, "held_back_runs": view.held_back_runs,
                 "last_run": view.last_run.as_ref().map(runs::to_json),
+                "problem": Some(&view.problem).filter(|problem| !problem.is_empty()),
             })
         })
         .collect();

@@ -187,10 +187,7 @@ async fn counted_by_server(server: &Remote, project: &Project) -> Stored {
     let mut entries = 0;
     for view in &status.views {
         let Some((rows, pending)) = view.rows.zip(view.pending_rows) else {
-            let what = format!(
-                "the rows of view {} cannot be read: the log of the server says why",
-                view.view
-            );
+            let what = format!("the rows of view {} cannot be read: {}", view.view, view.problem);
             return Err(one(Failure::new(Exit::Data, what)));
         };
         entries += rows + pending;
