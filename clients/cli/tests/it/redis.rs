@@ -172,6 +172,13 @@ fn a_project_is_served_from_redis_through_kills_and_pauses() {
     }
     let metrics = get(&server, "/metrics");
     assert!(metrics.contains("\nasof_online_store_up 0\n"), "{metrics}");
+    // Nothing is taken for damage.
+    let status = project.done(&["status"]).stdout;
+    let why = format!(
+        "\n?: the online store at redis://127.0.0.1:{} failed: it does not answer",
+        redis.port
+    );
+    assert!(status.contains(&why), "{status}");
     redis.signal("-CONT");
     let recovered = |project: &Project| {
         let started = Instant::now();
