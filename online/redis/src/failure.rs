@@ -58,14 +58,17 @@ pub(crate) fn of_link(place: &str, error: &RedisError) -> StoreError {
     } else if error.is_connection_dropped() {
         "it closed the connection".to_owned()
     } else {
-        match error.to_string() {
-            untrusted if untrusted.contains("peer certificate") => {
-                format!("{untrusted}; [online] tls_ca names who signed it")
-            }
-            told => told,
+        match is_untrusted(error) {
+            true => format!("{error}; [online] tls_ca names who signed it"),
+            false => error.to_string(),
         }
     };
     failed(place, &reason)
+}
+
+/// Whether the server's certificate is not one that is trusted.
+pub(crate) fn is_untrusted(error: &RedisError) -> bool {
+    error.is_io_error() && error.to_string().contains("peer certificate")
 }
 
 pub(crate) fn failed(place: &str, reason: &str) -> StoreError {

@@ -7,6 +7,7 @@ use redis::io::tcp::TcpSettings;
 use redis::{Client, Cmd, Connection, ErrorKind, IntoConnectionInfo, RedisError, Value};
 
 use crate::deadline::Deadline;
+use crate::failure::is_untrusted;
 use crate::options::{Address, Place};
 use crate::scripts::Script;
 
@@ -105,10 +106,9 @@ impl Link {
     }
 }
 
-/// Whether the server's certificate is not one that is trusted, or ours is not one for it: another look changes nothing.
-fn is_untrusted(error: &RedisError) -> bool {
-    let told = error.to_string();
-    error.is_io_error() && (told.contains("peer certificate") || told.contains("fatal alert"))
+/// Whether our certificate is not one for the server.
+fn is_turned_away(error: &RedisError) -> bool {
+    error.is_io_error() && error.to_string().contains("fatal alert")
 }
 
 /// Whether a connection will not come about however often it is tried.
@@ -117,6 +117,7 @@ pub(super) fn is_final(error: &RedisError) -> bool {
         error.kind(),
         ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig
     ) || is_untrusted(error)
+        || is_turned_away(error)
         || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED"))
         || (error.code() == Some("ERR") && !error.is_io_error())
 }
