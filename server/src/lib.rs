@@ -32,6 +32,7 @@ mod deadline;
 mod flight;
 mod grpc;
 mod http;
+mod json;
 mod overload;
 mod process;
 

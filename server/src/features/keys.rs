@@ -184,7 +184,8 @@ fn path(field: &str, name: &str) -> String {
     format!("{field}[{:?}]", cut(name))
 }
 
-fn cut(name: &str) -> String {
+/// A name as errors show it, as callers may give long ones.
+pub(crate) fn cut(name: &str) -> String {
     name.chars().take(64).collect()
 }
 

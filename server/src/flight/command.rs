@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::error::ServerError;
 use crate::features::Selection;
 use crate::http::request::Columns;
+use crate::json;
 
 /// The most bytes of a command or a ticket.
 const MAX_BYTES: usize = 1 << 20;
@@ -165,5 +166,5 @@ pub(super) fn parse<T: DeserializeOwned>(field: &str, bytes: &[u8]) -> Result<T,
         let problem = format!("has {} bytes, at most {MAX_BYTES} are taken", bytes.len());
         return Err(ServerError::argument(field, problem));
     }
-    serde_json::from_slice(bytes).map_err(|error| ServerError::argument(field, error.to_string()))
+    json::parse(field, bytes)
 }

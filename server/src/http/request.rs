@@ -25,6 +25,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use crate::error::ServerError;
 use crate::features::Selection;
 use crate::features::keys::{Given, Keys, Number, Wanted, embedding, float_array, integer_array};
+use crate::json;
 
 /// The days from 0001-01-01 of the common era, as chrono counts them, to 1970-01-01.
 const EPOCH_FROM_CE: i32 = 719_163;
@@ -49,6 +50,9 @@ struct Body {
 /// Key or request columns in the order in which they came.
 #[derive(Default)]
 pub(crate) struct Columns(Vec<(String, Vec<Cell>)>);
+
+/// The values of one of them.
+struct Values(Vec<Cell>);
 
 impl Columns {
     /// One position, its values given as text.
@@ -80,7 +84,7 @@ struct Item(Cell);
 ///
 /// # Errors
 ///
-/// Text that is not the JSON of a request, with line and column.
+/// Text that is not the JSON of a request, with the path of the field, and with line and column.
 pub(crate) fn parse(body: &[u8]) -> Result<(Selection, Columns), ServerError> {
     let wrong = |problem: String| ServerError::argument("body", problem);
     // A derived shape would take a list of its fields' values for the object.
@@ -91,7 +95,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<(Selection, Columns), ServerError> {
         Some(_) => return Err(wrong(format!("is no object, {EXPECTED}"))),
         None => return Err(wrong(format!("is empty, {EXPECTED}"))),
     }
-    let body: Body = serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
+    let body: Body = json::parse("body", body)?;
     let columns = body.keys.0.into_iter().chain(body.request.0).collect();
     Ok((Selection::of(body.service, body.features)?, Columns(columns)))
 }
@@ -423,12 +427,35 @@ impl<'de> Deserialize<'de> for Columns {
                         let name: String = name.chars().take(64).collect();
                         return Err(de::Error::custom(format!("duplicate column {name:?}")));
                     }
-                    columns.push((name, map.next_value()?));
+                    let Values(cells) = map.next_value()?;
+                    columns.push((name, cells));
                 }
                 Ok(Columns(columns))
             }
         }
         deserializer.deserialize_map(ColumnsVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ValuesVisitor;
+        impl<'de> Visitor<'de> for ValuesVisitor {
+            type Value = Values;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list with a value for each row")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Values, A::Error> {
+                let mut cells = Vec::new();
+                while let Some(cell) = items.next_element()? {
+                    cells.push(cell);
+                }
+                Ok(Values(cells))
+            }
+        }
+        deserializer.deserialize_seq(ValuesVisitor)
     }
 }
 

@@ -106,12 +106,55 @@ async fn integer_keys_are_exact_or_refused() {
             "\"one\"",
             "keys[\"number\"][0]: is no whole number, the key is int64",
         ),
-        ("1e400", "body: number out of range at line 1 column 63"),
-        ("NaN", "body: expected value at line 1 column 59"),
+        (
+            "1e400",
+            "keys[\"number\"][0]: number out of range at line 1 column 63",
+        ),
+        (
+            "NaN",
+            "keys[\"number\"][0]: is NaN, which JSON does not have: expected value at line 1 column 59; where a float is \
+             wanted, give it as text",
+        ),
+        (
+            "1, -Infinity",
+            "keys[\"number\"][1]: is -Infinity, which JSON does not have: invalid number at line 1 column 63; where a \
+             float is wanted, give it as text",
+        ),
     ];
     for (number, message) in bad {
         check(&server, &body(number), 400, &invalid(message)).await;
     }
+    // One value where a list belongs, of any kind.
+    for (value, kind) in [
+        ("5", "integer `5`"),
+        ("5.5", "floating point `5.5`"),
+        ("\"N1\"", "string \"N1\""),
+        ("null", "null"),
+        ("true", "boolean `true`"),
+        ("{}", "map"),
+    ] {
+        for (columns, field) in [("keys", "keys"), ("request", "request")] {
+            let body =
+                format!(r#"{{"service": "legs_v1", "{columns}": {{"tail": ["a"], "number": {value}}}}}"#);
+            let (status, answer) = http(&server, "POST", "/v1/get-features", &body).await;
+            let told = serde_json::from_str::<serde_json::Value>(&answer).unwrap();
+            let message = told["error"]["message"].as_str().unwrap();
+            let expected = format!(
+                "{field}[\"number\"]: invalid type: {kind}, expected a list with a value for each row at line 1"
+            );
+            assert!(
+                status == 400 && message.starts_with(&expected),
+                "{status} {message}"
+            );
+        }
+    }
+    let long = "x".repeat(1 << 20);
+    let body = format!(r#"{{"service": "legs_v1", "keys": {{"number": "{long}", "tail": ["a"]}}}}"#);
+    let (status, answer) = http(&server, "POST", "/v1/get-features", &body).await;
+    assert!(
+        status == 400 && answer.len() < 300 && answer.contains("keys[\\\"number\\\"]: "),
+        "{answer:.600}"
+    );
 }
 
 #[tokio::test]
@@ -128,7 +171,7 @@ async fn malformed_bodies_are_refused_with_line_and_column() {
         ("null", format!("body: is no object, {object}")),
         (
             r#"{"keys": {"a": [1], "a": [2]}}"#,
-            "body: duplicate column \"a\" at line 1 column 23".to_owned(),
+            "keys: duplicate column \"a\" at line 1 column 23".to_owned(),
         ),
         (r#"{"service": "a", "service": "b"}"#, "body: duplicate field `service` at line 1 column 26".to_owned()),
         (
@@ -136,8 +179,12 @@ async fn malformed_bodies_are_refused_with_line_and_column() {
             "body: unknown field `entities`, expected one of `service`, `features`, `keys`, `request` at line 1 column 11".to_owned(),
         ),
         (
+            r#"{"\u001b[31m": {}}"#,
+            r"body: unknown field `\u{1b}[31m`, expected one of `service`, `features`, `keys`, `request` at line 1 column 13".to_owned(),
+        ),
+        (
             nested.as_str(),
-            format!("body: invalid type: sequence, expected {value} at line 1 column 23"),
+            format!("keys[\"origin\"][0][0]: invalid type: sequence, expected {value} at line 1 column 23"),
         ),
         (r#"{"service": "model_v1"}"#, r#"keys: 2 columns are missing: give "origin" of string, the key of view fleeting; "dest" of string, the key of view dest_lasting"#.to_owned()),
     ];
