@@ -1,7 +1,5 @@
 //! How a command ends badly: a message, and a code that scripts can tell apart.
 
-use std::process::ExitCode;
-
 use asof_core::duration::DurationError;
 use asof_core::online::StoreError;
 use asof_core::registry::RegistryError;
@@ -17,7 +15,10 @@ use asof_server::project::ProjectError;
 use asof_server::{AccessError, BindError};
 use tonic::Code;
 
-/// The meaning of the process's exit codes.
+/// The exit code of a command that did what it was asked.
+pub const DONE: i32 = 0;
+
+/// The meaning of the other exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// A bug of ours.
@@ -102,11 +103,16 @@ impl Failure {
         }
     }
 
-    /// Tells the user, on stderr, and gives the process's exit code.
-    pub fn report(&self, json: bool) -> ExitCode {
+    /// Tells the user, on stderr.
+    pub fn report(&self, json: bool) {
         crate::output::error(&self.message, json);
-        ExitCode::from(self.exit as u8)
     }
+}
+
+/// Ends the process at once. To return from `main` would take down what is static in RocksDB while other threads, whose
+/// work is given up, are in it still, which then end the process with SIGABRT.
+pub fn leave(code: i32) -> ! {
+    signal_hook::low_level::exit(code)
 }
 
 macro_rules! failures {

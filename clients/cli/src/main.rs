@@ -9,13 +9,12 @@ mod progress;
 mod project;
 mod remote;
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use tikv_jemallocator::Jemalloc;
 
 use args::{Args, Command, LogFormat};
-use exit::Failure;
+use exit::{DONE, Failure, leave};
 
 /// Of the system's own allocator each thread has a heap of its own, which keeps what other threads have given back: the
 /// memory of a server with many threads grows for days.
@@ -29,13 +28,18 @@ const QUIET: &str = "async_nats=off";
 /// Nor what is for who operates a server, by another command.
 const QUIET_COMMAND: &str = "asof_redis::promise=error";
 
-fn main() -> ExitCode {
+fn main() -> ! {
     let args = Args::read();
     start_logging(&args);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            return Failure::unavailable(format!("threads cannot be started: {error}")).report(false);
+            end(
+                Err(Failure::unavailable(format!(
+                    "threads cannot be started: {error}"
+                ))),
+                false,
+            );
         }
     };
     let json = args.json;
@@ -47,10 +51,13 @@ fn main() -> ExitCode {
     });
     // Work that an interrupt left behind on other threads has a moment to take its temporary files away.
     runtime.shutdown_timeout(AFTER_INTERRUPT);
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(json),
-    }
+    end(result, json)
+}
+
+fn end(result: Result<(), Failure>, json: bool) -> ! {
+    let Err(failure) = result else { leave(DONE) };
+    failure.report(json);
+    leave(failure.exit() as i32)
 }
 
 /// Runs until the end or until Ctrl-C, which drops the work: it leaves nothing half done behind.

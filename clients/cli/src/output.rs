@@ -5,12 +5,14 @@ use std::io::{IsTerminal, Write};
 use comfy_table::{Cell, ContentArrangement, Table, presets};
 use serde_json::Value;
 
+use crate::exit::{DONE, leave};
+
 /// Writes to stdout; a reader that has gone away ends the process quietly, as it does `cat`.
 pub fn print(text: &str) {
     let mut stdout = std::io::stdout().lock();
     let result = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     if result.is_err() {
-        std::process::exit(0);
+        leave(DONE);
     }
 }
 

@@ -36,4 +36,5 @@ mod server;
 mod serving;
 mod soak;
 mod starter;
+mod stopping;
 mod streaming;

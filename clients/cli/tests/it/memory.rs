@@ -78,7 +78,7 @@ fn write_rows(path: &Path, rows: std::ops::Range<u64>, customers: u64) {
 }
 
 /// A project with so many times the rows.
-fn project(times: u64) -> Project {
+pub(crate) fn project(times: u64) -> Project {
     let project = Project::starter();
     fs::remove_dir_all(project.path().join("features")).unwrap();
     project.write("features/payments.toml", DEFINITIONS);
@@ -109,7 +109,7 @@ fn extract(project: &Project, out: &str, limit: Option<&str>) -> (u64, Vec<u8>) 
     let mut child = project
         .command(&args)
         // What is freed goes back to the system: what is counted is what is held.
-        .envs([("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "65536")])
+        .env("MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
