@@ -57,7 +57,7 @@ try I18 "corruption is named, never served" \
 try I19 "a disk that is full or fails: a clear error, nothing acknowledged lost, no surgery" \
     failing_disk:: disks::
 try I20 "clocks that jump lose nothing" clocks:: a_clock_that
-try I21 "bounded under abuse, and stopped within ten seconds" abuse::
+try I21 "bounded under abuse, work ends with its caller, and stopped within ten seconds" abuse:: cancelled:: stopping::
 try I22 "no input ends it" fuzz
 try Redis "on Redis: UNAVAILABLE in time, never \"not found\", back within five seconds" \
     outages:: an_accept_is_whole accepts_survive a_fold_is_whole a_load_that_was_cut redis::

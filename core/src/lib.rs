@@ -2,6 +2,7 @@
 //! rule, row codecs, and the ports that stores implement.
 
 pub mod aggregate;
+pub mod cancel;
 pub mod data_type;
 pub mod definition;
 pub mod duration;

@@ -48,6 +48,7 @@ use std::cmp::Ordering;
 use std::sync::atomic::{AtomicU64, Ordering as MemoryOrdering};
 
 use crate::aggregate::tiles::FoldedEvents;
+use crate::cancel::Cancellation;
 use crate::data_type::KeyType;
 use crate::definition::{BoundView, StoredShape};
 use crate::duration::Duration;
@@ -471,6 +472,9 @@ pub enum StoreError {
         /// What the system said.
         reason: String,
     },
+    /// Whoever asked for it does not wait for it any more.
+    #[error("the work at the online store was cancelled: nobody waits for it")]
+    Cancelled,
     /// No such view or generation: the caller's picture of the store is out of date.
     #[error("the online store has no generation {generation} of this view")]
     NoGeneration {
@@ -707,11 +711,15 @@ pub trait OnlineStore: IntakeLog {
     }
 
     /// Counts the rows of some generations by reading all of them, checksums included.
-    fn survey(&self, generations: &[Survey]) -> Result<Vec<Counts>, StoreError>;
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Cancelled`] soon after `cancellation`.
+    fn survey(&self, generations: &[Survey], cancellation: &Cancellation) -> Result<Vec<Counts>, StoreError>;
 
     /// Counts the rows of one generation as they are stored.
     fn count(&self, slot: ViewSlot, generation: Generation) -> Result<Counts, StoreError> {
-        let counts = self.survey(&[Survey::as_stored(slot, generation)])?;
+        let counts = self.survey(&[Survey::as_stored(slot, generation)], &Cancellation::default())?;
         Ok(counts.first().copied().unwrap_or_default())
     }
 

@@ -5,10 +5,12 @@
 //! and a copy has another.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 use asof_core::aggregate::tiles::check_chunk;
+use asof_core::cancel::Cancellation;
 use asof_core::online::StoreError;
 use asof_core::row::StoredRow;
 use rocksdb::checkpoint::Checkpoint;
@@ -23,6 +25,9 @@ use crate::options::{self, RocksOptions};
 use crate::store::{handle, note_intake};
 use crate::{directory, failure, in_doubt, lost};
 
+/// How many bytes are copied at a time.
+const STEP: u64 = 16 << 20;
+
 /// What was read of a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReadBack {
@@ -36,11 +41,20 @@ pub struct ReadBack {
     pub has_pushed: bool,
 }
 
-/// Copies the files of `db` to `to`, which must not exist.
-pub(crate) fn copy(db: &DB, path: &Path, to: &Path) -> Result<(), StoreError> {
+/// Copies the files of `db` to `to`, which must not exist, `through` links of them where that is given.
+pub(crate) fn copy(
+    db: &DB,
+    path: &Path,
+    to: &Path,
+    through: Option<&Path>,
+    cancellation: &Cancellation,
+) -> Result<(), StoreError> {
+    if cancellation.is_cancelled() {
+        return Err(StoreError::Cancelled);
+    }
     let checkpoint = Checkpoint::new(db).map_err(|error| failure::of(path, error))?;
     checkpoint
-        .create_checkpoint(to)
+        .create_checkpoint(through.unwrap_or(to))
         .map_err(|error| match failure::of(path, error) {
             StoreError::Full { reason, .. } => StoreError::Full {
                 place: to.display().to_string(),
@@ -48,9 +62,32 @@ pub(crate) fn copy(db: &DB, path: &Path, to: &Path) -> Result<(), StoreError> {
             },
             error => error,
         })?;
+    if let Some(through) = through {
+        copy_files(through, to, cancellation)?;
+    }
     // What the store has lost, its copy lacks as well.
     lost::carry(path, to).map_err(|error| failure::of_io(&to.join(lost::NAME), &error))?;
     directory::write_format(to)
+}
+
+fn copy_files(from: &Path, to: &Path, cancellation: &Cancellation) -> Result<(), StoreError> {
+    let at = |place: &Path| {
+        let place = place.to_owned();
+        move |error: io::Error| failure::of_io(&place, &error)
+    };
+    fs::create_dir(to).map_err(at(to))?;
+    for entry in fs::read_dir(from).map_err(at(from))? {
+        let entry = entry.map_err(at(from))?;
+        let (source, copy) = (entry.path(), to.join(entry.file_name()));
+        let mut bytes = File::open(&source).map_err(at(&source))?;
+        let mut written = File::create_new(&copy).map_err(at(&copy))?;
+        while io::copy(&mut bytes.by_ref().take(STEP), &mut written).map_err(at(&copy))? > 0 {
+            if cancellation.is_cancelled() {
+                return Err(StoreError::Cancelled);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Completes a copy that was read back: with a note where rows were pushed, and with a mark of its own.
@@ -67,10 +104,11 @@ pub(crate) fn complete(path: &Path, read: ReadBack) -> Result<ReadBack, StoreErr
 ///
 /// # Errors
 ///
-/// Each file of it that is damaged, but of files with the same keys only the first, and what else is not as it must be.
-pub fn read_back(path: &Path) -> Result<ReadBack, Vec<StoreError>> {
+/// Each file of it that is damaged, but of files with the same keys only the first, and what else is not as it must be;
+/// [`StoreError::Cancelled`] soon after `cancellation`.
+pub fn read_back(path: &Path, cancellation: &Cancellation) -> Result<ReadBack, Vec<StoreError>> {
     let db = open(path).map_err(|error| vec![error])?;
-    let read = read_all(&db, path);
+    let read = read_all(&db, path, cancellation);
     let sequence = db.latest_sequence_number();
     drop(db);
     if !directory::was_held(path) {
@@ -101,30 +139,32 @@ fn remove_log(path: &Path) {
     }
 }
 
-fn read_all(db: &DB, path: &Path) -> Result<ReadBack, Vec<StoreError>> {
+fn read_all(db: &DB, path: &Path, cancellation: &Cancellation) -> Result<ReadBack, Vec<StoreError>> {
     let mut read = ReadBack::default();
     let mut catalogue = Catalogue::default();
     let mut damaged = Vec::new();
     for family in Family::ALL {
         let all = options::scan((Vec::new(), vec![u8::MAX; 64]));
-        let result = visit(db, path, family, all, &mut |key, value| {
+        let result = visit(db, path, family, all, cancellation, &mut |key, value| {
             read.entries += 1;
             read.has_pushed |= family == Family::Intake && entry_of(key).is_some();
             read.bytes += (key.len() + value.len()) as u64;
             check(family, key, value, &mut catalogue)
         });
-        if let Err(error) = result {
-            damaged.push(error);
+        match result {
+            Ok(()) => {}
+            Err(StoreError::Cancelled) => return Err(vec![StoreError::Cancelled]),
+            Err(error) => damaged.push(error),
         }
     }
     match damaged.is_empty() {
         true => Ok(read),
-        false => Err(each_file(db, path, damaged)),
+        false => Err(each_file(db, path, damaged, cancellation)),
     }
 }
 
 /// What is wrong with each file, where the first error of a family hid the others.
-fn each_file(db: &DB, path: &Path, found: Vec<StoreError>) -> Vec<StoreError> {
+fn each_file(db: &DB, path: &Path, found: Vec<StoreError>, cancellation: &Cancellation) -> Vec<StoreError> {
     let files = db.live_files().unwrap_or_default();
     let errors = files.into_iter().filter_map(|file| {
         let family = Family::ALL
@@ -133,7 +173,7 @@ fn each_file(db: &DB, path: &Path, found: Vec<StoreError>) -> Vec<StoreError> {
         let mut end = file.end_key?;
         end.push(0);
         let range = options::scan((file.start_key?, end));
-        visit(db, path, family, range, &mut |_, _| Ok(())).err()
+        visit(db, path, family, range, cancellation, &mut |_, _| Ok(())).err()
     });
     let mut told = BTreeSet::new();
     let all = found.into_iter().chain(errors);
@@ -148,11 +188,15 @@ fn visit(
     path: &Path,
     family: Family,
     range: ReadOptions,
+    cancellation: &Cancellation,
     visit: Visit<'_>,
 ) -> Result<(), StoreError> {
     let mut entries = db.raw_iterator_cf_opt(handle(db, path, family)?, range);
     entries.seek_to_first();
     while let Some((key, value)) = entries.item() {
+        if cancellation.is_cancelled() {
+            return Err(StoreError::Cancelled);
+        }
         visit(key, value).map_err(|reason| StoreError::Damaged {
             place: path.display().to_string(),
             reason: format!("an entry of family {:?}: {reason}", family.name()),

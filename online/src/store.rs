@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use asof_core::aggregate::tiles::{FoldedEvents, TileLayout};
+use asof_core::cancel::Cancellation;
 use asof_core::definition::StoredShape;
 use asof_core::online::{
     Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows, Staged,
@@ -139,14 +140,20 @@ impl RocksStore {
     }
 
     /// Copies all that was acknowledged to `to`, which must not exist, and reads the copy back; others go on reading and
-    /// writing meanwhile.
+    /// writing meanwhile. Files are linked, or, to another file system, copied; `through` is a directory on the store's own,
+    /// which must not exist either, where they are linked first, so that the copying can be cancelled.
     ///
     /// # Errors
     ///
     /// Those of [`read_back`](crate::read_back): a copy of a damaged store is none.
-    pub fn copy_to(&self, to: &Path) -> Result<ReadBack, Vec<StoreError>> {
-        backup::copy(&self.db, &self.path, to).map_err(|error| vec![error])?;
-        let read = backup::read_back(to)?;
+    pub fn copy_to(
+        &self,
+        to: &Path,
+        through: Option<&Path>,
+        cancellation: &Cancellation,
+    ) -> Result<ReadBack, Vec<StoreError>> {
+        backup::copy(&self.db, &self.path, to, through, cancellation).map_err(|error| vec![error])?;
+        let read = backup::read_back(to, cancellation)?;
         backup::complete(to, read).map_err(|error| vec![error])
     }
 
@@ -443,8 +450,8 @@ impl OnlineStore for RocksStore {
         Ok(Box::new(self.key_reader(set, at)?))
     }
 
-    fn survey(&self, generations: &[Survey]) -> Result<Vec<Counts>, StoreError> {
-        self.count_rows(generations)
+    fn survey(&self, generations: &[Survey], cancellation: &Cancellation) -> Result<Vec<Counts>, StoreError> {
+        self.count_rows(generations, cancellation)
     }
 
     fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError> {

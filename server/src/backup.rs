@@ -9,23 +9,29 @@
 //! The tables of managed sources are not in it: they are Delta tables, which are copied as such.
 
 mod files;
+mod making;
 mod restore;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use asof_core::cancel::Cancellation;
 use asof_core::name::ProjectName;
 use asof_core::online::{OnlineStore, StoreError};
 use asof_core::registry::{RegistryError, RegistryStore};
 use asof_core::time::Timestamp;
-use asof_online::read_back;
+use asof_online::{ReadBack, RocksStore, read_back};
 use asof_proto::v1;
 use asof_registry::{ProjectConfig, SqliteRegistry};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::task::{JoinError, spawn_blocking};
 
+use crate::cancel::blocking;
 use crate::places::note_backup;
 use crate::project::ProjectStore;
+
+use making::Making;
 
 pub use files::CopiedFile;
 pub use restore::{Restored, restore};
@@ -137,11 +143,13 @@ impl From<Vec<StoreError>> for BackupError {
 /// What takes backups.
 #[async_trait]
 pub trait Backups: Send + Sync {
-    /// Takes one into a directory that is not there yet, or is empty. One that is a trial is not kept, and not noted.
+    /// Takes one into a directory that is not there yet, or is empty. One that is a trial is not kept, and not noted. The
+    /// work ends soon after its future is dropped, and leaves nothing behind.
     async fn take(&self, directory: &Path, at: Timestamp, is_trial: bool) -> Result<Backup, BackupError>;
 }
 
 /// The parts of a project that a backup holds, while others go on reading and writing.
+#[derive(Clone)]
 pub struct ProjectBackups {
     config: ProjectConfig,
     store: Arc<ProjectStore>,
@@ -162,49 +170,87 @@ impl ProjectBackups {
 #[async_trait]
 impl Backups for ProjectBackups {
     async fn take(&self, directory: &Path, at: Timestamp, is_trial: bool) -> Result<Backup, BackupError> {
-        if let ProjectStore::Redis(store) = &*self.store {
-            return Err(on_servers(&store.place()));
-        }
-        let parent = files::new_directory(directory)?;
-        // Removed where something fails.
-        let making = tempfile::Builder::new()
-            .prefix(".asof-backup-")
-            .tempdir_in(&parent)
-            .map_err(|error| files::failed(&parent, &error))?;
-        let (store, online) = (Arc::clone(&self.store), making.path().join(ONLINE));
-        let read = blocking(move || match &*store {
-            ProjectStore::Rocks(store) => store.copy_to(&online).map_err(of_copy),
-            ProjectStore::Redis(store) => Err(on_servers(&store.place())),
+        let (cancellation, _guard) = Cancellation::on_drop();
+        // It is not dropped between two steps, and so takes away itself what it made.
+        let making = self
+            .clone()
+            .make(directory.to_owned(), at, is_trial, cancellation);
+        tokio::spawn(making).await.map_err(ended_early)?
+    }
+}
+
+impl ProjectBackups {
+    async fn make(
+        self,
+        directory: PathBuf,
+        at: Timestamp,
+        is_trial: bool,
+        cancellation: Cancellation,
+    ) -> Result<Backup, BackupError> {
+        let Self {
+            config,
+            store,
+            registry,
+        } = self;
+        let parent = files::new_directory(&directory)?;
+        let cancelled = cancellation.clone();
+        let copied = spawn_blocking(move || {
+            let ProjectStore::Rocks(store) = &*store else {
+                return Err(on_servers(&store.place()));
+            };
+            let making = Making::begin(&parent)?;
+            let read = copy_store(store, &making, &cancelled)?;
+            Ok((making, read))
         });
-        let read = read.await??;
+        let (making, read) = copied.await.map_err(ended_early)??;
         // After the store: what is served was applied, and what was applied may be served later.
-        let registry = making.path().join(REGISTRY);
-        self.registry.copy_to(&registry).await?;
-        let registry_version = read_registry(&registry, &self.config.project).await?;
+        let copy = making.path().join(REGISTRY);
+        registry.copy_to(&copy).await?;
+        let registry_version = read_registry(&copy, &config.project).await?;
         let mut backup = Backup {
             format: FORMAT,
             asof: env!("CARGO_PKG_VERSION").to_owned(),
-            project: self.config.project.to_string(),
+            project: config.project.to_string(),
             taken_at: at.to_string(),
             registry_version,
             entries: read.entries,
             files: Vec::new(),
         };
-        let (directory, project) = (directory.to_owned(), self.config.directory.clone());
-        blocking(move || {
-            backup.files = files::list(making.path(), &[REGISTRY], ONLINE)?;
+        let ended = spawn_blocking(move || {
+            backup.files = files::list(making.path(), &[REGISTRY], ONLINE, &cancellation)?;
+            if is_trial {
+                return Ok(backup);
+            }
             let text = serde_json::to_vec_pretty(&backup).unwrap_or_default();
             files::write(&making.path().join(CONTENTS), &text)?;
-            files::sync_directory(making.path())?;
-            files::place(making, &directory)?;
-            files::sync_directory(&parent)?;
-            if !is_trial {
-                note_backup(&project, &directory, at);
+            if cancellation.is_cancelled() {
+                return Err(StoreError::Cancelled.into());
             }
+            making.place(&directory)?;
+            note_backup(&config.directory, &directory, at);
             Ok(backup)
-        })
-        .await?
+        });
+        ended.await.map_err(ended_early)?
     }
+}
+
+/// Copies the online store. To another file system RocksDB would copy all at once, whether anybody waits or not: there the
+/// store is linked beside itself first, and the links are copied step by step.
+fn copy_store(
+    store: &RocksStore,
+    making: &Making,
+    cancellation: &Cancellation,
+) -> Result<ReadBack, BackupError> {
+    let (to, beside) = (making.path().join(ONLINE), parent_of(store.path()));
+    // Where nothing can be made beside it, RocksDB does it.
+    let links = match files::is_other_file_system(&beside, making.path()) {
+        true => Making::begin(&beside).ok(),
+        false => None,
+    };
+    let through = links.as_ref().map(|links| links.path().join(ONLINE));
+    store
+        .copy_to(&to, through.as_deref(), cancellation)
+        .map_err(of_copy)
 }
 
 /// Reads all of a backup: its list, its files against it, and what is in them.
@@ -219,13 +265,13 @@ pub async fn verify(directory: &Path) -> Result<Backup, BackupError> {
         reason: error.to_string(),
     })?;
     let (place, files) = (directory.to_owned(), backup.files.clone());
-    blocking(move || {
+    let read = blocking(move |cancellation| {
         for file in &files {
-            file.check(&place)?;
+            file.check(&place, cancellation)?;
         }
-        read_back(&place.join(ONLINE)).map_err(BackupError::from)
-    })
-    .await??;
+        read_back(&place.join(ONLINE), cancellation).map_err(BackupError::from)
+    });
+    read.await.map_err(ended_early)??;
     read_registry(&directory.join(REGISTRY), &project).await?;
     Ok(backup)
 }
@@ -300,12 +346,12 @@ fn on_servers(place: &str) -> BackupError {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, BackupError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| BackupError::Failed {
+#[expect(clippy::needless_pass_by_value, reason = "as errors are mapped")]
+fn ended_early(error: JoinError) -> BackupError {
+    BackupError::Failed {
         place: "the backup".to_owned(),
         reason: error.to_string(),
-    })
+    }
 }
 
 /// A path, as messages name it.

@@ -284,6 +284,7 @@ fn store_code(error: &StoreError) -> Code {
         StoreError::Damaged { .. } => Code::DataLoss,
         StoreError::Newer { .. } => Code::FailedPrecondition,
         StoreError::Full { .. } => Code::ResourceExhausted,
+        StoreError::Cancelled => Code::Cancelled,
         StoreError::Held { .. } | StoreError::Failed { .. } | StoreError::NoGeneration { .. } => {
             Code::Unavailable
         }

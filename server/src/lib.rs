@@ -11,6 +11,7 @@
 pub mod access;
 pub mod app;
 pub mod backup;
+pub mod cancel;
 pub mod clock;
 pub mod embedded;
 pub mod error;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use asof_core::cancel::Cancellation;
 use asof_core::definition::BoundView;
 use asof_core::name::ProjectName;
 use asof_core::online::intake::SourceAddress;
@@ -40,18 +41,19 @@ pub(crate) fn reached<S: OnlineStore + ?Sized>(store: &S) -> Result<Vec<Stored>,
 ///
 /// # Errors
 ///
-/// The store cannot be read.
+/// The store cannot be read; `cancellation`.
 pub fn status<S: OnlineStore>(
     store: &S,
     config: &ProjectConfig,
     version: &Version,
     now: Timestamp,
     runs: HashMap<String, v1::Run>,
+    cancellation: &Cancellation,
 ) -> Result<v1::GetStatusResponse, ServerError> {
     let project = &config.project;
     let mut attempt = 1;
     let views = loop {
-        match views(store, project, version, now, &runs) {
+        match views(store, project, version, now, &runs, cancellation) {
             // A generation was exchanged while its rows were counted.
             Err(StoreError::NoGeneration { .. }) if attempt < ATTEMPTS => attempt += 1,
             views => break views?,
@@ -81,10 +83,11 @@ pub(crate) fn status_of_server<S: OnlineStore>(
     now: Timestamp,
     runs: HashMap<String, v1::Run>,
     states: Option<&StreamStates>,
+    cancellation: &Cancellation,
 ) -> Result<v1::GetStatusResponse, ServerError> {
     Ok(v1::GetStatusResponse {
         streams: streams(store, &config.project, version, states)?,
-        ..status(store, config, version, now, runs)?
+        ..status(store, config, version, now, runs, cancellation)?
     })
 }
 
@@ -155,6 +158,7 @@ fn views<S: OnlineStore>(
     version: &Version,
     now: Timestamp,
     runs: &HashMap<String, v1::Run>,
+    cancellation: &Cancellation,
 ) -> Result<Vec<v1::ViewStatus>, StoreError> {
     let states = store.views()?;
     let mut views = Vec::new();
@@ -182,7 +186,7 @@ fn views<S: OnlineStore>(
     };
     let asked: Vec<_> = views.iter().filter_map(serving).collect();
     // In one pass, however many views there are.
-    let mut counted = counts(store, &asked)?.into_iter();
+    let mut counted = counts(store, &asked, cancellation)?.into_iter();
     let views = views.iter().map(|view| {
         let counts = match serving(view) {
             None => Ok(Counts::default()),
@@ -195,10 +199,14 @@ fn views<S: OnlineStore>(
 }
 
 /// The counts of what is asked for, or why one cannot be had.
-fn counts<S: OnlineStore>(store: &S, asked: &[Survey]) -> Result<Vec<Result<Counts, String>>, StoreError> {
-    let error = match store.survey(asked) {
+fn counts<S: OnlineStore>(
+    store: &S,
+    asked: &[Survey],
+    cancellation: &Cancellation,
+) -> Result<Vec<Result<Counts, String>>, StoreError> {
+    let error = match store.survey(asked, cancellation) {
         Ok(counts) => return Ok(counts.into_iter().map(Ok).collect()),
-        Err(gone @ StoreError::NoGeneration { .. }) => return Err(gone),
+        Err(error @ (StoreError::NoGeneration { .. } | StoreError::Cancelled)) => return Err(error),
         Err(error) => error,
     };
     tracing::warn!(%error, "rows of views could not be counted");
@@ -206,13 +214,13 @@ fn counts<S: OnlineStore>(store: &S, asked: &[Survey]) -> Result<Vec<Result<Coun
     let StoreError::Damaged { .. } = error else {
         return Ok(vec![Err(error.to_string()); asked.len()]);
     };
-    let each = asked
-        .iter()
-        .map(|one| match store.survey(std::slice::from_ref(one)) {
+    let each = asked.iter().map(
+        |one| match store.survey(std::slice::from_ref(one), cancellation) {
             Ok(counts) => Ok(Ok(counts.first().copied().unwrap_or_default())),
-            Err(gone @ StoreError::NoGeneration { .. }) => Err(gone),
+            Err(error @ (StoreError::NoGeneration { .. } | StoreError::Cancelled)) => Err(error),
             Err(error) => Ok(Err(error.to_string())),
-        });
+        },
+    );
     each.collect()
 }
 

@@ -61,6 +61,11 @@ impl Failure {
         Self::new(Exit::Unavailable, message)
     }
 
+    /// Work on another thread ended without a result.
+    pub fn cut_short(error: tokio::task::JoinError) -> Self {
+        Self::new(Exit::Bug, error.to_string())
+    }
+
     /// The connection to a server broke, or something else than its answer came.
     pub fn broken(error: &dyn std::fmt::Display) -> Self {
         Self::unavailable(format!(
@@ -252,6 +257,7 @@ fn store(error: &StoreError) -> Exit {
         | StoreError::Newer { .. }
         | StoreError::Full { .. }
         | StoreError::Failed { .. }
+        | StoreError::Cancelled
         | StoreError::NoGeneration { .. } => Exit::Unavailable,
     }
 }

@@ -8,6 +8,7 @@
     reason = "a test suite fails by panicking"
 )]
 
+mod counting;
 mod durability;
 mod generations;
 mod intake;
@@ -43,6 +44,7 @@ pub fn run<S: OnlineStore>(fresh: &dyn Fn() -> S, reopen: &dyn Fn(S) -> S) {
     pending::a_clock_set_back_loses_nothing(&fresh());
     generations::a_generation_is_built_unseen_and_takes_over(&fresh());
     generations::a_generation_given_up_is_gone(&fresh());
+    counting::a_count_that_is_cancelled_ends(&fresh());
     layers::a_layer_is_found_while_it_is_shown(&fresh());
     layers::a_folded_layer_is_the_generations_own(&fresh());
     layers::the_generation_before_is_kept_and_serves_again(&fresh());

@@ -11,6 +11,7 @@ use super::{
     SortedRows, Staged, StoreError, Survey, ViewAddress, ViewSlot, ViewState, Visit, newer_row,
 };
 use crate::aggregate::tiles::{ChunkId, FoldedChunk, FoldedEvents, TileLayout, merge_chunks};
+use crate::cancel::Cancellation;
 use crate::definition::StoredShape;
 use crate::key::EntityKey;
 use crate::order::RowOrder;
@@ -546,7 +547,10 @@ impl OnlineStore for MemoryStore {
         Ok(Box::new(Reader { store: self, set, at }))
     }
 
-    fn survey(&self, generations: &[Survey]) -> Result<Vec<Counts>, StoreError> {
+    fn survey(&self, generations: &[Survey], cancellation: &Cancellation) -> Result<Vec<Counts>, StoreError> {
+        if cancellation.is_cancelled() {
+            return Err(StoreError::Cancelled);
+        }
         let mut views = self.lock();
         let counts = generations.iter().map(|survey| {
             let mut counts = Counts::default();

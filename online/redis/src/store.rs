@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use asof_core::aggregate::tiles::{FoldedEvents, TileLayout};
+use asof_core::cancel::Cancellation;
 use asof_core::definition::StoredShape;
 use asof_core::online::{
     Counts, Generation, GenerationState, OnlineReader, OnlineRow, OnlineStore, ReadSet, SortedRows, Staged,
@@ -467,8 +468,8 @@ impl OnlineStore for RedisStore {
         Ok(Box::new(self.key_reader(set, at)?))
     }
 
-    fn survey(&self, generations: &[Survey]) -> Result<Vec<Counts>, StoreError> {
-        self.count_rows(generations)
+    fn survey(&self, generations: &[Survey], cancellation: &Cancellation) -> Result<Vec<Counts>, StoreError> {
+        self.count_rows(generations, cancellation)
     }
 
     fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError> {

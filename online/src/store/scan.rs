@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use asof_core::aggregate::tiles::check_chunk;
+use asof_core::cancel::Cancellation;
 use asof_core::online::{Counts, Generation, StoreError, Survey, ViewSlot};
 use asof_core::order::RowOrder;
 use asof_core::time::Timestamp;
@@ -62,7 +63,11 @@ impl Cells {
 
 impl RocksStore {
     /// One pass over each entity, whatever the number of its views.
-    pub(super) fn count_rows(&self, generations: &[Survey]) -> Result<Vec<Counts>, StoreError> {
+    pub(super) fn count_rows(
+        &self,
+        generations: &[Survey],
+        cancellation: &Cancellation,
+    ) -> Result<Vec<Counts>, StoreError> {
         let mut counted: BTreeMap<u32, OfEntity> = BTreeMap::new();
         let layouts = self.tiled.get();
         for survey in generations {
@@ -83,6 +88,9 @@ impl RocksStore {
         for (entity, OfEntity { layers, counts }) in &mut counted {
             let mut cells = Cells::default();
             self.scan_entity(*entity, &mut |_, row_key, bytes| {
+                if cancellation.is_cancelled() {
+                    return Err(StoreError::Cancelled);
+                }
                 let cell = row_key.cell();
                 let layered = layers.get(&(cell.view, cell.generation));
                 let generation = *layered.unwrap_or(&cell.generation);

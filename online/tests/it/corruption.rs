@@ -336,6 +336,7 @@ fn names_a_file(error: &StoreError, directory: &str) -> bool {
         StoreError::Held { .. }
         | StoreError::Full { .. }
         | StoreError::Failed { .. }
+        | StoreError::Cancelled
         | StoreError::NoGeneration { .. } => false,
     }
 }

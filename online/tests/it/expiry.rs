@@ -1,5 +1,6 @@
 //! Rows that expired long ago give their room back, and nothing else does.
 
+use asof_core::cancel::Cancellation;
 use asof_core::online::conformance::{key, order, read_one, row, schema, shape, sorted};
 use asof_core::online::{Counts, Generation, OnlineStore, Survey, ViewSlot};
 use asof_core::time::Timestamp;
@@ -56,7 +57,7 @@ fn only_what_expired_long_ago_is_reclaimed() {
             pending,
             earlier,
             ..
-        } = store.survey(&[survey]).unwrap()[0];
+        } = store.survey(&[survey], &Cancellation::default()).unwrap()[0];
         (keys, pending, earlier)
     };
     assert_eq!(

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use asof_core::cancel::Cancellation;
 use asof_core::online::conformance::{address, key, order, row, sorted};
 use asof_core::online::{Generation, OnlineStore, StoreError};
 use asof_core::time::Timestamp;
@@ -116,7 +117,7 @@ impl Ingested {
         let refused = self.open().unwrap_err();
         assert!(matches!(refused, StoreError::Damaged { .. }), "{refused:?}");
         assert!(refused.to_string().contains(".sst"), "{refused}");
-        read_back(self.path()).unwrap_err();
+        read_back(self.path(), &Cancellation::default()).unwrap_err();
         assert_eq!(fs::read(&self.list).unwrap(), before);
     }
 }
@@ -129,7 +130,7 @@ fn an_ingestion_that_failed_is_taken_off_the_list_of_files() {
     assert_eq!(ingested.open().unwrap(), [1, 3]);
     assert!(!ingested.path().join("asof.ingest").exists());
     assert_eq!(ingested.open().unwrap(), [1, 3]);
-    read_back(ingested.path()).unwrap();
+    read_back(ingested.path(), &Cancellation::default()).unwrap();
 }
 
 #[test]
@@ -137,7 +138,7 @@ fn reading_back_takes_it_off_as_well() {
     let ingested = ingested();
     ingested.remove(1);
     ingested.note(ingested.number());
-    let read = read_back(ingested.path()).unwrap();
+    let read = read_back(ingested.path(), &Cancellation::default()).unwrap();
     assert!(read.entries > 0);
     assert_eq!(ingested.open().unwrap(), [1, 3]);
 }

@@ -2,11 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use asof_core::cancel::Cancellation;
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
 use super::{BackupError, parent_of, shown};
 
@@ -38,20 +38,30 @@ impl CopiedFile {
     }
 
     /// Compares it with what it was.
-    pub(super) fn check(&self, directory: &Path) -> Result<(), BackupError> {
-        self.compare(directory, &mut io::sink())
+    pub(super) fn check(&self, directory: &Path, cancellation: &Cancellation) -> Result<(), BackupError> {
+        self.compare(directory, &mut io::sink(), cancellation)
     }
 
     /// Copies it to `to`, and compares it on the way.
-    pub(super) fn copy(&self, directory: &Path, to: &Path) -> Result<(), BackupError> {
+    pub(super) fn copy(
+        &self,
+        directory: &Path,
+        to: &Path,
+        cancellation: &Cancellation,
+    ) -> Result<(), BackupError> {
         // For whoever restores it, as what it replaces was.
         let copy = File::options().write(true).create_new(true).mode(0o600).open(to);
         let mut copy = copy.map_err(|error| failed(to, &error))?;
-        self.compare(directory, &mut copy)?;
+        self.compare(directory, &mut copy, cancellation)?;
         copy.sync_all().map_err(|error| failed(to, &error))
     }
 
-    fn compare(&self, directory: &Path, to: &mut dyn Write) -> Result<(), BackupError> {
+    fn compare(
+        &self,
+        directory: &Path,
+        to: &mut dyn Write,
+        cancellation: &Cancellation,
+    ) -> Result<(), BackupError> {
         let path = directory.join(&self.path);
         let damaged = |reason: String| BackupError::Damaged {
             place: shown(&path),
@@ -64,7 +74,7 @@ impl CopiedFile {
             }
             Err(error) => return Err(failed(&path, &error)),
         };
-        let (bytes, crc32c) = sum(file, to).map_err(|error| failed(&path, &error))?;
+        let (bytes, crc32c) = sum(file, to, cancellation).map_err(|error| failed(&path, &error))?;
         if bytes != self.bytes {
             return Err(damaged(format!("has {bytes} bytes, not {}", self.bytes)));
         }
@@ -76,9 +86,12 @@ impl CopiedFile {
 }
 
 /// How many bytes there are, and their checksum; they go to `to`.
-fn sum(mut from: impl Read, to: &mut dyn Write) -> io::Result<(u64, u32)> {
+fn sum(mut from: impl Read, to: &mut dyn Write, cancellation: &Cancellation) -> io::Result<(u64, u32)> {
     let (mut length, mut crc, mut buffer) = (0, 0, vec![0; STEP]);
     loop {
+        if cancellation.is_cancelled() {
+            return Err(io::Error::other("cancelled: nobody waits for it"));
+        }
         let read = match from.read(&mut buffer) {
             Ok(0) => return Ok((length, crc)),
             Ok(read) => buffer.get(..read).unwrap_or_default(),
@@ -92,7 +105,12 @@ fn sum(mut from: impl Read, to: &mut dyn Write) -> io::Result<(u64, u32)> {
 }
 
 /// The files of a copy, which are on the disk then: some, and all in a directory beside them.
-pub(super) fn list(of: &Path, names: &[&str], directory: &str) -> Result<Vec<CopiedFile>, BackupError> {
+pub(super) fn list(
+    of: &Path,
+    names: &[&str],
+    directory: &str,
+    cancellation: &Cancellation,
+) -> Result<Vec<CopiedFile>, BackupError> {
     let inner = of.join(directory);
     let mut paths: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     for entry in fs::read_dir(&inner).map_err(|error| failed(&inner, &error))? {
@@ -105,7 +123,7 @@ pub(super) fn list(of: &Path, names: &[&str], directory: &str) -> Result<Vec<Cop
         let read = || {
             let file = File::open(&place)?;
             file.sync_all()?;
-            sum(file, &mut io::sink())
+            sum(file, &mut io::sink(), cancellation)
         };
         let (bytes, crc32c) = read().map_err(|error| failed(&place, &error))?;
         Ok(CopiedFile { path, bytes, crc32c })
@@ -113,6 +131,12 @@ pub(super) fn list(of: &Path, names: &[&str], directory: &str) -> Result<Vec<Cop
     let files = files.collect::<Result<_, BackupError>>()?;
     sync_directory(&inner)?;
     Ok(files)
+}
+
+/// Whether two directories are not on one file system, where files could be linked.
+pub(super) fn is_other_file_system(one: &Path, other: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    device(one) != device(other)
 }
 
 /// The directory above one that is to be made, which must not be there, or be empty.
@@ -138,14 +162,6 @@ pub(super) fn new_directory(directory: &Path) -> Result<PathBuf, BackupError> {
         true => Ok(parent),
         false => Err(refused("lies in no directory: make the one above it first")),
     }
-}
-
-/// Gives what was made its name.
-pub(super) fn place(making: TempDir, name: &Path) -> Result<(), BackupError> {
-    fs::rename(making.path(), name).map_err(|error| failed(name, &error))?;
-    // There is nothing left to remove.
-    let _ = making.keep();
-    Ok(())
 }
 
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), BackupError> {

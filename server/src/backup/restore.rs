@@ -10,9 +10,10 @@ use asof_online::{lock, read_back};
 use tempfile::TempDir;
 
 use super::{
-    Backup, BackupError, ONLINE, REGISTRY, blocking, contents, files, on_servers, parent_of, read_registry,
-    shown,
+    Backup, BackupError, ONLINE, REGISTRY, contents, ended_early, files, on_servers, parent_of,
+    read_registry, shown,
 };
+use crate::cancel::blocking;
 use crate::project::Project;
 
 /// How the names of directories begin in which a backup is made ready.
@@ -71,18 +72,18 @@ pub async fn restore(project: &Project, directory: &Path, at: Timestamp) -> Resu
     );
     let (from, listed) = (directory.to_owned(), backup.files.clone());
     let (to_online, to_registry) = (new_online.clone(), new_registry.clone());
-    blocking(move || {
+    let copied = blocking(move |cancellation| {
         fs::create_dir(&to_online).map_err(|error| files::failed(&to_online, &error))?;
         for file in &listed {
             match Path::new(&file.path).strip_prefix(ONLINE) {
-                Ok(name) => file.copy(&from, &to_online.join(name))?,
-                Err(_) => file.copy(&from, &to_registry)?,
+                Ok(name) => file.copy(&from, &to_online.join(name), cancellation)?,
+                Err(_) => file.copy(&from, &to_registry, cancellation)?,
             }
         }
         files::sync_directory(&to_online)?;
-        read_back(&to_online).map_err(BackupError::from)
-    })
-    .await??;
+        read_back(&to_online, cancellation).map_err(BackupError::from)
+    });
+    copied.await.map_err(ended_early)??;
     read_registry(&new_registry, project.name()).await?;
 
     let suffix = format!(".before-{}", at.to_string().replace([':', '.'], "-"));

@@ -12,6 +12,7 @@ use asof_proto::v1::job_service_server::JobService;
 use tonic::{Request, Response, Status};
 
 use crate::app::App;
+use crate::cancel::blocking;
 use crate::error::{ServerError, job_code};
 use crate::jobs::{Jobs, Materialization, ViewRun};
 use crate::materialize::RolledBack;
@@ -139,9 +140,17 @@ where
             let app = Arc::clone(&self.0);
             let version = app.watch.current();
             let runs = last_runs(app.watch.registry(), app.watch.project(), &version).await?;
-            let counting = tokio::task::spawn_blocking(move || {
-                let now = app.clock.now();
-                status_of_server(&*app.store, &app.config, &version, now, runs, app.stream_states())
+            let counting = blocking(move |cancellation| {
+                let (now, states) = (app.clock.now(), app.stream_states());
+                status_of_server(
+                    &*app.store,
+                    &app.config,
+                    &version,
+                    now,
+                    runs,
+                    states,
+                    cancellation,
+                )
             });
             counting
                 .await

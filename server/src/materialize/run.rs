@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use asof_core::cancel::Cancellation;
 use asof_core::definition::{BoundView, Location};
 use asof_core::name::ProjectName;
 use asof_core::online::intake::SourceAddress;
@@ -248,7 +249,9 @@ impl<S: OnlineStore + 'static, R: RegistryStore> Inner<S, R> {
     ) -> Vec<Result<Counts, MaterializeError>> {
         let survey = |generations: Vec<_>| {
             let store = Arc::clone(&self.store);
-            threads.scan(move || Ok::<_, MaterializeError>(store.survey(&generations)?))
+            threads.scan(move || {
+                Ok::<_, MaterializeError>(store.survey(&generations, &Cancellation::default())?)
+            })
         };
         if generations.is_empty() {
             return Vec::new();

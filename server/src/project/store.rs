@@ -1,6 +1,7 @@
 //! The online store of a project, of whichever kind its configuration names.
 
 use asof_core::aggregate::tiles::FoldedEvents;
+use asof_core::cancel::Cancellation;
 use asof_core::definition::StoredShape;
 use asof_core::key::EntityKey;
 use asof_core::online::intake::{Intake, IntakeLog, SourceAddress, StreamMark};
@@ -151,8 +152,8 @@ impl OnlineStore for ProjectStore {
         either!(self, store => store.reader(set, at))
     }
 
-    fn survey(&self, generations: &[Survey]) -> Result<Vec<Counts>, StoreError> {
-        either!(self, store => store.survey(generations))
+    fn survey(&self, generations: &[Survey], cancellation: &Cancellation) -> Result<Vec<Counts>, StoreError> {
+        either!(self, store => store.survey(generations, cancellation))
     }
 
     fn drop_view(&self, slot: ViewSlot) -> Result<u64, StoreError> {

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array};
+use asof_core::cancel::Cancellation;
 use asof_core::definition::BoundView;
 use asof_core::key::{EntityKey, KeyValue, encode};
 use asof_core::name::ProjectName;
@@ -111,9 +112,27 @@ pub(crate) type Store = Wrapped<MemoryStore, Reads>;
 pub(crate) struct Reads {
     /// How many keys were looked at.
     pub(crate) count: AtomicU64,
+    /// Whether a count of rows waits until nobody waits for it.
+    pub(crate) counts_wait: AtomicBool,
+    /// How many counts began.
+    pub(crate) counts_begun: AtomicU64,
+    /// How many counts that waited were cancelled.
+    pub(crate) counts_cancelled: AtomicU64,
 }
 
 impl Around for Reads {
+    fn before_survey(&self, _: usize, cancellation: &Cancellation) {
+        self.counts_begun.fetch_add(1, Ordering::SeqCst);
+        let end = Instant::now() + Duration::from_secs(60);
+        while self.counts_wait.load(Ordering::SeqCst) && Instant::now() < end {
+            if cancellation.is_cancelled() {
+                self.counts_cancelled.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn before_read(&self, key: &EntityKey) -> Result<(), StoreError> {
         self.count.fetch_add(1, Ordering::SeqCst);
         if *key == text_key("damaged") {

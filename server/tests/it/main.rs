@@ -11,6 +11,7 @@
 )]
 
 mod abuse;
+mod cancelled;
 mod errors;
 mod flight;
 mod flight_cancel;

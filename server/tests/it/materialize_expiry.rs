@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use asof_core::cancel::Cancellation;
 use asof_core::online::OnlineStore;
 use asof_core::status::Status;
 use asof_online::RocksStore;
@@ -40,7 +41,16 @@ async fn counts(project: &Project<RocksStore>, at: i64) -> (u64, u64, u64) {
         .unwrap();
     let at = asof_core::time::Timestamp::from_micros(at);
     let config = asof_registry::ProjectConfig::new(project.directory.path(), project.name.clone());
-    let told = status(&*project.store, &config, &version, at, HashMap::new()).unwrap();
+    let cancellation = Cancellation::default();
+    let told = status(
+        &*project.store,
+        &config,
+        &version,
+        at,
+        HashMap::new(),
+        &cancellation,
+    )
+    .unwrap();
     let view = told.views.into_iter().find(|view| view.view == VIEWS[0]).unwrap();
     let counts = (view.rows, view.expired_rows, view.pending_rows);
     (counts.0.unwrap(), counts.1.unwrap(), counts.2.unwrap())

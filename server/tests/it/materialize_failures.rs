@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use asof_core::cancel::Cancellation;
 use asof_core::definition::{Definitions, Location};
 use asof_core::name::{SourceName, ViewName};
 use asof_core::online::memory::MemoryStore;
@@ -43,7 +44,7 @@ impl Around for Failing {
         }
     }
 
-    fn before_survey(&self, generations: usize) {
+    fn before_survey(&self, generations: usize, _: &Cancellation) {
         self.surveys.lock().unwrap().push(generations);
     }
 }

@@ -1,6 +1,7 @@
 //! A store with something of a test's own around its calls.
 
 use asof_core::aggregate::tiles::FoldedEvents;
+use asof_core::cancel::Cancellation;
 use asof_core::definition::StoredShape;
 use asof_core::key::EntityKey;
 use asof_core::online::intake::{Intake, IntakeLog, SourceAddress, StreamMark};
@@ -24,7 +25,7 @@ pub(crate) trait Around: Send + Sync {
     }
 
     /// Comes before so many generations are counted in one pass.
-    fn before_survey(&self, _generations: usize) {}
+    fn before_survey(&self, _generations: usize, _cancellation: &Cancellation) {}
 
     /// Comes after the intake log was trimmed, which had this as its last entry.
     fn trimmed(&self, _log: &dyn IntakeLog, _source: &SourceAddress, _last: Option<(u64, Vec<u8>)>) {}
@@ -163,9 +164,9 @@ impl<S: OnlineStore, A: Around> OnlineStore for Wrapped<S, A> {
         }))
     }
 
-    fn survey(&self, generations: &[Survey]) -> Result<Vec<Counts>, StoreError> {
-        self.around.before_survey(generations.len());
-        let counts = self.inner.survey(generations)?.into_iter();
+    fn survey(&self, generations: &[Survey], cancellation: &Cancellation) -> Result<Vec<Counts>, StoreError> {
+        self.around.before_survey(generations.len(), cancellation);
+        let counts = self.inner.survey(generations, cancellation)?.into_iter();
         Ok(counts.map(|counts| self.around.counted(counts)).collect())
     }
 

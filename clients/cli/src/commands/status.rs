@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use asof_core::time::{Clock, Timestamp};
 use asof_proto::v1;
+use asof_server::cancel::blocking;
 use asof_server::clock::SystemClock;
 use asof_server::places::what_was_lost;
 use asof_server::runs::last_runs;
@@ -24,7 +25,11 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
             let version = project.head(&registry).await?;
             let runs = last_runs(&registry, project.name(), &version).await?;
             let store = project.store_quietly()?;
-            status(&*store, &project.config, &version, SystemClock.now(), runs)?
+            let counting = blocking(move |cancellation| {
+                let now = SystemClock.now();
+                status(&*store, &project.config, &version, now, runs, cancellation)
+            });
+            counting.await.map_err(Failure::cut_short)??
         }
     };
     if global.json {

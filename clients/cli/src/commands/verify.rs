@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use asof_core::definition::{Location, Source};
-use asof_core::online::OnlineStore;
+use asof_core::online::{OnlineStore, Survey};
 use asof_core::registry::RegistryStore;
 use asof_core::time::Timestamp;
 use asof_offline::EngineOptions;
 use asof_online::{accept_lost_writes, lock, read_back};
 use asof_server::backup::{BackupError, verify};
+use asof_server::cancel::blocking;
 use asof_server::places::{lost_writes, what_was_lost};
 use asof_server::project::Project;
 use serde_json::{Value, json};
@@ -141,10 +142,8 @@ async fn by_server(global: &Global, project: &Project) -> Stored {
     let one = |failure: Failure| vec![failure];
     let above = project.config.online_path();
     let above = absolute(above.parent().unwrap_or(&project.config.directory)).map_err(one)?;
-    // Made by the server, which may be another user.
     let copy = above.join(format!(".asof-verify-{}", std::process::id()));
     let taken = take(global, &copy, true).await.map_err(one)?;
-    std::fs::remove_dir_all(&copy).map_err(|error| vec![failed(&copy, &error)])?;
     let line = format!(
         "The online store ({} entries) and the registry (v{}) are whole, as of {}.",
         taken.entries,
@@ -159,15 +158,20 @@ async fn counted(project: &Project) -> Stored {
     let one = |failure: Failure| vec![failure];
     let store = project.store().map_err(|error| one(error.into()))?;
     let views = store.views().map_err(|error| one(error.into()))?;
-    let (mut entries, mut problems) = (0, Vec::new());
-    for (_, slot, state) in views {
-        for generation in state.generations() {
-            match store.count(slot, generation.generation) {
-                Ok(counts) => entries += counts.keys + counts.pending,
-                Err(error) => problems.push(Failure::from(error)),
+    let counting = blocking(move |cancellation| {
+        let (mut entries, mut problems) = (0, Vec::new());
+        for (_, slot, state) in views {
+            for generation in state.generations() {
+                let survey = Survey::as_stored(slot, generation.generation);
+                match store.survey(&[survey], cancellation) {
+                    Ok(counts) => entries += counts.iter().map(|of| of.keys + of.pending).sum::<u64>(),
+                    Err(error) => problems.push(Failure::from(error)),
+                }
             }
         }
-    }
+        (entries, problems)
+    });
+    let (entries, problems) = counting.await.map_err(|error| one(Failure::cut_short(error)))?;
     let version = match registry(project).await {
         Ok(version) if problems.is_empty() => version,
         Ok(_) => return Err(problems),
@@ -207,7 +211,8 @@ async fn here(project: &Project) -> Stored {
     let online = project.config.online_path();
     let held = lock(&online).map_err(|error| one(error.into()))?;
     if held.is_there() {
-        match read_back(&online) {
+        let reading = blocking(move |cancellation| read_back(&online, cancellation));
+        match reading.await.map_err(|error| one(Failure::cut_short(error)))? {
             Ok(read) => entries = read.entries,
             Err(errors) => problems.extend(errors.into_iter().map(Failure::from)),
         }

@@ -2,6 +2,7 @@
 
 use super::sample::{NOTHING, NOW, key, order, read_one, row, schema, shape, sorted};
 use super::serving::{Serving, assert_no_generation};
+use crate::cancel::Cancellation;
 use crate::online::{
     Counts, Generation, GenerationState, Layer, OnlineRow, OnlineStore, StoreError, Survey, ViewSlot,
 };
@@ -40,7 +41,7 @@ fn together(view: &Serving<'_>, layer: Generation) -> Counts {
         layer: Some(layer),
         ..Survey::as_stored(view.slot, view.generation)
     };
-    view.store.survey(&[survey]).unwrap()[0]
+    view.store.survey(&[survey], &Cancellation::default()).unwrap()[0]
 }
 
 fn keys_and_pending(counts: Counts) -> (u64, u64) {

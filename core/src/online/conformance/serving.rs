@@ -1,6 +1,7 @@
 //! A view that serves, as most of the suite starts with one.
 
 use super::sample::{Answer, NOW, address, read_one, schema, shape};
+use crate::cancel::Cancellation;
 use crate::key::EntityKey;
 use crate::online::{Counts, Generation, OnlineRow, OnlineStore, StoreError, Survey, ViewSlot};
 use crate::time::Timestamp;
@@ -55,7 +56,7 @@ impl<'a> Serving<'a> {
             from: Timestamp::from_micros(from),
             layer: None,
         };
-        self.store.survey(&[survey]).unwrap()[0]
+        self.store.survey(&[survey], &Cancellation::default()).unwrap()[0]
     }
 
     pub(super) fn count(&self) -> Counts {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
 use asof_core::aggregate::tiles::check_chunk;
+use asof_core::cancel::Cancellation;
 use asof_core::online::{Counts, Generation, StoreError, Survey, ViewSlot, newer_row};
 use asof_core::row::StoredRow;
 use redis::Value;
@@ -23,7 +24,11 @@ const AT_ONCE: &[u8] = b"1000";
 
 impl RedisStore {
     /// Counts the rows of generations, with those of their layers.
-    pub(super) fn count_rows(&self, surveys: &[Survey]) -> Result<Vec<Counts>, StoreError> {
+    pub(super) fn count_rows(
+        &self,
+        surveys: &[Survey],
+        cancellation: &Cancellation,
+    ) -> Result<Vec<Counts>, StoreError> {
         let (state, _) = self.begin()?;
         let live = |state: &State| {
             surveys.iter().try_for_each(|survey| {
@@ -35,7 +40,10 @@ impl RedisStore {
         };
         live(&state)?;
         let mut counted: Vec<Counted> = surveys.iter().map(|survey| Counted::of(&state, survey)).collect();
-        self.scan(|names| self.count_names(&state, names, &mut counted))?;
+        self.scan(|names| match cancellation.is_cancelled() {
+            true => Err(StoreError::Cancelled),
+            false => self.count_names(&state, names, &mut counted),
+        })?;
         // What was given up meanwhile was not counted to the end.
         live(&self.begin()?.0)?;
         Ok(counted.into_iter().map(|counted| counted.counts).collect())

@@ -1,5 +1,6 @@
 //! What expired long ago gives its room back, and nothing else does.
 
+use asof_core::cancel::Cancellation;
 use asof_core::online::conformance::{address, key, order, read_one, row, schema, tiled};
 use asof_core::online::{OnlineStore, Survey};
 use asof_core::row::RowEncoder;
@@ -40,13 +41,13 @@ fn rows_that_expired_long_ago_are_removed_as_they_are_counted() {
         from: Timestamp::from_micros(100),
         layer: None,
     };
-    let counts = store.survey(&[survey]).unwrap()[0];
+    let counts = store.survey(&[survey], &Cancellation::default()).unwrap()[0];
     assert_eq!(
         (counts.keys, counts.pending, counts.earlier),
         (3, 1, 2),
         "as it was found"
     );
-    let counts = store.survey(&[survey]).unwrap()[0];
+    let counts = store.survey(&[survey], &Cancellation::default()).unwrap()[0];
     assert_eq!((counts.keys, counts.pending, counts.earlier), (2, 1, 1));
     let read = |k, at| read_one(&store, slot, generation, k, at).unwrap();
     assert_eq!(read(&old, 1_000), (None, false));
@@ -55,7 +56,10 @@ fn rows_that_expired_long_ago_are_removed_as_they_are_counted() {
     // What says "deleted" still wins over what is older.
     let late = [row(&key("deleted"), order(98, 98, 1), 9)];
     store.write(slot, generation, NOW, &late, None).unwrap();
-    assert_eq!(store.survey(&[survey]).unwrap()[0].earlier, 1);
+    assert_eq!(
+        store.survey(&[survey], &Cancellation::default()).unwrap()[0].earlier,
+        1
+    );
 }
 
 #[test]

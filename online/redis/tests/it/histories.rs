@@ -1,6 +1,7 @@
 //! Random histories of everything that a store does, side by side with its twin in memory.
 
 use asof_core::aggregate::tiles::FoldedEvents;
+use asof_core::cancel::Cancellation;
 use asof_core::key::EntityKey;
 use asof_core::name::{ProjectName, SourceName};
 use asof_core::online::conformance::{address, key, nonce, order, row, schema, shape, sorted, tiled, tiles};
@@ -392,7 +393,8 @@ impl History {
                 let survey = Survey::as_stored(slot, number);
                 let layer = generation.layers.last().map(|layer| layer.generation);
                 let with = Survey { layer, ..survey };
-                let counts = [survey, with].map(|survey| store.survey(&[survey]).unwrap()[0]);
+                let counts = [survey, with]
+                    .map(|survey| store.survey(&[survey], &Cancellation::default()).unwrap()[0]);
                 let counts = counts.map(|counts| (counts.keys, counts.pending));
                 let loaded = store.loaded(slot, number).unwrap();
                 let noted = store.noted(slot, number).unwrap();
