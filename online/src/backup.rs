@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use asof_core::aggregate::tiles::check_chunk;
@@ -26,7 +26,7 @@ use crate::store::{handle, note_intake};
 use crate::{directory, failure, in_doubt, lost};
 
 /// How many bytes are copied at a time.
-const STEP: u64 = 16 << 20;
+const STEP: usize = 1 << 20;
 
 /// What was read of a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct ReadBack {
     pub has_pushed: bool,
 }
 
-/// Copies the files of `db` to `to`, which must not exist, `through` links of them where that is given.
+/// Copies the files of `db` to `to`, which must not exist, `through` links of them where that is given and can be.
 pub(crate) fn copy(
     db: &DB,
     path: &Path,
@@ -53,17 +53,22 @@ pub(crate) fn copy(
         return Err(StoreError::Cancelled);
     }
     let checkpoint = Checkpoint::new(db).map_err(|error| failure::of(path, error))?;
-    checkpoint
-        .create_checkpoint(through.unwrap_or(to))
-        .map_err(|error| match failure::of(path, error) {
-            StoreError::Full { reason, .. } => StoreError::Full {
-                place: to.display().to_string(),
-                reason,
-            },
-            error => error,
-        })?;
-    if let Some(through) = through {
-        copy_files(through, to, cancellation)?;
+    // Its own disk may have no room for what is not linked.
+    match through.filter(|through| checkpoint.create_checkpoint(through).is_ok()) {
+        Some(through) => {
+            copy_files(through, to, cancellation)?;
+            // It keeps files that the store has done with.
+            fs::remove_dir_all(through).map_err(|error| failure::of_io(through, &error))?;
+        }
+        None => checkpoint
+            .create_checkpoint(to)
+            .map_err(|error| match failure::of(path, error) {
+                StoreError::Full { reason, .. } => StoreError::Full {
+                    place: to.display().to_string(),
+                    reason,
+                },
+                error => error,
+            })?,
     }
     // What the store has lost, its copy lacks as well.
     lost::carry(path, to).map_err(|error| failure::of_io(&to.join(lost::NAME), &error))?;
@@ -75,16 +80,24 @@ fn copy_files(from: &Path, to: &Path, cancellation: &Cancellation) -> Result<(),
         let place = place.to_owned();
         move |error: io::Error| failure::of_io(&place, &error)
     };
+    let mut buffer = vec![0; STEP];
     fs::create_dir(to).map_err(at(to))?;
     for entry in fs::read_dir(from).map_err(at(from))? {
         let entry = entry.map_err(at(from))?;
         let (source, copy) = (entry.path(), to.join(entry.file_name()));
-        let mut bytes = File::open(&source).map_err(at(&source))?;
-        let mut written = File::create_new(&copy).map_err(at(&copy))?;
-        while io::copy(&mut bytes.by_ref().take(STEP), &mut written).map_err(at(&copy))? > 0 {
+        let mut file = File::open(&source).map_err(at(&source))?;
+        let mut copied = File::create_new(&copy).map_err(at(&copy))?;
+        loop {
             if cancellation.is_cancelled() {
                 return Err(StoreError::Cancelled);
             }
+            let read = match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => buffer.get(..read).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(at(&source)(error)),
+            };
+            copied.write_all(read).map_err(at(&copy))?;
         }
     }
     Ok(())

@@ -141,7 +141,7 @@ impl RocksStore {
 
     /// Copies all that was acknowledged to `to`, which must not exist, and reads the copy back; others go on reading and
     /// writing meanwhile. Files are linked, or, to another file system, copied; `through` is a directory on the store's own,
-    /// which must not exist either, where they are linked first, so that the copying can be cancelled.
+    /// which must not exist either, where they are linked first if they can be, so that the copying can be cancelled.
     ///
     /// # Errors
     ///

@@ -157,8 +157,14 @@ pub struct ProjectBackups {
 }
 
 impl ProjectBackups {
-    /// Of these.
+    /// Of these. What a backup that was killed left beside the store is removed: it holds files that the store has done
+    /// with.
     pub fn new(config: ProjectConfig, store: Arc<ProjectStore>, registry: Arc<SqliteRegistry>) -> Self {
+        if let ProjectStore::Rocks(store) = &*store
+            && let Some(beside) = beside(store)
+        {
+            making::remove_left_behind(&beside);
+        }
         Self {
             config,
             store,
@@ -192,13 +198,12 @@ impl ProjectBackups {
             store,
             registry,
         } = self;
-        let parent = files::new_directory(&directory)?;
-        let cancelled = cancellation.clone();
+        let (cancelled, to) = (cancellation.clone(), directory.clone());
         let copied = spawn_blocking(move || {
             let ProjectStore::Rocks(store) = &*store else {
                 return Err(on_servers(&store.place()));
             };
-            let making = Making::begin(&parent)?;
+            let making = Making::begin(&files::new_directory(&to)?)?;
             let read = copy_store(store, &making, &cancelled)?;
             Ok((making, read))
         });
@@ -241,16 +246,23 @@ fn copy_store(
     making: &Making,
     cancellation: &Cancellation,
 ) -> Result<ReadBack, BackupError> {
-    let (to, beside) = (making.path().join(ONLINE), parent_of(store.path()));
-    // Where nothing can be made beside it, RocksDB does it.
-    let links = match files::is_other_file_system(&beside, making.path()) {
-        true => Making::begin(&beside).ok(),
-        false => None,
+    let any = store.path().join("CURRENT");
+    let links = match making.can_link(&any) {
+        true => None,
+        false => beside(store)
+            .and_then(|beside| Making::begin(&beside).ok())
+            .filter(|links| links.can_link(&any)),
     };
     let through = links.as_ref().map(|links| links.path().join(ONLINE));
     store
-        .copy_to(&to, through.as_deref(), cancellation)
+        .copy_to(&making.path().join(ONLINE), through.as_deref(), cancellation)
         .map_err(of_copy)
+}
+
+/// The directory that the store's own is in, wherever a link leads.
+fn beside(store: &RocksStore) -> Option<PathBuf> {
+    let path = std::fs::canonicalize(store.path()).ok()?;
+    Some(parent_of(&path))
 }
 
 /// Reads all of a backup: its list, its files against it, and what is in them.

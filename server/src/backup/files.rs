@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use asof_core::cancel::Cancellation;
@@ -131,12 +131,6 @@ pub(super) fn list(
     let files = files.collect::<Result<_, BackupError>>()?;
     sync_directory(&inner)?;
     Ok(files)
-}
-
-/// Whether two directories are not on one file system, where files could be linked.
-pub(super) fn is_other_file_system(one: &Path, other: &Path) -> bool {
-    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
-    device(one) != device(other)
 }
 
 /// The directory above one that is to be made, which must not be there, or be empty.
