@@ -238,7 +238,7 @@ impl GoodCaller {
 }
 
 /// Does these things for so long, and checks that others do not suffer.
-async fn abuse(server: &Server, told: &str, lasts: Duration, mut all: JoinSet<()>) {
+async fn abuse(server: &Server, told: &str, lasts: Duration, all: &mut JoinSet<()>) {
     let before = memory(server);
     let mut good = GoodCaller::new(&server.url).await;
     let watched = async {
@@ -291,11 +291,21 @@ async fn run(project: &Project, lasts: Duration) {
             silent.spawn(say(address, said, closed.clone()));
         }
     }
-    abuse(&server, "idle, mute and half-mute connections", lasts, silent).await;
-    if lasts > SILENCE + Duration::from_secs(2) {
+    abuse(
+        &server,
+        "idle, mute and half-mute connections",
+        lasts,
+        &mut silent,
+    )
+    .await;
+    // On a machine that has much else to do it takes longer.
+    let until = Instant::now() + 4 * SILENCE;
+    while closed.load(Ordering::Relaxed) < 2 * MANY {
         let closed = closed.load(Ordering::Relaxed);
-        assert!(closed >= 2 * MANY, "{closed} silent connections were closed");
+        assert!(Instant::now() < until, "{closed} silent connections were closed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    drop(silent);
 
     let mut slow = JoinSet::new();
     for head in [
@@ -312,20 +322,23 @@ async fn run(project: &Project, lasts: Duration) {
     for _ in 0..4 {
         slow.spawn(take_a_little(url()));
     }
-    abuse(&server, "slow senders and readers", lasts, slow).await;
+    abuse(&server, "slow senders and readers", lasts, &mut slow).await;
+    drop(slow);
 
     let mut large = JoinSet::new();
     for _ in 0..4 {
         large.spawn(send_too_much(url(), address));
     }
-    abuse(&server, "messages of 16 MiB", lasts, large).await;
+    abuse(&server, "messages of 16 MiB", lasts, &mut large).await;
+    drop(large);
 
     let mut endless = JoinSet::new();
     for caller in 1..3 {
         endless.spawn(upload_without_end(url()));
         endless.spawn(push_without_end(url(), caller, caller == 1));
     }
-    abuse(&server, "uploads and pushes without end", lasts, endless).await;
+    abuse(&server, "uploads and pushes without end", lasts, &mut endless).await;
+    drop(endless);
 
     let mut staying = JoinSet::new();
     staying.spawn(push_without_end(url(), 3, false));
