@@ -24,7 +24,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::error::ServerError;
 use crate::features::Selection;
-use crate::features::keys::{Given, Keys, Number, Wanted, embedding, float_array, integer_array};
+use crate::features::keys::{Given, Keys, Number, Wanted, cut, embedding, float_array, integer_array};
 use crate::json;
 
 /// The days from 0001-01-01 of the common era, as chrono counts them, to 1970-01-01.
@@ -424,8 +424,7 @@ impl<'de> Deserialize<'de> for Columns {
                 let mut seen = HashSet::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if !seen.insert(name.clone()) {
-                        let name: String = name.chars().take(64).collect();
-                        return Err(de::Error::custom(format!("duplicate column {name:?}")));
+                        return Err(de::Error::custom(format!("duplicate column {:?}", cut(&name))));
                     }
                     let Values(cells) = map.next_value()?;
                     columns.push((name, cells));
